@@ -1,0 +1,1 @@
+"""Attention mechanisms: importance by attention, and by what attention-free proxies see."""

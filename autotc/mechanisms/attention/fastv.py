@@ -1,0 +1,24 @@
+"""FastV: the tokens that the last token attends to most (2403.06764, section 4; official code reads layer K-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+
+
+class FastV(Mechanism):
+    """Top-k of the last token's attention, mean over heads, of the layer before."""
+
+    name = "fastv"
+    family = "attention"
+    modalities = MODALITIES
+    locations = ("decoder",)
+    needs = ("last_query_attention",)
+    criterion = "last_query_attention"
+    source = "FastV, arXiv 2403.06764, eq. 1-2"
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        return Reduction.select(top_mask(scores["last_query_attention"], budget, tokens.valid))

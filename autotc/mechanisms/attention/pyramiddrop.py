@@ -1,0 +1,28 @@
+"""PyramidDrop: a rank-and-drop at several depths (2410.17247, section 3.2; official code `pdrop_rank_drop`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+
+
+class PyramidDrop(Mechanism):
+    """Top-k of the last instruction token's attention, by the queries and keys of the layer that follows.
+
+    Ratios are of the original count, one for each layer of the stage.
+    """
+
+    name = "pyramiddrop"
+    family = "attention"
+    modalities = MODALITIES
+    locations = ("decoder",)
+    needs = ("last_query_attention",)
+    score_source = "own"
+    criterion = "last_query_attention"
+    source = "PyramidDrop, arXiv 2410.17247, section 3.2"
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        return Reduction.select(top_mask(scores["last_query_attention"], budget, tokens.valid))

@@ -1,0 +1,24 @@
+"""Representation shift: importance as the change a block makes to a token (2508.00367, eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+
+
+class RepShift(Mechanism):
+    """Top-k of the norm of the change that the block before makes to a token; no attention weights."""
+
+    name = "rep_shift"
+    family = "attention"
+    modalities = MODALITIES
+    locations = ("encoder", "decoder")
+    needs = ("representation_shift",)
+    criterion = "representation_shift"
+    source = "Representation Shift, arXiv 2508.00367, eq. 2"
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        return Reduction.select(top_mask(scores["representation_shift"], budget, tokens.valid))

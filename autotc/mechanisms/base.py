@@ -1,0 +1,322 @@
+"""The contract of every mechanism, written once: `Tokens` in, `Reduction` out.
+
+A mechanism is a pure function on tensors. It never sees a module, never looks across rows, and returns exactly the
+number of survivors it was asked for. What it needs beside the tokens (attention rows, keys, ...) it declares in
+``needs``; the runtime computes just that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from autotc.errors import MechanismError
+
+Modality = Literal["image", "video", "audio"]
+Location = Literal["input", "encoder", "projector", "decoder"]
+Family = Literal["control", "transformation", "similarity", "attention", "query"]
+Score = Literal[
+    "last_query_attention",
+    "text_attention",
+    "received_attention",
+    "cls_attention",
+    "text_similarity",
+    "keys",
+    "representation_shift",
+]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+LOCATIONS: tuple[Location, ...] = get_args(Location)
+
+
+def target_count(keep_ratio: float, n0: int, left: int) -> int:
+    """The one rounding rule: round(keep_ratio x n0) half up, at most what is left, at least 1.
+
+    Args:
+        keep_ratio: in (0, 1], relative to the item's uncompressed token count at the language model.
+        n0: that count.
+        left: tokens the item still has.
+    """
+    return max(1, min(left, int(keep_ratio * n0 + 0.5 + 1e-9)))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of items, one row each, right-aligned to the longest.
+
+    Attributes:
+        features: (B, N, D) float.
+        valid: (B, N) bool; False marks the padding on the left.
+        grid: (B, N, 3) long, place (t, y, x) in the item's own grid; audio uses t alone.
+        box: (B, N, 6) float, source extent (t0, t1, y0, y1, x0, x1) in seconds and pixels.
+        mass: (B, N) float, how many original tokens each stands for; 0 on padding.
+    """
+
+    features: Tensor
+    valid: Tensor
+    grid: Tensor
+    box: Tensor
+    mass: Tensor
+
+    @property
+    def count(self) -> Tensor:
+        """Valid tokens of each row, (B,) long."""
+        return self.valid.sum(1)
+
+    def unit_features(self) -> Tensor:
+        """Features of norm 1, zeros on padding and where the norm is zero, (B, N, D) in at least float32."""
+        x = self.features.float()
+        unit: Tensor = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        return unit.masked_fill(~self.valid[..., None], 0.0)
+
+
+def top_mask(score: Tensor, count: Tensor, valid: Tensor) -> Tensor:
+    """Mask of the ``count`` highest-scoring valid tokens of each row; ties go to the earlier token, NaN ranks last.
+
+    Args:
+        score: (B, N) float.
+        count: (B,) long, at most the row's valid tokens.
+        valid: (B, N) bool.
+
+    Returns:
+        (B, N) bool.
+    """
+    score = torch.nan_to_num(score.float(), nan=-3e38, posinf=3e38, neginf=-3e38).masked_fill(~valid, -torch.inf)
+    order = score.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank.scatter_(1, order, torch.arange(score.shape[1], device=score.device).expand_as(order))
+    return (rank < count[:, None]) & valid
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A sparse matrix from the N tokens of each row to the M it keeps.
+
+    ``survivor[row, dst] = sum of weight x token[row, src]`` over the edges of that row and dst.
+
+    Attributes:
+        keep: (B, M) long, ascending: the token whose position each survivor takes; -1 pads on the left.
+        row, src, dst: (E,) long; edges of the sparse matrix.
+        weight: (E,) float. Averaging mechanisms' weights sum to 1 per survivor.
+        size: N.
+    """
+
+    keep: Tensor
+    row: Tensor
+    src: Tensor
+    dst: Tensor
+    weight: Tensor
+    size: int
+
+    @property
+    def count(self) -> Tensor:
+        """Survivors of each row, (B,) long."""
+        return (self.keep >= 0).sum(1)
+
+    @staticmethod
+    def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Right-aligned ``keep`` (B, M) of a mask (B, N), and each kept token's column in it (B, N; -1 elsewhere)."""
+        count = mask.sum(1)
+        width = int(count.max()) if mask.numel() else 0
+        column = mask.cumsum(1) - 1 + (width - count)[:, None]
+        column = torch.where(mask, column, -1)
+        keep = torch.full((mask.shape[0], width), -1, dtype=torch.long, device=mask.device)
+        row, src = mask.nonzero(as_tuple=True)
+        keep[row, column[row, src]] = src
+        return keep, column
+
+    @classmethod
+    def identity(cls, valid: Tensor) -> Reduction:
+        """Every valid token survives as it is; ``valid`` (B, N) bool."""
+        return cls.select(valid)
+
+    @classmethod
+    def select(cls, mask: Tensor) -> Reduction:
+        """The tokens of ``mask`` (B, N) bool survive as they are; the rest is dropped."""
+        keep, column = cls._positions(mask)
+        row, src = mask.nonzero(as_tuple=True)
+        weight = torch.ones(len(row), device=mask.device)
+        return cls(keep, row, src, column[row, src], weight, mask.shape[1])
+
+    @classmethod
+    def merge(cls, mask: Tensor, target: Tensor, mass: Tensor) -> Reduction:
+        """Each token flows into one survivor, averaged by mass.
+
+        Args:
+            mask: (B, N) bool, survivors (their own positions).
+            target: (B, N) long, the surviving token each token flows into; itself for survivors; -1 drops it.
+            mass: (B, N) float, weights of the average.
+
+        Raises:
+            MechanismError: a token flows into one that does not survive.
+        """
+        keep, column = cls._positions(mask)
+        row, src = (target >= 0).nonzero(as_tuple=True)
+        dst = column[row, target[row, src]]
+        if bool((dst < 0).any()):
+            raise MechanismError("merge: a token flows into one that does not survive")
+        share = mass[row, src].float()
+        total = torch.zeros(keep.shape, device=mask.device).index_put_((row, dst), share, accumulate=True)
+        return cls(keep, row, src, dst, share / total[row, dst], mask.shape[1])
+
+    @classmethod
+    def linear(cls, mask: Tensor, row: Tensor, src: Tensor, dst: Tensor, weight: Tensor) -> Reduction:
+        """Any sparse matrix (pooling, recycling, low-pass transforms).
+
+        Args:
+            mask: (B, N) bool, tokens whose positions the survivors take.
+            row, src, dst: (E,) long; ``dst`` counts a row's survivors from 0 in ascending order of their positions.
+            weight: (E,) float, signed.
+        """
+        keep, _ = cls._positions(mask)
+        offset = keep.shape[1] - mask.sum(1)
+        return cls(keep, row, src, dst + offset[row], weight, mask.shape[1])
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Survivors' values (B, M, ...) of tokens' values (B, N, ...); zeros on padding; dtype kept.
+
+        Rows that are only selected are copied, so they stay bit-equal.
+        """
+        flat = values.reshape(values.shape[0], values.shape[1], -1)
+        if self.is_selection:
+            out = flat.new_zeros(*self.keep.shape, flat.shape[2])
+            out[self.row, self.dst] = flat[self.row, self.src]
+        else:
+            wide = torch.promote_types(flat.dtype, torch.float32)
+            sums = torch.zeros(*self.keep.shape, flat.shape[2], dtype=wide, device=flat.device)
+            parts = flat[self.row, self.src].to(wide) * self.weight.to(wide)[:, None]
+            sums.index_put_((self.row, self.dst), parts, accumulate=True)
+            out = sums.to(flat.dtype)
+            alone = self._edges_per_survivor() == 1
+            single = alone[self.row, self.dst] & (self.weight == 1)
+            out[self.row[single], self.dst[single]] = flat[self.row[single], self.src[single]]
+        return out.reshape(*self.keep.shape, *values.shape[2:])
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether every survivor is one token, unchanged."""
+        alone = self._edges_per_survivor() == (self.keep >= 0)
+        return bool(alone.all()) and bool((self.weight == 1).all())
+
+    def _edges_per_survivor(self) -> Tensor:
+        ones = torch.ones_like(self.row)
+        return torch.zeros_like(self.keep).index_put_((self.row, self.dst), ones, accumulate=True)
+
+    def mass(self, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """Mass of the survivors (B, M) and mass dropped (B,), from the tokens' mass (B, N).
+
+        A token's mass flows to its survivors in proportion to the absolute weight of its edges.
+        """
+        strength = self.weight.abs()
+        leaving = torch.zeros(mass.shape, device=mass.device).index_put_(
+            (self.row, self.src), strength, accumulate=True
+        )
+        share = mass[self.row, self.src].float() * strength / leaving[self.row, self.src].clamp_min(1e-12)
+        out = torch.zeros(self.keep.shape, device=mass.device).index_put_((self.row, self.dst), share, accumulate=True)
+        return out, (mass.float() * (leaving == 0)).sum(1)
+
+    def then(self, later: Reduction) -> Reduction:
+        """The product of two reductions: this one first, then ``later`` on its survivors (later.size = M)."""
+        if later.size != self.keep.shape[1]:
+            raise MechanismError(f"compose: the second reduction takes {later.size} tokens, not {self.keep.shape[1]}")
+        m, n, middle = later.keep.shape[1], self.size, self.keep.shape[1]
+        # A join on the token in the middle: with these edges sorted by it, each later edge takes a run of them.
+        flowing = self.row * middle + self.dst
+        order = flowing.argsort(stable=True)
+        run = torch.bincount(flowing, minlength=self.keep.numel())
+        wanted = later.row * middle + later.src
+        length = run[wanted]
+        outer = torch.repeat_interleave(length)
+        within = torch.arange(len(outer), device=outer.device) - (length.cumsum(0) - length)[outer]
+        inner = order[(run.cumsum(0) - run)[wanted][outer] + within]
+        entry = (later.row[outer] * m + later.dst[outer]) * n + self.src[inner]
+        entry, at = torch.unique(entry, return_inverse=True)
+        weight = self.weight.new_zeros(len(entry)).index_put_((at,), later.weight[outer] * self.weight[inner], True)
+        survivor = entry // max(n, 1)
+        row = survivor // max(m, 1)
+        keep = torch.where(later.keep >= 0, self.keep.gather(1, later.keep.clamp_min(0)), -1) if middle else later.keep
+        return Reduction(keep, row, entry - survivor * n, survivor - row * m, weight, n)
+
+    def reduce(self, tokens: Tokens) -> Tokens:
+        """The survivors as tokens: features and mass by the edges, grid of the kept position, box of all sources."""
+        valid = self.keep >= 0
+        at = self.keep.clamp_min(0)
+        grid = tokens.grid.gather(1, at[..., None].expand(-1, -1, 3)) * valid[..., None]
+        lows, highs = tokens.box[..., 0::2], tokens.box[..., 1::2]
+        index = self.dst[:, None].expand(-1, 3) + (self.row * self.keep.shape[1])[:, None]
+        flat = (self.keep.numel(), 3)
+        low = torch.full(flat, torch.inf, dtype=lows.dtype, device=lows.device)
+        low.scatter_reduce_(0, index, lows[self.row, self.src], "amin")
+        high = torch.full(flat, -torch.inf, dtype=highs.dtype, device=highs.device)
+        high.scatter_reduce_(0, index, highs[self.row, self.src], "amax")
+        box = torch.stack([low, high], -1).view(*self.keep.shape, 6)
+        box = torch.where(valid[..., None], box, torch.zeros_like(box))
+        mass, _ = self.mass(tokens.mass)
+        return Tokens(self.apply(tokens.features), valid, grid, box, mass)
+
+
+class Params(BaseModel):
+    """Parameters of a mechanism; subclasses add typed fields with defaults and ranges. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mechanism(ABC):
+    """One algorithm. Instances are immutable and hold nothing but their parameters.
+
+    Class attributes:
+        name: the name used in policies.
+        family: of the survey's taxonomy, or ``control``.
+        modalities, locations: where it may stand.
+        needs: scores it asks the runtime for, each (B, N) float, except ``keys`` (B, N, Dk) float.
+        score_source: layer that scores are taken from: ``previous`` (what the layer before has computed) or ``own``
+            (computed for the ranking, charged in full).
+        uses_grid: whether it reads the tokens as a full (t, y, x) grid; such a stage cannot follow one that drops.
+        criterion: what it ranks by; two stages of a stack with the same criterion conflict.
+        source: paper and equation.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    modalities: ClassVar[tuple[Modality, ...]]
+    locations: ClassVar[tuple[Location, ...]]
+    needs: ClassVar[tuple[Score, ...]] = ()
+    score_source: ClassVar[Literal["previous", "own"]] = "previous"
+    uses_grid: ClassVar[bool] = False
+    criterion: ClassVar[str]
+    source: ClassVar[str]
+    Params: ClassVar[type[Params]] = Params
+
+    def __init__(self, params: Mapping[str, object] | None = None) -> None:
+        self.params = self.Params.model_validate(dict(params or {}))
+
+    @abstractmethod
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        """Reduce each row to exactly its budget.
+
+        Args:
+            tokens: the items, one row each.
+            budget: (B,) long, survivors of each row, between 1 and the row's valid tokens.
+            scores: what ``needs`` names, aligned with the tokens; values on padding are undefined.
+
+        Returns:
+            A reduction with ``count == budget``. Same input, same output; no NaN for constant or zero features.
+        """
+
+    def flops(self, n: int, m: int, d: int) -> int:
+        """FLOPs (multiply and add as two) of the matrix products on one item, scores apart.
+
+        Args:
+            n, m: tokens before and after.
+            d: width of the features.
+        """
+        return 0
+
+    def floor(self, grid: tuple[int, int, int]) -> int:
+        """Fewest tokens it can leave of an item with this (t, y, x) grid."""
+        return 1

@@ -1,0 +1,1 @@
+"""Controls: what every published method must beat."""

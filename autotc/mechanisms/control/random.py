@@ -1,0 +1,40 @@
+"""Seeded uniform choice: the control that beats six of eight methods on LLaVA-1.5 in UniPruneBench (2511.02650)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, top_mask
+
+
+class RandomParams(Params):
+    """Parameters of `Random`."""
+
+    seed: int = Field(0, ge=0)
+
+
+class Random(Mechanism):
+    """Keep a uniformly random subset; the draw depends on the seed and on the item's own values, not on its row."""
+
+    name = "random"
+    family = "control"
+    modalities = MODALITIES
+    locations = ("encoder", "projector", "decoder")
+    criterion = "chance"
+    source = "control"
+    Params = RandomParams
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        n = tokens.features.shape[1]
+        score = torch.zeros(tokens.valid.shape, dtype=torch.float64)
+        for row, count in enumerate(tokens.count.tolist()):
+            content = tokens.features[row, n - count :, 0].double().sum().item()
+            key = hash((self.params.model_dump()["seed"], count, round(content, 2))) % (2**63)
+            score[row, n - count :] = torch.rand(
+                count, generator=torch.Generator().manual_seed(key), dtype=torch.float64
+            )
+        return Reduction.select(top_mask(score.to(tokens.valid.device), budget, tokens.valid))

@@ -1,0 +1,1 @@
+"""Query mechanisms: relevance to the instruction."""

@@ -1,0 +1,1 @@
+"""Similarity mechanisms: merging and diversity."""

@@ -1,0 +1,1 @@
+"""Transformation mechanisms: pooling, striding, resolution."""
