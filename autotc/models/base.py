@@ -1,0 +1,298 @@
+"""What the runtime must know about a model family: names of things, and shapes. No hook, no score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from autotc.errors import PolicyError, UnsupportedModelError
+from autotc.mechanisms import Location, Modality, Score
+from autotc.policy import ModelReference, Policy
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How deep a model is.
+
+    Attributes:
+        decoder: layers of the language model.
+        encoder: modality -> blocks of its tower.
+    """
+
+    decoder: int
+    encoder: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """Geometry of one image, video or audio clip.
+
+    Attributes:
+        modality: what it is.
+        grid: (t, y, x) output units; their product is the item's token count.
+        n0: its uncompressed token count at the language model (differs when an input stage has shrunk it).
+        extent: source extent of one unit: (seconds, pixels, pixels).
+    """
+
+    modality: Modality
+    grid: tuple[int, int, int]
+    n0: int
+    extent: tuple[float, float, float]
+
+    @property
+    def count(self) -> int:
+        """Units of the item as it enters the tower."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def places(self) -> Tensor:
+        """(N, 3) long: (t, y, x) of each unit in the language model's order."""
+        t, y, x = self.grid
+        axes = torch.meshgrid(torch.arange(t), torch.arange(y), torch.arange(x), indexing="ij")
+        return torch.stack([axis.reshape(-1) for axis in axes], 1)
+
+    def boxes(self) -> Tensor:
+        """(N, 6) float: source extent (t0, t1, y0, y1, x0, x1) of each unit, in seconds and pixels."""
+        low = self.places().float() * torch.tensor(self.extent)
+        high = low + torch.tensor(self.extent)
+        return torch.stack([low, high], -1).reshape(-1, 6)
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """Dimensions of a vision or audio tower.
+
+    Attributes:
+        width, heads, hidden: model width, attention heads, MLP width.
+        gated: whether the MLP has three matrices.
+        blocks: number of blocks.
+        unit: rows of the tower per output unit.
+    """
+
+    width: int
+    heads: int
+    hidden: int
+    gated: bool
+    blocks: int
+    unit: int
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Dimensions of a language model."""
+
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    layers: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Projections:
+    """Where an attention module makes queries and keys.
+
+    Attributes:
+        query, key: the linear layers.
+        heads, kv_heads: their numbers of heads.
+        scaling: factor of the scores.
+    """
+
+    query: nn.Module
+    key: nn.Module
+    heads: int
+    kv_heads: int
+    scaling: float
+
+
+class Adapter(ABC):
+    """One model family. Stateless; one instance serves every model of the family.
+
+    Class attributes:
+        family: short name.
+        architectures: class names in transformers.
+        locations: modality -> locations where stages may act.
+        scores: scores the family offers at the encoder and, from the tower, at the projector.
+        structural: configuration fields, dotted, that the fingerprint covers.
+    """
+
+    family: ClassVar[str]
+    architectures: ClassVar[tuple[str, ...]]
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]]
+    scores: ClassVar[tuple[Score, ...]]
+    structural: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def depths(self, config: Any) -> Depths:
+        """Layers of decoder and towers."""
+
+    @abstractmethod
+    def decoder_shape(self, config: Any) -> DecoderShape:
+        """Dimensions of the language model."""
+
+    @abstractmethod
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        """Dimensions of a modality's tower."""
+
+    @abstractmethod
+    def stem_flops(self, config: Any, item: Item) -> int:
+        """FLOPs before the first block (patch embedding, convolutions) on one item."""
+
+    @abstractmethod
+    def projector_flops(self, config: Any, item: Item) -> int:
+        """FLOPs after the last block (merger, projection) on one item; runs on holes too, so on all of its units."""
+
+    @abstractmethod
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        """Units that attend to each other in a block: index tensors (units,) in the language model's order."""
+
+    @abstractmethod
+    def extra_rows(self, item: Item) -> int:
+        """Rows of the tower that belong to no unit (an odd audio frame)."""
+
+    @abstractmethod
+    def base(self, model: nn.Module) -> nn.Module:
+        """The module that owns the feature methods and merges features into embeddings."""
+
+    @abstractmethod
+    def language_model(self, model: nn.Module) -> nn.Module:
+        """The module called with ``inputs_embeds``, ``position_ids`` and ``attention_mask``."""
+
+    @abstractmethod
+    def layers(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Decoder layers."""
+
+    @abstractmethod
+    def layer_norm(self, layer: nn.Module) -> nn.Module:
+        """The norm in front of a decoder layer's attention."""
+
+    @abstractmethod
+    def layer_projections(self, layer: nn.Module) -> Projections:
+        """Query and key projections of a decoder layer."""
+
+    @abstractmethod
+    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        """Apply the decoder's rotary embedding to (B, heads, L, head_dim) queries and keys."""
+
+    @abstractmethod
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        """Blocks of a modality's tower; after the last of them the rows return to their original number."""
+
+    @abstractmethod
+    def block_projections(self, block: nn.Module) -> Projections:
+        """Query and key projections of a tower block."""
+
+    @abstractmethod
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        """Apply the tower's position embedding, if any, to (rows, heads, head_dim) queries and keys."""
+
+    @abstractmethod
+    def feature_methods(self) -> Mapping[Modality, str]:
+        """Modality -> name of the base's method that encodes it."""
+
+    @abstractmethod
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        """Items of one call of a feature method, from its bound arguments."""
+
+    @abstractmethod
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        """(units, unit) long: rows of the tower's sequence that make up each unit, in the language model's order."""
+
+    @abstractmethod
+    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+        """Modality -> id of its placeholder token."""
+
+    @abstractmethod
+    def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """(B, L) bool: text of the last user turn, without template tokens and placeholders."""
+
+    def fingerprint(self, config: Any) -> str:
+        """``sha256:`` over the structural fields."""
+        values = {}
+        for path in self.structural:
+            value = config
+            for part in path.split("."):
+                value = getattr(value, part)
+            values[path] = value
+        text = json.dumps(values, sort_keys=True, default=str)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def reference(self, model: nn.Module) -> ModelReference:
+        """Architecture and fingerprint of a model."""
+        return ModelReference(architecture=type(model).__name__, fingerprint=self.fingerprint(model.config))
+
+    def validate(self, model: nn.Module, policy: Policy) -> None:
+        """Check that a policy is for this model and fits its depth.
+
+        Raises:
+            PolicyError: naming field, value and what would be right.
+        """
+        mine = self.reference(model)
+        if policy.model is not None:
+            if policy.model.architecture != mine.architecture:
+                raise PolicyError(
+                    f"model.architecture: the policy is for {policy.model.architecture}, the model is a {mine.architecture}"
+                )
+            if policy.model.fingerprint not in (None, mine.fingerprint):
+                raise PolicyError(
+                    f"model.fingerprint: the policy is for {policy.model.fingerprint}, the model's configuration is"
+                    f" {mine.fingerprint}; search again on this model, or remove the fingerprint"
+                )
+        depths = self.depths(model.config)
+        for i, stage in enumerate(policy.stages):
+            offered = self.locations.get(stage.modality, ())
+            if stage.location not in offered:
+                raise PolicyError(
+                    f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality};"
+                    f" it offers {', '.join(offered) or 'none'}"
+                )
+            limit = {"encoder": depths.encoder.get(stage.modality, 0), "decoder": depths.decoder}.get(stage.location)
+            for layer, _ in stage.steps():
+                if limit is not None and layer is not None and layer >= limit:
+                    raise PolicyError(
+                        f"stages.{i}.layer: {layer} given; the {stage.location} has layers 0 to {limit - 1}"
+                    )
+                mechanism = stage.build()
+                if stage.location == "decoder" and layer == 0 and mechanism.score_source == "previous":
+                    lacking = [n for n in mechanism.needs if n != "text_similarity"]
+                    if lacking:
+                        raise PolicyError(
+                            f"stages.{i}.layer: 0 given; {stage.mechanism} needs {lacking[0]} of the layer before,"
+                            " so 1 or deeper is right"
+                        )
+
+
+def column_index(lengths: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Index (B, N) into a flat list of rows, right-aligned to the longest, and its validity (B, N) bool."""
+    counts = torch.tensor(list(lengths), device=device)
+    width = int(counts.max()) if len(lengths) else 0
+    starts = counts.cumsum(0) - counts
+    column = torch.arange(width, device=device)[None] - (width - counts)[:, None]
+    valid = column >= 0
+    return torch.where(valid, column + starts[:, None], 0), valid
+
+
+def find_adapter(model: nn.Module) -> Adapter:
+    """The adapter of a model's class.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class; the message lists those that are known.
+    """
+    from autotc.models import ADAPTERS
+
+    name = type(model).__name__
+    for adapter in ADAPTERS:
+        if name in adapter.architectures:
+            return adapter
+    known = ", ".join(a for adapter in ADAPTERS for a in adapter.architectures)
+    raise UnsupportedModelError(
+        f"{name} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
+    )

@@ -1,0 +1,285 @@
+"""Policies: an ordered list of stages for one model architecture, and their YAML form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autotc.errors import PolicyError
+from autotc.mechanisms import MECHANISMS, Location, Mechanism, Modality, build_mechanism
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelReference(_Strict):
+    """The architecture a policy is for.
+
+    Attributes:
+        architecture: class name in transformers.
+        fingerprint: ``sha256:...`` over the configuration's structural fields; None fits any size.
+    """
+
+    architecture: str
+    fingerprint: str | None = None
+
+
+class Stage(_Strict):
+    """One reduction: modality x location x mechanism x keep ratio.
+
+    Attributes:
+        modality: ``image``, ``video`` or ``audio``.
+        location: ``input``, ``encoder`` (after block ``layer``), ``projector`` or ``decoder`` (before ``layer``).
+        layer: block or layer, counted from 0; at encoder and decoder.
+        mechanism: name in the registry.
+        keep_ratio: in (0, 1], of the item's uncompressed token count.
+        layers: decoder only, layer -> keep ratio, in place of ``layer`` and ``keep_ratio``.
+        params: parameters of the mechanism.
+    """
+
+    modality: Modality
+    location: Location
+    layer: int | None = Field(None, ge=0)
+    mechanism: str
+    keep_ratio: float | None = Field(None, gt=0, le=1)
+    layers: dict[int, float] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Stage:
+        mechanism = build_mechanism(self.mechanism, self.params)
+        if self.location not in mechanism.locations:
+            raise PolicyError(
+                f"location: {self.mechanism} cannot act at {self.location!r}; it can at {', '.join(mechanism.locations)}"
+            )
+        if self.modality not in mechanism.modalities:
+            raise PolicyError(
+                f"modality: {self.mechanism} does not take {self.modality!r}; it takes {', '.join(mechanism.modalities)}"
+            )
+        layered = self.location in ("encoder", "decoder")
+        if self.layers is not None:
+            if self.location != "decoder" or self.layer is not None or self.keep_ratio is not None:
+                raise PolicyError("layers: only at the decoder, and in place of layer and keep_ratio")
+            if not self.layers:
+                raise PolicyError("layers: empty; give at least one layer: ratio")
+            ordered = [self.layers[k] for k in sorted(self.layers)]
+            for layer, ratio in self.layers.items():
+                if layer < 0 or not 0 < ratio <= 1:
+                    raise PolicyError(f"layers.{layer}: {ratio!r} given; a layer from 0 and a ratio in (0, 1] are allowed")
+            if any(b > a for a, b in zip(ordered, ordered[1:], strict=False)):
+                raise PolicyError(f"layers: ratios {ordered} rise with depth; they are of N0 and may only fall")
+        else:
+            if self.keep_ratio is None:
+                raise PolicyError("keep_ratio: missing; a ratio in (0, 1] is needed")
+            if layered and self.layer is None:
+                raise PolicyError(f"layer: missing; a stage at the {self.location} needs one")
+            if not layered and self.layer is not None:
+                raise PolicyError(f"layer: {self.layer} given; a stage at the {self.location} has none")
+        return self
+
+    def steps(self) -> list[tuple[int | None, float]]:
+        """(layer, keep ratio) of every reduction of this stage, in order of depth."""
+        if self.layers is not None:
+            return sorted(self.layers.items())
+        assert self.keep_ratio is not None  # ensured by the validator
+        return [(self.layer, self.keep_ratio)]
+
+    @property
+    def final_ratio(self) -> float:
+        """The keep ratio after its last step."""
+        return self.steps()[-1][1]
+
+    def build(self) -> Mechanism:
+        """The mechanism with its parameters."""
+        return build_mechanism(self.mechanism, self.params)
+
+    def label(self) -> str:
+        """Short name, e.g. ``image projector divprune 0.5``."""
+        if self.layers is not None:
+            where = "decoder " + self.mechanism
+            return f"{self.modality} {where} " + " ".join(f"{k}:{r:g}" for k, r in sorted(self.layers.items()))
+        layer = "" if self.layer is None else f"[{self.layer}]"
+        return f"{self.modality} {self.location}{layer} {self.mechanism} {self.keep_ratio:g}"
+
+
+class Measured(_Strict):
+    """What was measured when the policy was written; read by ``check`` and by people.
+
+    Attributes:
+        evaluator: ``builtin``, ``jsonl`` or ``lmms``.
+        split: name of the split.
+        samples: number of samples of each modality.
+        seed: of the split.
+        samples_sha256: hash of the samples' ids and answers.
+        accuracy: modality -> (mean, low, high), 95% interval.
+        flops_ratio: compressed over uncompressed prefill FLOPs.
+        study, trial: where it was found.
+        tolerance: largest fall in accuracy that ``check`` lets pass.
+    """
+
+    evaluator: str
+    split: str
+    samples: dict[str, int]
+    seed: int = 0
+    samples_sha256: str
+    accuracy: dict[str, tuple[float, float, float]]
+    flops_ratio: float
+    study: str | None = None
+    trial: int | None = None
+    tolerance: float = 0.03
+
+
+LOCATION_ORDER: dict[Location, int] = {"input": 0, "encoder": 1, "projector": 2, "decoder": 3}
+
+
+class Policy(_Strict):
+    """An ordered list of stages, valid for one model architecture.
+
+    Attributes:
+        version: of the file format, 1.
+        model: what it is for; None fits every model.
+        stages: in the order they act on a modality.
+        measured: what the search found.
+        note: a remark for people.
+    """
+
+    version: Literal[1] = 1
+    model: ModelReference | None = None
+    stages: tuple[Stage, ...] = ()
+    measured: Measured | None = None
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Policy:
+        last: dict[str, tuple[int, int]] = {}
+        for i, stage in enumerate(self.stages):
+            steps = stage.steps()
+            first = (LOCATION_ORDER[stage.location], steps[0][0] or 0)
+            if stage.modality in last and first < last[stage.modality]:
+                raise PolicyError(f"stages.{i}: acts before the {stage.modality} stage above it; order stages by depth")
+            last[stage.modality] = (LOCATION_ORDER[stage.location], steps[-1][0] or 0)
+        return self
+
+    @classmethod
+    def of(cls, stages: Iterable[Stage], model: ModelReference | None = None) -> Policy:
+        """A policy of stages in any order; they are sorted by modality and depth."""
+        names = ("image", "video", "audio")
+        key = lambda s: (names.index(s.modality), LOCATION_ORDER[s.location], s.steps()[0][0] or 0)  # noqa: E731
+        return cls(stages=tuple(sorted(stages, key=key)), model=model)
+
+    def modality(self, name: str) -> tuple[Stage, ...]:
+        """The stages that act on one modality, in order."""
+        return tuple(stage for stage in self.stages if stage.modality == name)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities it touches."""
+        return tuple(dict.fromkeys(stage.modality for stage in self.stages))
+
+    def content_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of the stages; equal for policies that do the same."""
+        stages = [stage.model_dump(mode="json", exclude_none=True) for stage in self.stages]
+        return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()[:16]
+
+    def label(self) -> str:
+        """One line naming its stages."""
+        return "; ".join(stage.label() for stage in self.stages) or "none"
+
+    def to_yaml(self) -> str:
+        """YAML text; equal policies give equal text."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        for stage, model in zip(data["stages"], self.stages, strict=True):
+            if not stage["params"]:
+                del stage["params"]
+            if model.layers is not None:
+                stage["layers"] = dict(sorted(model.layers.items()))
+        lines = yaml.safe_dump({k: v for k, v in data.items() if k != "stages"}, sort_keys=False, width=120)
+        stages = yaml.safe_dump({"stages": data["stages"]}, sort_keys=False, width=120)
+        return lines + stages
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str = "policy") -> Policy:
+        """Parse YAML text.
+
+        Raises:
+            PolicyError: one line naming file, place, value and what would be right.
+        """
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f" line {mark.line + 1}" if mark is not None else ""
+            raise PolicyError(f"{where}:{line} is not YAML; a mapping with version and stages is expected") from error
+        if not isinstance(data, dict):
+            raise PolicyError(f"{where}: holds {type(data).__name__}; a mapping with version and stages is expected")
+        return parse(cls, data, where)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Policy:
+        """Read a policy file.
+
+        Raises:
+            PolicyError: the file is missing, a directory, empty or wrong.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise PolicyError(f"{path}: is a directory; a policy file (.yaml) is expected")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise PolicyError(f"{path}: no such file; a policy file (.yaml) is expected") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{path}: cannot be read as text ({error}); a policy file (.yaml) is expected") from error
+        if not text.strip():
+            raise PolicyError(f"{path}: is empty; a mapping with version and stages is expected")
+        return cls.from_yaml(text, str(path))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the policy file; returns its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.to_yaml(), encoding="utf-8")
+        return path
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def parse(model: type[T], data: dict[str, Any], where: str) -> T:
+    """Validate a mapping, with errors as one line naming file, place, value and what would be right.
+
+    Raises:
+        PolicyError: the first thing that is wrong.
+    """
+    place = where
+    try:
+        return model.model_validate(data)
+    except PolicyError as error:
+        for i, stage in enumerate(data.get("stages", []) if isinstance(data.get("stages"), list) else []):
+            try:
+                Stage.model_validate(stage)
+            except PolicyError as inner:
+                raise PolicyError(f"{where}: stages.{i}.{inner}") from inner
+            except ValidationError:
+                continue
+        raise PolicyError(f"{place}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise PolicyError(f"{where}: {path}: unknown key; remove it or correct its name") from error
+        raise PolicyError(f"{where}: {path}: {first['msg']} (given {first.get('input')!r})") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of policy files, for editors; mechanism names are listed."""
+    schema = Policy.model_json_schema()
+    schema["$defs"]["Stage"]["properties"]["mechanism"]["enum"] = sorted(MECHANISMS)
+    return schema
