@@ -1,0 +1,17 @@
+"""The embedded model `tiny-omni`, its data and its training recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of the shipped checkpoint: configuration, safetensors, tokenizer and processors; ``from_pretrained`` reads it."""
+
+
+def load() -> tuple[Any, Any]:
+    """The embedded model, in eval mode, and its processor."""
+    from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+
+    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(WEIGHTS)
+    return model.eval(), Qwen2_5OmniProcessor.from_pretrained(WEIGHTS)
