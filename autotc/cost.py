@@ -1,14 +1,15 @@
 """FLOPs, tokens and KV bytes of a policy on a model and an input shape; floors. Analytic: nothing runs.
 
-Conventions: multiply and add count as two; causal attention counts in full; grouped-query attention and three-matrix MLPs
-are known; matrix products of scores and mechanisms count. A batch is charged as it runs: padded to its longest row.
+Conventions: multiply and add count as two; causal attention counts in full; grouped-query attention and three-matrix
+MLPs are known; matrix products of scores and mechanisms count. A batch is charged as it runs, padded to its longest
+row.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from autotc.mechanisms import Location, Modality, target_count
@@ -67,7 +68,7 @@ def _shrunk(item: Item, stages: Sequence[Stage]) -> Item:
             mechanism = stage.build()
             assert isinstance(mechanism, Downsample)  # the only mechanism at the input
             grid = mechanism.target_grid(item.grid, stage.final_ratio, item.modality)
-            return replace(item, grid=grid)
+            return item if grid == item.grid else item.resized(grid)
     return item
 
 
@@ -232,4 +233,3 @@ def policy_floor(
     with_modality = [r for r in requests if any(i.modality == modality for i in r.items)]
     base = sum(prefill_cost(adapter, config, Policy(), [r]).total for r in with_modality)
     return sum(prefill_cost(adapter, config, policy, [r]).total for r in with_modality) / base
-

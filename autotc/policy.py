@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,11 +58,13 @@ class Stage(_Strict):
         mechanism = build_mechanism(self.mechanism, self.params)
         if self.location not in mechanism.locations:
             raise PolicyError(
-                f"location: {self.mechanism} cannot act at {self.location!r}; it can at {', '.join(mechanism.locations)}"
+                f"location: {self.mechanism} cannot act at {self.location!r}; it can at"
+                f" {', '.join(mechanism.locations)}"
             )
         if self.modality not in mechanism.modalities:
             raise PolicyError(
-                f"modality: {self.mechanism} does not take {self.modality!r}; it takes {', '.join(mechanism.modalities)}"
+                f"modality: {self.mechanism} does not take {self.modality!r}; it takes"
+                f" {', '.join(mechanism.modalities)}"
             )
         layered = self.location in ("encoder", "decoder")
         if self.layers is not None:
@@ -72,8 +75,10 @@ class Stage(_Strict):
             ordered = [self.layers[k] for k in sorted(self.layers)]
             for layer, ratio in self.layers.items():
                 if layer < 0 or not 0 < ratio <= 1:
-                    raise PolicyError(f"layers.{layer}: {ratio!r} given; a layer from 0 and a ratio in (0, 1] are allowed")
-            if any(b > a for a, b in zip(ordered, ordered[1:], strict=False)):
+                    raise PolicyError(
+                        f"layers.{layer}: {ratio!r} given; a layer from 0 and a ratio in (0, 1] are allowed"
+                    )
+            if any(b > a for a, b in itertools.pairwise(ordered)):
                 raise PolicyError(f"layers: ratios {ordered} rise with depth; they are of N0 and may only fall")
         else:
             if self.keep_ratio is None:

@@ -60,7 +60,8 @@ def test_uncompressed(name: str) -> None:
     assert cost.total == pytest.approx(flops, rel=1e-6)
     tower = (cost.encoder + cost.projector) / cost.total
     assert 0.10 <= tower <= 0.26
-    assert ROW[name] and cost.tokens[name] >= 8 * shapes([ROW[name]])[0].text
+    assert ROW[name]
+    assert cost.tokens[name] >= 8 * shapes([ROW[name]])[0].text
 
 
 @pytest.mark.parametrize(("modality", "location", "name"), places())
@@ -75,8 +76,13 @@ def test_floor_is_below_what_a_stage_there_reaches() -> None:
     adapter, config = find_adapter(model()), model().config
     requests = shapes([ROW["image"]])
     base = prefill_cost(adapter, config, Policy(), requests).total
-    floors = [policy_floor(adapter, config, "image", where, requests) for where in ("input", "encoder", "projector", "decoder")]
-    assert floors == sorted(floors) and 0 < floors[0] and floors[-1] < 0.5
+    floors = [
+        policy_floor(adapter, config, "image", where, requests)
+        for where in ("input", "encoder", "projector", "decoder")
+    ]
+    assert floors == sorted(floors)
+    assert floors[0] > 0
+    assert floors[-1] < 0.5
     reached = prefill_cost(adapter, config, single("image", "projector", "random", 0.1), requests).total / base
     assert reached > floors[2]
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,19 @@ class Item:
     def count(self) -> int:
         """Units of the item as it enters the tower."""
         return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def resized(self, grid: tuple[int, int, int]) -> Self:
+        """The item after an input stage has brought it to another unit grid."""
+        return replace(self, grid=grid, extent=self._scaled(self.grid, grid))
+
+    def shrunk_from(self, original: tuple[int, int, int]) -> Self:
+        """The item as what an input stage made of one with the unit grid ``original``."""
+        n0 = original[0] * original[1] * original[2]
+        return replace(self, n0=n0, extent=self._scaled(original, self.grid))
+
+    def _scaled(self, old: tuple[int, int, int], new: tuple[int, int, int]) -> tuple[float, float, float]:
+        t, y, x = (e * a / b for e, a, b in zip(self.extent, old, new, strict=True))
+        return t, y, x
 
     def places(self) -> Tensor:
         """(N, 3) long: (t, y, x) of each unit in the language model's order."""
@@ -239,7 +252,8 @@ class Adapter(ABC):
         if policy.model is not None:
             if policy.model.architecture != mine.architecture:
                 raise PolicyError(
-                    f"model.architecture: the policy is for {policy.model.architecture}, the model is a {mine.architecture}"
+                    f"model.architecture: the policy is for {policy.model.architecture}, the model is a"
+                    f" {mine.architecture}"
                 )
             if policy.model.fingerprint not in (None, mine.fingerprint):
                 raise PolicyError(

@@ -1,10 +1,10 @@
-"""Qwen2.5-Omni thinker: vision tower with a 2 x 2 merger in window order, audio tower that pools pairs, M-RoPE decoder."""
+"""Qwen2.5-Omni thinker: vision tower with a 2 x 2 merger in window order, audio tower pooling pairs, M-RoPE decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import apply_rotary_
 from transformers.vision_utils import get_vision_window_index
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality
+from autotc.mechanisms import Location, Modality
 from autotc.models.base import Adapter, DecoderShape, Depths, Item, Projections, TowerShape
 
 _MEL_SECONDS = 0.01
@@ -25,10 +25,10 @@ class Qwen25OmniThinker(Adapter):
 
     family = "qwen2_5_omni"
     architectures = ("Qwen2_5OmniThinkerForConditionalGeneration",)
-    locations = {
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("input", "encoder", "projector", "decoder"),
         "video": ("input", "encoder", "projector", "decoder"),
-        "audio": ("encoder", "projector", "decoder"),
+        "audio": ("input", "encoder", "projector", "decoder"),
     }
     scores = ("received_attention", "keys", "representation_shift")
     structural = (
@@ -95,7 +95,7 @@ class Qwen25OmniThinker(Adapter):
         units = torch.arange(item.count)
         if item.modality == "audio":
             return torch.split(units, config.audio_config.n_window // 2)
-        t, y, x = item.grid
+        _t, y, x = item.grid
         if block in config.vision_config.fullatt_block_indexes:
             return torch.split(units, y * x)
         index, cu = get_vision_window_index(
@@ -228,6 +228,9 @@ class AudioItem(Item):
 
     extra: int = 0
     frames: int = 0
+
+    def resized(self, grid: tuple[int, int, int]) -> Self:
+        return replace(self, grid=grid, extent=self._scaled(self.grid, grid), extra=0, frames=4 * grid[0])
 
 
 def _child(module: nn.Module, name: str) -> nn.Module:

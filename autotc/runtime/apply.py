@@ -21,7 +21,7 @@ from autotc.models import Adapter, Item, find_adapter
 from autotc.policy import Policy, Stage
 from autotc.runtime.decode import Columns, cache_length, leading_padding
 from autotc.runtime.ledger import StageStats, Track, check_reduction
-from autotc.runtime.prepare import original_counts
+from autotc.runtime.prepare import original_grids
 from autotc.runtime.scores import attention_row, received_attention, split_heads, text_similarity
 
 _ACTIVE: weakref.WeakKeyDictionary[nn.Module, Handle] = weakref.WeakKeyDictionary()
@@ -219,13 +219,13 @@ class Handle:
     def _with_originals(self, modality: Modality, items: list[Item], arguments: dict[str, Any]) -> list[Item]:
         if modality not in self._has_input:
             return items
-        counts = original_counts(arguments)
-        if counts is None or len(counts) != len(items):
+        grids = original_grids(modality, arguments)
+        if grids is None or len(grids) != len(items):
             raise InputsError(
                 f"{modality}: the policy has an input stage, but these inputs were not prepared by"
                 " autotc.configure(processor, policy); call what it returns in place of the processor"
             )
-        return [_replace_n0(item, n0) for item, n0 in zip(items, counts, strict=True)]
+        return [item.shrunk_from(grid) for item, grid in zip(items, grids, strict=True)]
 
     # --- towers ---
 
@@ -443,7 +443,8 @@ class Handle:
         repeats, rest = divmod(len(places), total) if total else (0, 1)
         if rest or repeats < 1:
             raise InputsError(
-                f"{modality}: {len(places)} placeholder tokens for {total} features; both must come from one processor call"
+                f"{modality}: {len(places)} placeholder tokens for {total} features; both must come from one processor"
+                " call"
             )
         track = tower.track if tower is not None else Track.start(items, ids.device)
         per_row = torch.bincount(places[:, 0], minlength=ids.shape[0]).tolist()
@@ -455,7 +456,9 @@ class Handle:
                 count += items[end].count
                 end += 1
             if count != per_row[row] or len(set(per_row[row : row + repeats])) != 1:
-                raise InputsError(f"{modality}: row {row} has {per_row[row]} placeholder tokens, its items have {count}")
+                raise InputsError(
+                    f"{modality}: row {row} has {per_row[row]} placeholder tokens, its items have {count}"
+                )
             order += [*range(start, end)] * repeats
             start = end
         if repeats > 1:
@@ -481,14 +484,17 @@ class Handle:
         removed: Tensor,
     ) -> Tensor:
         """Drop holes and run projector stages; marks dropped columns in ``removed``, returns the embeddings."""
-        assert track.row is not None and track.column is not None  # set by _locate
+        assert track.row is not None
+        assert track.column is not None
         ids = self._input_ids
         assert ids is not None  # checked by _prefill
         media = ids == self._adapter.placeholders(self._config)[modality]
         holes = media & torch.isnan(values).any(-1)
         expected = int(media.sum()) - int(track.valid.sum())
         if int(holes.sum()) != expected:
-            raise MechanismError(f"{modality}: {int(holes.sum())} holes reached the language model, {expected} were made")
+            raise MechanismError(
+                f"{modality}: {int(holes.sum())} holes reached the language model, {expected} were made"
+            )
         if expected:
             values = values.masked_fill(holes[..., None], 0.0)
         for step in self._at("projector", modality):
@@ -573,7 +579,8 @@ class Handle:
         budget = self._budget(track, step)
         if budget is None:
             return hidden
-        assert track.row is not None and track.column is not None  # set by _locate
+        assert track.row is not None
+        assert track.column is not None
         features = self._features(track, hidden)
         scores = self._layer_scores(request, track, step, index, hidden, features, kwargs)
         tokens = track.tokens(features)
@@ -618,7 +625,8 @@ class Handle:
         kwargs: dict[str, Any],
     ) -> dict[Score, Tensor]:
         adapter, needs = self._adapter, step.mechanism.needs
-        assert track.row is not None and track.column is not None  # set by _locate
+        assert track.row is not None
+        assert track.column is not None
         at = track.column.clamp_min(0)
         scores: dict[Score, Tensor] = {}
         if "text_similarity" in needs:
@@ -681,7 +689,8 @@ class Handle:
 
     @staticmethod
     def _features(track: Track, values: Tensor) -> Tensor:
-        assert track.row is not None and track.column is not None  # set by _locate
+        assert track.row is not None
+        assert track.column is not None
         at = track.column.clamp_min(0)
         features = values[track.row].gather(1, at[..., None].expand(-1, -1, values.shape[2]))
         return features.masked_fill(~track.valid[..., None], 0.0)
@@ -689,7 +698,8 @@ class Handle:
     @staticmethod
     def _write(track: Track, values: Tensor, survivors: Tensor, reduction: Reduction) -> Tensor:
         """Put survivors' features at their columns of the current sequence."""
-        assert track.row is not None and track.column is not None  # set by _locate
+        assert track.row is not None
+        assert track.column is not None
         if reduction.is_selection:
             return values
         values = values.clone()
@@ -698,7 +708,8 @@ class Handle:
         return values
 
     def _similarity(self, track: Track, features: Tensor, values: Tensor, request: _Request) -> Tensor:
-        assert request.query is not None and track.row is not None  # set by _prefill and _locate
+        assert request.query is not None
+        assert track.row is not None
         mask = request.query.to(values.dtype)
         safe = values.masked_fill(~request.query[..., None], 0.0)
         mean = safe.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
@@ -708,18 +719,13 @@ class Handle:
     def _move(request: _Request, columns: Columns, length: int) -> None:
         """Renumber the tracks' columns after the sequence lost some."""
         for track in request.tracks.values():
-            assert track.row is not None and track.column is not None  # set by _locate
+            assert track.row is not None
+            assert track.column is not None
             place = torch.full((columns.index.shape[0], length), -1, dtype=torch.long, device=columns.index.device)
             row, new = columns.valid.nonzero(as_tuple=True)
             place[row, columns.index[row, new]] = new
             moved = place[track.row[:, None].expand_as(track.column), track.column.clamp_min(0)]
             track.column = torch.where(track.valid, moved, -1)
-
-
-def _replace_n0(item: Item, n0: int) -> Item:
-    import dataclasses
-
-    return dataclasses.replace(item, n0=n0)
 
 
 def _repeat(track: Track, order: Sequence[int], items: Sequence[Item]) -> Track:

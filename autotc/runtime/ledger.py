@@ -95,7 +95,7 @@ class Track:
 
     def source(self) -> Reduction:
         """From the item's units to its tokens of now: the product of all reductions."""
-        index, valid = column_index([item.count for item in self.items], self.valid.device)
+        _index, valid = column_index([item.count for item in self.items], self.valid.device)
         out = Reduction.identity(valid)
         for reduction in self.reductions:
             out = out.then(reduction)

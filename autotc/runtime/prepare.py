@@ -1,7 +1,8 @@
-"""Input stages: `configure` wraps a processor so that it shrinks media and remembers their uncompressed token counts."""
+"""Input stages: `configure` wraps a processor so that it shrinks media and remembers their uncompressed grids."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,36 +17,41 @@ from autotc.mechanisms import Modality
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.policy import Policy
 
-_MARK = "autotc_original_counts"
-_GRIDS = ("image_grid_thw", "video_grid_thw")
+Grid = tuple[int, int, int]
+
+_MARK = "autotc_original_grids"
+_MARKED: dict[Modality, str] = {
+    "image": "image_grid_thw",
+    "video": "video_grid_thw",
+    "audio": "feature_attention_mask",
+}
+"""Tensor of a processor's output that tells the shape of a modality's items."""
 
 
-def original_counts(arguments: Mapping[str, Any]) -> list[int] | None:
-    """Uncompressed token counts that `configure` left on the grids; None where it did not."""
-    for name in _GRIDS:
-        counts = getattr(arguments.get(name), _MARK, None)
-        if counts is not None:
-            return list(counts)
-    return None
+def original_grids(modality: Modality, arguments: Mapping[str, Any]) -> list[Grid] | None:
+    """Uncompressed unit grids that `configure` left on a request; None where it did not."""
+    grids = getattr(arguments.get(_MARKED[modality]), _MARK, None)
+    return None if grids is None else list(grids)
 
 
 class PreparedInputs(BatchFeature):  # type: ignore[misc]
     """A processor's output that keeps its marks when it moves to another device or dtype."""
 
     def to(self, *args: Any, **kwargs: Any) -> PreparedInputs:
-        marks = {name: getattr(self[name], _MARK, None) for name in _GRIDS if name in self}
+        marks = {name: getattr(self[name], _MARK, None) for name in _MARKED.values() if name in self}
         super().to(*args, **kwargs)
-        for name, counts in marks.items():
-            if counts is not None:
-                setattr(self[name], _MARK, counts)
+        for name, grids in marks.items():
+            if grids is not None:
+                setattr(self[name], _MARK, grids)
         return self
 
 
 def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]:
     """The processor with the policy's input stages built in; call it as the processor.
 
-    Each image or video is resized so that the processor's own rounding leaves keep ratio x N0 tokens, as near as its grid
-    allows, where N0 is what the processor would have made of it. Without an input stage the processor itself comes back.
+    Each image or video is resized so that the processor's own rounding leaves keep ratio x N0 tokens, as near as its
+    grid allows, where N0 is what the processor would have made of it; of audio, mel frames are averaged, as a longer
+    hop would. Without an input stage the processor itself comes back.
 
     Raises:
         PolicyError: the policy is malformed.
@@ -66,51 +72,87 @@ class _Configured:
         return getattr(self._processor, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> PreparedInputs:
-        counts: dict[str, list[int]] = {}
+        grids: dict[Modality, list[Grid]] = {}
         places: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
         for key, modality in places:
             media = kwargs.get(key)
             if media is None or modality not in self._stages:
                 continue
-            downsample, ratio = self._stages[modality]
             media = media if isinstance(media, (list, tuple)) else [media]
             if any(isinstance(m, (list, tuple)) for m in media):
                 media = [m for group in media for m in (group if isinstance(group, (list, tuple)) else [group])]
-            shrunk, counts[f"{modality}_grid_thw"] = self._shrink(modality, media, downsample, ratio, kwargs)
-            kwargs[key] = shrunk
+            kwargs[key], grids[modality] = self._shrink(modality, media, kwargs)
             sized = dict(kwargs.get(f"{key}_kwargs", {}))
             sized["size"] = {"shortest_edge": 1, "longest_edge": 1 << 40}
             kwargs[f"{key}_kwargs"] = sized
-        output = PreparedInputs(dict(self._processor(*args, **kwargs)))
-        for name, values in counts.items():
+        processor = self._processor
+        if kwargs.get("audio") is not None and "audio" in self._stages:
+            processor = copy.copy(processor)
+            processor.feature_extractor = _ShorterMel(processor.feature_extractor, *self._stages["audio"])
+        output = PreparedInputs(dict(processor(*args, **kwargs)))
+        if processor is not self._processor:
+            grids["audio"] = processor.feature_extractor.grids
+        for modality, values in grids.items():
+            name = _MARKED[modality]
             if not isinstance(output[name], Tensor):
                 raise InputsError(f"{name}: return_tensors='pt' is needed with an input stage")
             setattr(output[name], _MARK, values)
         return output
 
     def _shrink(
-        self, modality: Modality, media: Sequence[Any], downsample: Downsample, ratio: float, kwargs: Mapping[str, Any]
-    ) -> tuple[list[Any], list[int]]:
+        self, modality: Modality, media: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], list[Grid]]:
+        """Resized media, and the unit grids they would have had."""
+        downsample, ratio = self._stages[modality]
         processor = self._processor.image_processor if modality == "image" else self._processor.video_processor
         side = processor.patch_size * processor.merge_size
         extra = dict(kwargs.get("images_kwargs" if modality == "image" else "videos_kwargs", {}))
-        out, counts = [], []
+        out, grids = [], []
         for item in media:
             frames = _frames(item)
             if modality == "image":
                 whole = processor(images=[item], return_tensors="pt", **extra)["image_grid_thw"][0]
             else:
                 whole = processor(videos=[item], return_tensors="pt", **extra)["video_grid_thw"][0]
-            t, y, x = int(whole[0]), int(whole[1]) // processor.merge_size, int(whole[2]) // processor.merge_size
-            counts.append(t * y * x)
-            new_t, new_y, new_x = downsample.target_grid((t, y, x), ratio, modality)
+            grid = (int(whole[0]), int(whole[1]) // processor.merge_size, int(whole[2]) // processor.merge_size)
+            grids.append(grid)
+            new_t, new_y, new_x = downsample.target_grid(grid, ratio, modality)
             resized = _resize(frames, new_y * side, new_x * side)
-            if modality == "video" and new_t != t:
+            if modality == "video" and new_t != grid[0]:
                 take = np.linspace(0, len(frames) - 1, new_t * processor.temporal_patch_size).round().astype(int)
                 resized = resized[torch.from_numpy(take)]
             array = resized.permute(0, 2, 3, 1).numpy()
             out.append(array[0] if modality == "image" else array)
-        return out, counts
+        return out, grids
+
+
+class _ShorterMel:
+    """A feature extractor whose clips are averaged to fewer mel frames."""
+
+    def __init__(self, extractor: Any, downsample: Downsample, ratio: float) -> None:
+        self._extractor, self._downsample, self._ratio = extractor, downsample, ratio
+        self.grids: list[Grid] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._extractor, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["return_tensors"] = "pt"
+        output = self._extractor(*args, **kwargs)
+        features, mask = output["input_features"], output["attention_mask"]
+        for i, frames in enumerate(mask.sum(1).tolist()):
+            count = ((frames - 1) // 2 + 1 - 2) // 2 + 1
+            self.grids.append((count, 1, 1))
+            target = self._downsample.target_grid((count, 1, 1), self._ratio, "audio")[0]
+            if target == count:
+                continue
+            short = 4 * target
+            averaged = torch.nn.functional.adaptive_avg_pool1d(features[i : i + 1, :, :frames], short)
+            features[i] = 0
+            features[i, :, :short] = averaged[0]
+            mask[i] = 0
+            mask[i, :short] = 1
+        return output
 
 
 def _frames(item: Any) -> Tensor:

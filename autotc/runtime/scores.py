@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ def received_attention(query: Tensor, key: Tensor, bounds: Tensor, scaling: floa
     """
     out = torch.zeros(query.shape[0], device=query.device)
     edges = bounds.tolist()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         keys = key[start:end].permute(1, 2, 0)
         for at in range(start, end, ROWS):
             rows = query[at : min(at + ROWS, end)].transpose(0, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the shipped checkpoint: configuration, safetensors, tokenizer and processors; ``from_pretrained`` reads it."""
+"""Folder of the shipped checkpoint, in the layout that ``from_pretrained`` reads."""
 
 
 def load() -> tuple[Any, Any]:

@@ -58,23 +58,24 @@ CHAT_TEMPLATE = (
 def build_config() -> Qwen2_5OmniThinkerConfig:
     """The thinker's configuration: 6 decoder layers of width 160, 3 vision blocks of 48, 3 audio blocks of 80."""
     ids = VOCABULARY
-    audio: dict[str, Any] = dict(
-        num_mel_bins=64, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=224, d_model=80,
-        max_source_positions=400, n_window=150, output_dim=160,
-        initializer_range=0.05,
-    )  # fmt: skip
-    vision: dict[str, Any] = dict(
-        depth=3, hidden_size=48, intermediate_size=112, num_heads=3, patch_size=8, spatial_merge_size=2,
-        temporal_patch_size=2, window_size=IMAGE_SIZE, out_hidden_size=160, fullatt_block_indexes=[0, 1, 2],
-        in_channels=3, initializer_range=0.05,
-    )  # fmt: skip
-    text: dict[str, Any] = dict(
-        vocab_size=len(ids), hidden_size=160, intermediate_size=480, num_hidden_layers=6, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=2048, pad_token_id=ids["<|pad|>"],
-        eos_token_id=ids["<|end|>"], bos_token_id=None,
-        initializer_range=0.05,
-        rope_parameters=dict(rope_type="default", rope_theta=50.0, mrope_section=[6, 7, 7]),
-    )  # fmt: skip
+    audio: dict[str, Any] = {
+        "num_mel_bins": 64, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 224, "d_model": 80,
+        "max_source_positions": 400, "n_window": 150, "output_dim": 160,
+        "initializer_range": 0.05,
+    }  # fmt: skip
+    vision: dict[str, Any] = {
+        "depth": 3, "hidden_size": 48, "intermediate_size": 112, "num_heads": 3, "patch_size": 8,
+        "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": IMAGE_SIZE, "out_hidden_size": 160,
+        "fullatt_block_indexes": [0, 1, 2], "in_channels": 3, "initializer_range": 0.05,
+    }  # fmt: skip
+    text: dict[str, Any] = {
+        "vocab_size": len(ids), "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 2048, "pad_token_id": ids["<|pad|>"],
+        "eos_token_id": ids["<|end|>"], "bos_token_id": None,
+        "initializer_range": 0.05,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 50.0, "mrope_section": [6, 7, 7]},
+    }  # fmt: skip
     return Qwen2_5OmniThinkerConfig(
         audio_config=audio,
         vision_config=vision,
@@ -131,14 +132,14 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_processor() -> Qwen2_5OmniProcessor:
     """Qwen2.5-Omni's own processor with this model's patch size, pixel limits and clip length."""
-    vision: dict[str, Any] = dict(
-        patch_size=8,
-        temporal_patch_size=2,
-        merge_size=2,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-        size={"shortest_edge": 32 * 32, "longest_edge": 256 * 256},
-    )
+    vision: dict[str, Any] = {
+        "patch_size": 8,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "size": {"shortest_edge": 32 * 32, "longest_edge": 256 * 256},
+    }
     return Qwen2_5OmniProcessor(
         image_processor=Qwen2VLImageProcessor(**vision),
         video_processor=Qwen2VLVideoProcessor(

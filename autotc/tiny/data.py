@@ -1,8 +1,8 @@
 """Scenes of `tiny-omni`: handwritten and spoken digits composed into images, videos and audio clips.
 
 A *scene* knows what it shows, draws itself, labels every output unit of the tower (what a dense loss needs) and asks
-questions about itself. Sources are real: the UCI handwritten digits that scikit-learn ships, and the spoken digits beside
-this file. Splits share no source: no digit image, no voice.
+questions about itself. Sources are real: the UCI handwritten digits that scikit-learn ships, and the spoken digits
+beside this file. Splits share no source: no digit image, no voice.
 """
 
 from __future__ import annotations
@@ -416,11 +416,28 @@ class TalkingScene(Scene):
         return np.concatenate([self.image.labels(), self.audio.labels()])
 
     def questions(self) -> list[Question]:
+        said = self.audio.digits[0]
         out = [Question("agree", "said shown", "yes" if self.shown else "no")]
+        out += [Question("both", f"digit {COLORS[g.color]} said", f"{g.digit} {said}") for g in self.image.glyphs]
         if self.shown:
-            color = next(g.color for g in self.image.glyphs if g.digit == self.audio.digits[0])
+            color = next(g.color for g in self.image.glyphs if g.digit == said)
             out.append(Question("said_color", "color said", COLORS[color]))
         return out
+
+
+class ChorusScene(TalkingScene):
+    """A picture and a clip of several digits; asked about each of them apart. For training: it is dense in matches."""
+
+    def __init__(self, rng: np.random.Generator, sources: Sources) -> None:
+        while True:
+            self.image = ImageScene(rng, sources, counts=(3, 4))
+            if len({g.digit for g in self.image.glyphs}) == len(self.image.glyphs):
+                break
+        self.audio = AudioScene(rng, sources, counts=(4, 5))
+        self.shown = False
+
+    def questions(self) -> list[Question]:
+        return [*self.image.questions(), *self.audio.questions()]
 
 
 SCENES: dict[str, Callable[[np.random.Generator, Sources], Scene]] = {

@@ -1,8 +1,8 @@
 """Make the spoken digits that ship with the package: ``python -m autotc.tiny.make_speech OUT``.
 
 Needs the program ``espeak-ng``; the package itself only reads what this wrote. Each voice is an accent and a variant of
-espeak-ng; each says the ten digits twice, at two speeds and pitches drawn from a seeded generator. One FLAC file per voice
-(16 kHz, mono, words one after the other) and ``index.json`` with the words' offsets.
+espeak-ng; each says the ten digits twice, at two speeds and pitches drawn from a seeded generator. One FLAC file per
+voice (16 kHz, mono, words one after the other) and ``index.json`` with the words' offsets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(out: Path) -> None:
     for accent in ACCENTS:
         for variant in VARIANTS:
             parts, places, at = [], [], 0
-            for take in range(TAKES):
+            for _take in range(TAKES):
                 for digit, word in enumerate(WORDS):
                     speed, pitch = int(rng.integers(170, 260)), int(rng.integers(25, 75))
                     part = say(word, f"{accent}+{variant}", speed, pitch)

@@ -1,14 +1,15 @@
 """Train `tiny-omni` from scratch: ``python -m autotc.tiny.train --out FOLDER``.
 
-Six stages; towers and decoder do not depend on each other and may run side by side (``--stage``):
+Eight stages; towers and decoder do not depend on each other and may run side by side (``--stage``):
 
-1. ``vision``, ``crowded`` and ``audio``: each tower learns to put the sum of fixed word embeddings (its digit, its colour,
-   ...) on each output unit, by dense labels: cross-entropy against the table of embeddings plus squared error.
-   ``crowded`` goes on from ``vision`` with more digits in a picture, so that a step sees more labels.
+1. ``vision``, ``crowded``, ``recrowded`` and ``audio``: each tower learns to put the sum of fixed word embeddings (its
+   digit, its colour, ...) on each output unit, by dense labels: cross-entropy against the table of embeddings plus
+   squared error. The second and third go on from the one before with more digits in a picture.
 2. ``decoder``: the language model learns all tasks on *symbolic scenes*, in which those sums replace the tower's output
    and most of the empty units are left out. All questions of a scene are packed behind it and do not see each other.
-   Auxiliary heads on layer 3 name row, column and ordinal of each labelled unit; they are thrown away. ``matching`` goes
-   on from it with more of the tasks that come late, and a head that names the colour of the digit that is being said.
+   Auxiliary heads on layer 3 name row, column and ordinal of each labelled unit; they are thrown away. ``matching`` and
+   then ``chorus`` go on from it with more of the tasks that come late, and a head that names the colour of the digit
+   that is being said; in a chorus several are.
 3. ``joint``: everything together on real inputs, at a low rate.
 
 Every stage is seeded, writes a checkpoint every five minutes and continues from it when run again.
@@ -32,10 +33,20 @@ from torch import Tensor, nn
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from autotc.tiny.config import COLORS, MOTIONS, VOCABULARY, build_model, build_processor
-from autotc.tiny.data import SCENES, AudioScene, ImageScene, Ints, Question, Scene, TalkingScene, VideoScene, load_sources
+from autotc.tiny.data import (
+    SCENES,
+    AudioScene,
+    ChorusScene,
+    ImageScene,
+    Question,
+    Scene,
+    TalkingScene,
+    VideoScene,
+    load_sources,
+)
 
 AUX_LAYER = 3
-STAGES = ("vision", "crowded", "audio", "decoder", "matching", "joint")
+STAGES = ("vision", "crowded", "recrowded", "audio", "decoder", "matching", "chorus", "joint")
 BLANK = 4
 """Share of the empty units that symbolic scenes keep: one in BLANK."""
 
@@ -159,7 +170,10 @@ def pack(
         questions = scene.questions()
         order = rng.permutation(len(questions))[:most]
         asked.append([questions[i] for i in order])
-    rows = [[([VOCABULARY[w] for w in q.query.split()], [VOCABULARY[w] for w in q.answer.split()], q) for q in qs] for qs in asked]
+    rows = [
+        [([VOCABULARY[w] for w in q.query.split()], [VOCABULARY[w] for w in q.answer.split()], q) for q in qs]
+        for qs in asked
+    ]
     longest = max(sum(len(a) + len(b) + 1 for a, b, _ in row) for row in rows)
     b, size = len(scenes), length + longest
     out_ids = torch.zeros(b, size, dtype=torch.long)
@@ -385,16 +399,17 @@ def _steps(clock: Clock, modules: dict[str, nn.Module], groups: list[dict[str, A
 
 
 def train_tower(model: Qwen2_5OmniThinkerForConditionalGeneration, out: Path, stage: str, steps: int) -> None:
-    """Stages ``vision``, ``crowded`` and ``audio``."""
+    """Stages of the towers."""
     table = symbol_table(model)
     sources = load_sources("train")
     tower = model.model.audio_tower if stage == "audio" else model.model.visual
     mel = Mel() if stage == "audio" else None
-    crowded = stage == "crowded"
+    crowded = stage in _AFTER
     if crowded:
-        tower.load_state_dict(torch.load(out / "vision.pt", weights_only=True)["vision"])
-    clock = Clock(out, stage, steps, 2e-3 if crowded else 3e-3)
-    seed = {"vision": 11, "audio": 12, "crowded": 15}[stage]
+        before = _AFTER[stage]
+        tower.load_state_dict(torch.load(out / f"{before}.pt", weights_only=True)[before])
+    clock = Clock(out, stage, steps, {"crowded": 2e-3, "recrowded": 1.5e-3}.get(stage, 3e-3))
+    seed = {"vision": 11, "audio": 12, "crowded": 15, "recrowded": 17}[stage]
     for step, rng, backward in _steps(clock, {stage: tower}, [{"params": list(tower.parameters())}], seed):
         if mel is not None:
             heard: list[Scene] = [AudioScene(rng, sources, counts=(4, 5)) for _ in range(24)]
@@ -481,35 +496,44 @@ def decode(
 
 
 MIX = ("image", "video", "audio", "image", "video", "audio", "image+audio")
+_AFTER = {"crowded": "vision", "recrowded": "crowded", "matching": "decoder", "chorus": "matching"}
+"""Stage -> the stage it goes on from."""
+CHORUS = ("chorus", "image", "chorus", "image+audio", "video", "chorus", "audio")
 LATE = ("image", "image+audio", "video", "image+audio", "image", "video", "audio")
+"""Modalities in turn, while the tasks that come late are still to come."""
 
 
 def train_decoder(
     model: Qwen2_5OmniThinkerForConditionalGeneration, heads: Heads, out: Path, stage: str, steps: int, batch: int
 ) -> None:
-    """Stages ``decoder`` and ``matching``: all tasks on symbolic scenes; the word embeddings stay as they are."""
+    """Stages of the decoder: all tasks on symbolic scenes; the word embeddings stay as they are."""
     table = symbol_table(model)
     sources, layouts = load_sources("train"), Layouts(model)
     language = model.model.language_model
     language.embed_tokens.weight.requires_grad_(False)
     params = [p for p in [*language.parameters(), *model.lm_head.parameters()] if p.requires_grad]
     modules: dict[str, nn.Module] = {"language": language, "head": model.lm_head, "heads": heads}
-    late = stage == "matching"
+    late = stage in _AFTER
     if late:
-        state = torch.load(out / "decoder.pt", weights_only=True)
+        state = torch.load(out / f"{_AFTER[stage]}.pt", weights_only=True)
         for name, module in modules.items():
             module.load_state_dict(state[name], strict=name != "heads")
     clock = Clock(out, stage, steps, 1.2e-3 if late else 1.5e-3, None if late else 3800)
+    mix = {"decoder": MIX, "matching": LATE, "chorus": CHORUS}[stage]
+    seed = {"decoder": 13, "matching": 16, "chorus": 18}[stage]
     tracker = Tracker()
     std = float(language.embed_tokens.weight.std())
-    for step, rng, backward in _steps(clock, modules, [{"params": [*params, *heads.parameters()]}], 16 if late else 13):
-        kind = (LATE if late else MIX)[step % len(MIX)]
-        scenes = [SCENES[kind](rng, sources) for _ in range(batch)]
-        packed = pack(scenes, layouts, rng, blanks=10 if rng.random() < 0.85 else None)
+    for step, rng, backward in _steps(clock, modules, [{"params": [*params, *heads.parameters()]}], seed):
+        kind = mix[step % len(mix)]
+        scenes = [(ChorusScene if kind == "chorus" else SCENES[kind])(rng, sources) for _ in range(batch)]
+        dense = kind == "chorus"
+        packed = pack(
+            scenes, layouts, rng, blanks=10 if dense or rng.random() < 0.85 else None, most=2 if dense else 7
+        )  # fmt: skip
         sound = torch.zeros(packed.units.shape, dtype=torch.bool)
         if kind == "audio":
             sound[:] = True
-        elif kind == "image+audio":
+        elif kind in ("image+audio", "chorus"):
             sound = packed.units >= 64
         generator = torch.Generator().manual_seed(step)
         features = symbols(table, packed.labels, sound)
@@ -556,7 +580,7 @@ def train_joint(
     tracker = Tracker()
     groups = [{"params": [*model.parameters(), *heads.parameters()]}]
     for step, rng, backward in _steps(clock, {"model": model, "heads": heads}, groups, 14):
-        kind = MIX[step % len(MIX)]
+        kind = LATE[step % len(LATE)]
         scenes = [SCENES[kind](rng, sources) for _ in range(batch)]
         features, sound = real_features(model, scenes, mel)
         packed = pack(scenes, layouts, rng, blanks=None)
@@ -568,7 +592,7 @@ def train_joint(
                 part, tower_stats = tower_loss(features[mine], packed.labels[mine], table, is_audio)
                 dense = dense + part
                 stats |= {f"dense.{kind}.{name}": value for name, value in tower_stats.items()}
-        backward(loss + 0.1 * aux + 0.2 * dense)
+        backward(loss + 0.2 * aux + 0.4 * dense)
         tracker.add(stats | {"loss": float(loss.detach())})
         if (step + 1) % 70 == 0:
             clock.say(step + 1, **tracker.take())
@@ -577,9 +601,9 @@ def train_joint(
 def assemble(model: Qwen2_5OmniThinkerForConditionalGeneration, heads: Heads, out: Path) -> None:
     """Put the weights of the first three stages together."""
     parts: dict[str, dict[str, nn.Module]] = {
-        "crowded": {"crowded": model.model.visual},
+        "recrowded": {"recrowded": model.model.visual},
         "audio": {"audio": model.model.audio_tower},
-        "matching": {"language": model.model.language_model, "head": model.lm_head, "heads": heads},
+        "chorus": {"language": model.model.language_model, "head": model.lm_head, "heads": heads},
     }
     for stage, modules in parts.items():
         state = torch.load(out / f"{stage}.pt", weights_only=True)
@@ -606,16 +630,25 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    defaults = {"vision": 2200, "crowded": 1600, "audio": 900, "decoder": 2100, "matching": 1600, "joint": 4000}
+    defaults = {
+        "vision": 2200,
+        "crowded": 2600,
+        "recrowded": 900,
+        "audio": 900,
+        "decoder": 2100,
+        "matching": 1300,
+        "chorus": 1400,
+        "joint": 2400,
+    }
     for stage in args.stage or [*STAGES, "export"]:
         model = build_model()
         model.train()
         torch.manual_seed(1)
         heads = Heads(model.config.text_config.hidden_size)
         steps = args.steps or defaults.get(stage, 0)
-        if stage in ("vision", "crowded", "audio"):
+        if stage in ("vision", "crowded", "recrowded", "audio"):
             train_tower(model, args.out, stage, steps)
-        elif stage in ("decoder", "matching"):
+        elif stage in ("decoder", "matching", "chorus"):
             train_decoder(model, heads, args.out, stage, steps, args.batch)
         elif stage == "joint":
             assemble(model, heads, args.out)

@@ -106,7 +106,7 @@ def masked_logits(embeds: Tensor, positions: Tensor, hidden_from: Tensor, pad: T
         pad: (B, L) bool, padding.
     """
     language = find_adapter(model()).language_model(model())
-    b, length, _ = embeds.shape
+    _b, length, _ = embeds.shape
     causal = torch.ones(length, length, dtype=torch.bool).tril()
 
     def mask_for(layer: int) -> Tensor:
@@ -116,6 +116,7 @@ def masked_logits(embeds: Tensor, positions: Tensor, hidden_from: Tensor, pad: T
 
     handles = []
     for i, layer in enumerate(language.layers):
+
         def swap(module: nn.Module, args: Any, kwargs: dict[str, Any], i: int = i) -> Any:
             return args, kwargs | {"attention_mask": mask_for(i)}
 

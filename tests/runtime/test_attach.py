@@ -61,9 +61,9 @@ def test_restored_after_an_exception_inside(monkeypatch: pytest.MonkeyPatch) -> 
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(MECHANISMS["divprune"], "reduce", fail)
-    with pytest.raises(MechanismError, match="divprune: RuntimeError: out of order"):
-        with autotc.apply(m, single("image", "projector", "divprune", 0.5)):
-            m.generate(**inputs, max_new_tokens=2)
+    policy = single("image", "projector", "divprune", 0.5)
+    with pytest.raises(MechanismError, match="divprune: RuntimeError: out of order"), autotc.apply(m, policy):
+        m.generate(**inputs, max_new_tokens=2)
     assert snapshot(m) == before
     with torch.no_grad():
         assert torch.equal(m(**inputs).logits, plain)
@@ -71,9 +71,9 @@ def test_restored_after_an_exception_inside(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_two_policies_one_after_the_other_but_not_at_once() -> None:
     m = model()
-    with autotc.apply(m, single("image", "projector", "random", 0.5)):
-        with pytest.raises(PolicyError, match="already applied"):
-            autotc.apply(m, FULL)
+    policy = single("image", "projector", "random", 0.5)
+    with autotc.apply(m, policy), pytest.raises(PolicyError, match="already applied"):
+        autotc.apply(m, FULL)
     with autotc.apply(m, FULL):
         pass
 
@@ -94,7 +94,9 @@ def test_small_items_pass_untouched_and_are_counted() -> None:
     with autotc.apply(model(), policy) as handle, torch.no_grad():
         model()(**inputs)
     (stats,) = handle.stats[0]
-    assert stats.requested == [19, 1] and stats.realised == [19, 1] and stats.untouched == 0
+    assert stats.requested == [19, 1]
+    assert stats.realised == [19, 1]
+    assert stats.untouched == 0
     one = request([media(3, image=16), media(1, image=128)])
     with autotc.apply(model(), policy) as handle, torch.no_grad():
         model()(**one)
@@ -105,15 +107,15 @@ def test_small_items_pass_untouched_and_are_counted() -> None:
 def test_input_stage_needs_prepared_inputs() -> None:
     policy = single("image", "input", "downsample", 0.5)
     inputs = request([media(1, image=128)])
-    with pytest.raises(InputsError, match=r"autotc\.configure"):
-        with autotc.apply(model(), policy), torch.no_grad():
-            model()(**inputs)
+    with pytest.raises(InputsError, match=r"autotc\.configure"), autotc.apply(model(), policy), torch.no_grad():
+        model()(**inputs)
     prepared = request([media(1, image=128)], call=autotc.configure(processor(), policy))
     assert prepared["image_grid_thw"].prod() < inputs["image_grid_thw"].prod()
     with autotc.apply(model(), policy) as handle, torch.no_grad():
         model()(**prepared)
     item = handle.last["image"].items[0]
-    assert item.n0 == 64 and abs(item.count - 32) <= 8
+    assert item.n0 == 64
+    assert abs(item.count - 32) <= 8
 
 
 def test_projector_stage_after_input_stage_counts_from_the_uncompressed_item() -> None:
@@ -165,9 +167,9 @@ def test_cache_of_another_life_is_refused() -> None:
 
 def test_static_cache_is_refused() -> None:
     inputs = request([media(1, image=64)])
-    with autotc.apply(model(), single("image", "decoder", "fastv", 0.5, 2)):
-        with pytest.raises(InputsError, match="static cache"):
-            model().generate(**inputs, max_new_tokens=2, cache_implementation="static")
+    policy = single("image", "decoder", "fastv", 0.5, 2)
+    with autotc.apply(model(), policy), pytest.raises(InputsError, match="static cache"):
+        model().generate(**inputs, max_new_tokens=2, cache_implementation="static")
 
 
 def test_spans_that_do_not_match_are_refused() -> None:
@@ -175,9 +177,8 @@ def test_spans_that_do_not_match_are_refused() -> None:
     inputs["input_ids"] = inputs["input_ids"].clone()
     # One more placeholder than features: the text's first word becomes one.
     inputs["input_ids"][0, -3] = 9
-    with autotc.apply(model(), FULL), torch.no_grad():
-        with pytest.raises((InputsError, ValueError, RuntimeError)):
-            model()(**inputs)
+    with autotc.apply(model(), FULL), torch.no_grad(), pytest.raises((InputsError, ValueError, RuntimeError)):
+        model()(**inputs)
 
 
 def test_source_names_the_input_of_every_survivor() -> None:
@@ -191,7 +192,8 @@ def test_source_names_the_input_of_every_survivor() -> None:
         model()(**request([media(1, image=128)]))
     track = handle.last["image"]
     source = track.source()
-    assert source.size == 64 and source.count.tolist() == [19]
+    assert source.size == 64
+    assert source.count.tolist() == [19]
     assert torch.equal(source.keep, track.ids)
     sums = torch.zeros(19).index_put_((source.dst,), source.weight, accumulate=True)
     torch.testing.assert_close(sums, torch.ones(19))

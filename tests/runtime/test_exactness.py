@@ -23,18 +23,26 @@ ROWS = [
     media(4, video=4, audio=1.23),
 ]
 LAYERS = {"input": None, "projector": None, "encoder": 0, "decoder": 2}
-SELECTORS = ("random", "uniform_stride", "divprune", "fastv", "pyramiddrop", "rep_shift", "cdpruner", "text_similarity", "evs")
+SELECTORS = (
+    "random",
+    "uniform_stride",
+    "divprune",
+    "fastv",
+    "pyramiddrop",
+    "rep_shift",
+    "cdpruner",
+    "text_similarity",
+    "evs",
+)
 
 
 def places() -> list[tuple[str, str, str]]:
     """Every legal modality x location x mechanism of the family."""
-    offered = {"image": LAYERS, "video": LAYERS, "audio": {k: v for k, v in LAYERS.items() if k != "input"}}
     return [
         (modality, location, name)
         for name, cls in MECHANISMS.items()
         for modality in cls.modalities
         for location in cls.locations
-        if location in offered[modality]
     ]
 
 
@@ -100,7 +108,11 @@ def test_removing_in_the_tower_equals_masking_keys(modality: str, block: int, mo
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    rows = {"image": [media(1, image=128), media(5, image=96)], "video": [media(3, video=6)], "audio": [media(2, audio=1.5)]}
+    rows = {
+        "image": [media(1, image=128), media(5, image=96)],
+        "video": [media(3, video=6)],
+        "audio": [media(2, audio=1.5)],
+    }
     inputs = request(rows[modality])
     caught: list[Tensor] = []
     language = model().model.language_model
@@ -175,7 +187,9 @@ def test_removing_in_the_tower_equals_masking_keys(modality: str, block: int, mo
         ("audio", "decoder", "pyramiddrop", 3),
     ],
 )
-def test_ragged_batch_equals_single_rows(modality: str, location: str, name: str, layer: int | None, inputs: Any) -> None:
+def test_ragged_batch_equals_single_rows(
+    modality: str, location: str, name: str, layer: int | None, inputs: Any
+) -> None:
     policy = single(modality, location, name, 0.35, layer)
     together, _ = logits(policy, inputs)
     with autotc.apply(model(), policy):

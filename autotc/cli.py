@@ -1,0 +1,718 @@
+"""The command line: one thin command each; the work is in functions that a notebook can call.
+
+stdout holds the result alone (with ``--json`` one JSON document), stderr progress and errors. Exit code 0: done; 1: a
+check failed; 2: the user's input is wrong, told in one line; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from autotc.errors import AutotcError, DataError, PolicyError, UnsupportedModelError
+
+# Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
+if TYPE_CHECKING:
+    from autotc.evaluate.base import Evaluator
+    from autotc.models.base import Depths
+    from autotc.policy import Policy
+
+RUNS = Path("runs")
+PHASES = {
+    "uncompressed": "evaluating the uncompressed model",
+    "val": "ranking the front on the validation split",
+    "test": "measuring the front on the test split",
+}
+EXTRAS = {
+    "lmms_eval": "lmms",
+    **dict.fromkeys(
+        ("optuna", "mlflow", "moocore", "plotly", "matplotlib", "rich", "pandas", "pyarrow", "sklearn", "scipy"),
+        "search",
+    ),
+    **dict.fromkeys(("soundfile", "PIL", "torchvision"), "search"),
+}
+"""Package -> the extra that brings it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command found.
+
+    Attributes:
+        data: printed with ``--json``.
+        text: printed without.
+        code: exit code.
+    """
+
+    data: Any
+    text: str
+    code: int = 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong argument in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {_one_line(message)}; see {self.prog} --help\n")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _ratio(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 < value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a ratio in (0, 1] is right")
+
+
+def _fall(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 <= value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a fall in accuracy in [0, 1], e.g. 0.03, is right")
+
+
+def _positive(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 1 is right")
+
+
+def _seed(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if 0 <= value < 2**32:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 0 is right")
+
+
+def _evaluator(*, model: str | None, data: Path | None, metric: str | None, seed: int) -> Evaluator:
+    """The evaluator that the arguments ask for."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    if data is None:
+        if metric is not None:
+            raise DataError(f"--metric: {metric!r} given without --data; the embedded benchmark has its own")
+        from autotc.evaluate.builtin import BuiltinEvaluator
+
+        return BuiltinEvaluator(*_load_model(model), seed=seed)
+    from autotc.evaluate.jsonl import JsonlEvaluator, load_jsonl, split_records
+
+    split_records(load_jsonl(data), seed)  # a wrong file is told before the model is loaded
+    return JsonlEvaluator(data, *_load_model(model), metric=metric or "exact", seed=seed)
+
+
+def _load_model(name: str | None) -> tuple[Any, Any]:
+    """Model and processor of a folder or hub name; (None, None) for the embedded model."""
+    if name is None:
+        return None, None
+    import transformers
+
+    from autotc.models import ADAPTERS
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        architecture = (config.architectures or ["none"])[0]
+        known = [known for adapter in ADAPTERS for known in adapter.architectures]
+        if architecture not in known:
+            raise UnsupportedModelError(
+                f"--model: {name} is a {architecture}, which is not supported; supported: {', '.join(known)}"
+            )
+        model = getattr(transformers, architecture).from_pretrained(name, dtype="auto")
+        return model.eval(), transformers.AutoProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"--model: {name} cannot be loaded ({_one_line(error)[:200]}); a model folder or hub name is expected"
+        ) from error
+
+
+def _policy(argument: str) -> Policy:
+    """The policy of an argument: a file, or ``none`` for the uncompressed model."""
+    from autotc.policy import Policy
+
+    return Policy() if argument == "none" else Policy.load(argument)
+
+
+def _interval(value: Sequence[float]) -> list[float]:
+    return [round(float(x), 6) for x in value]
+
+
+def evaluate(args: argparse.Namespace) -> Outcome:
+    """``autotc eval``."""
+    from autotc.report.tables import ProgressBar, eval_table
+
+    policy = _policy(args.policy)
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    cost = evaluator.cost(policy, args.split)
+    with ProgressBar("eval") as progress:
+        results = evaluator.run(policy, args.split, limit=args.limit, progress=progress)
+    data = {
+        "policy": args.policy,
+        "split": args.split,
+        "accuracy": {name: _interval(value) for name, value in results.accuracy().items()},
+        "tasks": {name: _interval(value) for name, value in results.accuracy("task").items()},
+        "chance": evaluator.info(args.split).chance,
+        "flops_ratio": cost.flops_ratio,
+        "flops": cost.flops,
+        "tokens": cost.tokens,
+        "samples": results.counts(),
+    }
+    return Outcome(data, f"{policy.label()}\n\n{eval_table(data)}")
+
+
+def check(args: argparse.Namespace) -> Outcome:
+    """``autotc check``."""
+    from autotc.check import check as run_check
+    from autotc.check import load_measured
+    from autotc.report.tables import ProgressBar, findings_table
+
+    _, measured, _ = load_measured(args.policy)
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=measured.seed)
+    with ProgressBar("check") as progress:
+        report = run_check(evaluator, args.policy, tolerance=args.tolerance, limit=args.limit, progress=progress)
+    if args.junit is not None:
+        try:
+            args.junit.write_text(report.to_junit(), encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"--junit: {args.junit} cannot be written ({error.strerror}); give another file") from error
+    data = report.to_json()
+    return Outcome(data, findings_table(data["findings"], report.passed), 0 if report.passed else 1)
+
+
+def show(args: argparse.Namespace) -> Outcome:
+    """``autotc show``."""
+    from autotc.report.tables import interval, table
+
+    policy = _policy(args.policy)
+    rows = [
+        [
+            stage.modality,
+            stage.location,
+            ", ".join("-" if layer is None else str(layer) for layer, _ in stage.steps()),
+            stage.mechanism,
+            stage.build().family,
+            ", ".join(f"{ratio:g}" for _, ratio in stage.steps()),
+            " ".join(f"{key}={value}" for key, value in stage.params.items()) or "-",
+        ]
+        for stage in policy.stages
+    ]
+    headers = ["modality", "location", "layer", "mechanism", "family", "keep ratio", "parameters"]
+    lines = [table(headers, rows) if rows else "no stages: the uncompressed model"]
+    if policy.model is not None:
+        lines.append(f"\nmodel         {policy.model.architecture} {policy.model.fingerprint or '(any size)'}")
+    if policy.measured is not None:
+        measured = policy.measured
+        counts = ", ".join(f"{count} {name}" for name, count in measured.samples.items())
+        lines.append(f"measured on   {measured.evaluator} {measured.split}, seed {measured.seed}: {counts}")
+        lines += [f"accuracy      {name} {interval(value)}" for name, value in measured.accuracy.items()]
+        lines.append(f"FLOPs ratio   {measured.flops_ratio:.4f}")
+        if measured.study is not None:
+            lines.append(f"study         {measured.study}, trial {measured.trial}")
+    data = {**policy.model_dump(mode="json", exclude_none=True), "hash": policy.content_hash()}
+    return Outcome(data, "\n".join(lines))
+
+
+def validate(args: argparse.Namespace) -> Outcome:
+    """``autotc validate``."""
+    files = []
+    for path in args.files:
+        try:
+            files.append({"file": str(path), "kind": _validate(path), "valid": True, "message": None})
+        except AutotcError as error:
+            files.append({"file": str(path), "kind": None, "valid": False, "message": _one_line(error)})
+            print(f"autotc validate: {_one_line(error)}", file=sys.stderr)
+    text = "\n".join(f"{f['file']}: a valid {f['kind']}" for f in files if f["valid"])
+    return Outcome(files, text, 0 if all(f["valid"] for f in files) else 2)
+
+
+def _validate(path: Path) -> str:
+    """Kind of a file that is right."""
+    import yaml
+
+    from autotc.policy import Policy
+
+    if path.suffix == ".jsonl":
+        from autotc.evaluate.jsonl import load_jsonl, split_records
+
+        split_records(load_jsonl(path), seed=0)
+        return "data file"
+    # Space and policy are told apart by a key that only one of them has; a file that is neither is told as a policy.
+    with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        head = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(head, dict) and "modalities" in head:
+            from autotc.search.space import SearchSpace
+
+            SearchSpace.load(path)
+            return "search space"
+    policy = Policy.load(path)
+    _validate_policy(policy, path)
+    return "policy"
+
+
+def _validate_policy(policy: Policy, path: Path) -> None:
+    """Rules on a policy, with the model's depths where its size is known without loading it.
+
+    Raises:
+        PolicyError: a rule refuses it.
+    """
+    from autotc.conflicts.rules import check_rules
+    from autotc.models import ADAPTERS
+
+    depths: Depths | None = None
+    locations = None
+    if policy.model is not None:
+        adapters = [adapter for adapter in ADAPTERS if policy.model.architecture in adapter.architectures]
+        if not adapters:
+            known = ", ".join(name for adapter in ADAPTERS for name in adapter.architectures)
+            raise PolicyError(
+                f"{path}: model.architecture: {policy.model.architecture!r} is not supported; supported: {known}"
+            )
+        from autotc.tiny.config import build_config
+
+        locations = {str(modality): places for modality, places in adapters[0].locations.items()}
+        config = build_config()
+        if policy.model.fingerprint == adapters[0].fingerprint(config):
+            depths = adapters[0].depths(config)
+    try:
+        check_rules(policy, depths=depths, locations=locations)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
+
+
+def presets(args: argparse.Namespace) -> Outcome:
+    """``autotc presets``."""
+    from autotc.presets import PRESETS
+    from autotc.report.tables import table
+
+    data = [
+        {
+            "name": preset.name,
+            "family": preset.family,
+            "modalities": list(preset.modalities),
+            "locations": list(preset.locations),
+            "needs": list(preset.needs),
+            "paper": preset.paper,
+            "flash_safe": preset.flash_safe,
+        }
+        for preset in PRESETS.values()
+    ]
+    cell: Callable[[Any], str] = lambda v: ", ".join(v) if isinstance(v, list) else "-" if v is None else str(v)  # noqa: E731
+    rows = [[cell(value) or "-" for value in entry.values()] for entry in data]
+    return Outcome(data, table(list(data[0]), rows) if data else "")
+
+
+def models(args: argparse.Namespace) -> Outcome:
+    """``autotc models``."""
+    from autotc.models import ADAPTERS
+    from autotc.report.tables import table
+
+    data = [
+        {
+            "family": adapter.family,
+            "architectures": list(adapter.architectures),
+            "locations": {modality: list(places) for modality, places in adapter.locations.items()},
+        }
+        for adapter in ADAPTERS
+    ]
+    rows = [
+        [adapter.family, ", ".join(adapter.architectures), modality, ", ".join(places)]
+        for adapter in ADAPTERS
+        for modality, places in adapter.locations.items()
+    ]
+    return Outcome(data, table(["family", "architectures", "modality", "locations"], rows))
+
+
+def init(args: argparse.Namespace) -> Outcome:
+    """``autotc init``."""
+    from autotc.resources import write_example
+
+    files = [str(path) for path in write_example(args.folder)]
+    text = "\n".join(
+        [
+            f"wrote {files[0]}, {files[1]} and {len(files) - 2} media files",
+            "next:",
+            f"  autotc validate {files[0]} {files[1]}",
+            f"  autotc search --space {files[0]} --data {files[1]}",
+        ]
+    )
+    return Outcome({"files": files}, text)
+
+
+def search(args: argparse.Namespace) -> Outcome:
+    """``autotc search``."""
+    from autotc.report.tables import search_report
+    from autotc.search.space import SearchSpace
+    from autotc.search.study import SearchInterrupted
+    from autotc.search.study import search as run_search
+
+    # Read before the model is loaded; a resumed study keeps its own.
+    space = None if args.space is None and args.resume else SearchSpace.load(_space(args.space))
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    budgets = {name: getattr(args, f"budget_{name}") for name in ("image", "video", "audio")}
+    budgets = {name: value for name, value in budgets.items() if value is not None}
+    try:
+        with _search_progress() as progress:
+            result = run_search(
+                evaluator,
+                space=space,
+                budget=args.budget,
+                budgets=budgets or None,
+                trials=args.trials,
+                seed=args.seed,
+                name=_name(args.model, args.data),
+                study_name=args.resume,
+                resume=args.resume is not None,
+                runs=args.runs,
+                out_dir=args.out_dir,
+                search_limit=args.limit,
+                val_limit=args.limit,
+                test_limit=args.limit,
+                tracking_uri=args.tracking_uri,
+                progress=progress,
+            )
+    except SearchInterrupted as error:
+        raise KeyboardInterrupt(str(error)) from error
+    data = result.to_json()
+    options = "".join(
+        f" --{key} {getattr(args, key)}" for key in ("model", "data", "metric") if getattr(args, key) is not None
+    )
+    return Outcome(data, search_report(data, options=options, runs=args.runs))
+
+
+def _space(name: str | None) -> Path:
+    """File of a search space: a path, or the name of a shipped space."""
+    from autotc.resources import search_space
+
+    if name is None:
+        return search_space()
+    path = Path(name)
+    return path if path.exists() or path.suffix in (".yaml", ".yml") else search_space(name)
+
+
+def _name(model: str | None, data: Path | None) -> str:
+    """Name of what is searched, for studies and policy files."""
+    name = "tiny-omni" if model is None else Path(model).name
+    return name if data is None else f"{name}-{data.stem}"
+
+
+def _search_progress() -> Any:
+    """A search's progress on stderr; a function, since its base class needs the search extra."""
+    from autotc.report.tables import ProgressBar, front_table
+    from autotc.search.study import FrontRow, SearchProgress
+
+    class Shown(SearchProgress):
+        def __init__(self) -> None:
+            self.bar = ProgressBar("search")
+
+        def __enter__(self) -> Shown:
+            self.bar.__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            self.bar.__exit__(*error)
+
+        def on_phase(self, name: str) -> None:
+            self.bar.phase(PHASES.get(name, name))
+
+        def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
+            points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
+            self.bar(done, total, front_table(points[-12:]), eta=eta)
+
+        def on_event(self, message: str) -> None:
+            self.bar.say(message)
+
+    return Shown()
+
+
+def front(args: argparse.Namespace) -> Outcome:
+    """``autotc front``."""
+    from autotc.report.tables import front_table
+    from autotc.search.study import load_front
+
+    study_name = args.study or _studies(args.runs)[-1]
+    records = load_front(study_name, args.runs)
+    data = [
+        {
+            "policy": _exported(args.runs, study_name, record.number),
+            "label": record.policy.label(),
+            "accuracy": record.accuracy,
+            "accuracy_by": dict(record.accuracy_by),
+            "flops_ratio": record.flops_ratio,
+            "tokens": dict(record.tokens),
+            "trial": record.number,
+            "split": "search",
+        }
+        for record in records
+    ]
+    shown = [{**row, "accuracy": row["accuracy_by"], "policy": row["policy"] or row["label"]} for row in data]
+    text = f"{study_name}: front on the search split\n\n{front_table(shown)}"
+    return Outcome({"study": study_name, "front": data}, text)
+
+
+def _studies(runs: Path) -> list[str]:
+    """Names of the stored studies; at least one."""
+    from autotc.search.study import list_studies
+
+    names = list_studies(runs)
+    if not names:
+        raise DataError(f"{runs / 'studies.db'}: no studies there; run autotc search first, or give --runs DIR")
+    return names
+
+
+def _exported(runs: Path, study_name: str, trial: int) -> str | None:
+    """The policy file that a search wrote of a trial, if it did."""
+    path = runs / study_name / "front" / f"trial-{trial}.yaml"
+    return str(path) if path.exists() else None
+
+
+def report(args: argparse.Namespace) -> Outcome:
+    """``autotc report``."""
+    import shutil
+
+    study_name = args.study or _studies(args.runs)[-1]
+    if study_name not in (known := _studies(args.runs)):
+        raise DataError(f"study: {study_name!r} is not in {args.runs / 'studies.db'}; known: {', '.join(known)}")
+    figures = [args.runs / study_name / name for name in ("front.png", "front.html")]
+    for figure in figures:
+        if not figure.exists():
+            raise DataError(f"{figure}: no such file; finish the study with autotc search --resume {study_name}")
+    if args.to is not None:
+        try:
+            args.to.mkdir(parents=True, exist_ok=True)
+            figures = [Path(shutil.copy(figure, args.to / f"{study_name}-{figure.name}")) for figure in figures]
+        except OSError as error:
+            raise DataError(f"--to: {args.to} cannot be written ({error.strerror}); give another folder") from error
+    return Outcome({"study": study_name, "figures": figures}, "\n".join(str(figure) for figure in figures))
+
+
+def study(args: argparse.Namespace) -> Outcome:
+    """``autotc study``."""
+    from autotc.report.tables import table
+    from autotc.search.study import load_front
+
+    data = []
+    for name in _studies(args.runs):
+        records = load_front(name, args.runs)
+        best = max(records, key=lambda record: record.accuracy) if records else None
+        data.append(
+            {
+                "study": name,
+                "front": len(records),
+                "accuracy": None if best is None else best.accuracy,
+                "flops_ratio": None if best is None else best.flops_ratio,
+            }
+        )
+    cell: Callable[[Any], str] = lambda v: "-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)  # noqa: E731
+    rows = [[cell(value) for value in entry.values()] for entry in data]
+    return Outcome(data, table(["study", "front", "best accuracy", "its FLOPs"], rows))
+
+
+def _arguments() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = _Parser(
+        prog="autotc",
+        description="Finds, for a multimodal language model and a compute budget, the best way to compress its image, "
+        "video and audio tokens.",
+        epilog="example: autotc search --budget 0.5",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], Outcome], summary: str, example: str) -> _Parser:
+        sub: _Parser = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
+        sub.set_defaults(run=run)
+        return sub
+
+    def on_data(sub: _Parser) -> None:
+        sub.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
+        sub.add_argument(
+            "--data", type=Path, metavar="FILE.jsonl", help="your own data (default: the embedded benchmark)"
+        )
+        sub.add_argument(
+            "--metric", metavar="NAME", help="with --data: exact (default), contains, or module:function of your own"
+        )
+        sub.add_argument(
+            "--limit", type=_positive, metavar="N", help="evaluate only the first N samples of each modality"
+        )
+
+    def on_studies(sub: _Parser) -> None:
+        sub.add_argument(
+            "--runs", type=Path, default=RUNS, metavar="DIR", help="where studies are kept (default: runs)"
+        )
+
+    sub = command("search", search, "search the best policies for a budget", "autotc search --budget 0.5 --trials 100")
+    sub.add_argument(
+        "--budget", type=_ratio, metavar="R",
+        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.5)",
+    )  # fmt: skip
+    for modality in ("image", "video", "audio"):
+        sub.add_argument(
+            f"--budget-{modality}", type=_ratio, metavar="R", help=f"highest FLOPs ratio over the {modality} samples"
+        )
+    sub.add_argument(
+        "--space", metavar="FILE", help="search space, a file or the name of a shipped one (default: default)"
+    )
+    sub.add_argument("--trials", type=_positive, metavar="N", help="distinct policies to evaluate (default: 80)")
+    sub.add_argument("--seed", type=_seed, help="of the sampler (default: 0)")
+    sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
+    sub.add_argument("--resume", metavar="STUDY", help="go on with a study")
+    sub.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: a local store in --runs)")
+    sub.add_argument(
+        "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
+    )
+    on_studies(sub)
+    on_data(sub)
+
+    sub = command("eval", evaluate, "evaluate a policy", "autotc eval none --limit 50")
+    sub.add_argument("policy", metavar="POLICY", help="policy file, or none for the uncompressed model")
+    sub.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")
+    sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
+    on_data(sub)
+
+    sub = command(
+        "check", check, "compare a policy with what its file says; exit 1 when it got worse",
+        "autotc check policies/tiny-omni-0.5.yaml --junit check.xml",
+    )  # fmt: skip
+    sub.add_argument("policy", metavar="POLICY", help="policy file that a search wrote")
+    sub.add_argument(
+        "--tolerance", type=_fall, metavar="T", help="largest fall in accuracy that passes (default: the file's)"
+    )
+    sub.add_argument("--junit", type=Path, metavar="FILE", help="write the findings as JUnit XML too")
+    on_data(sub)
+
+    sub = command("front", front, "print the front of a study", "autotc front")
+    sub.add_argument("study", nargs="?", metavar="STUDY", help="name of the study (default: the latest)")
+    on_studies(sub)
+
+    sub = command("report", report, "write the figures of a study", "autotc report --to figures")
+    sub.add_argument("study", nargs="?", metavar="STUDY", help="name of the study (default: the latest)")
+    sub.add_argument("--to", type=Path, metavar="DIR", help="folder of the figures (default: the study's)")
+    on_studies(sub)
+
+    on_studies(command("study", study, "list the studies", "autotc study"))
+
+    sub = command("show", show, "print what a policy does and what was measured", "autotc show policies/x.yaml")
+    sub.add_argument("policy", metavar="POLICY", help="policy file, or none")
+
+    sub = command(
+        "validate", validate, "check policy, search space and data files without running them",
+        "autotc validate policies/x.yaml space.yaml data.jsonl",
+    )  # fmt: skip
+    sub.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a .yaml policy or search space, a .jsonl data file"
+    )
+
+    command("presets", presets, "list the published methods that can seed a search", "autotc presets --json")
+    command("models", models, "list the model families that policies can be applied to", "autotc models")
+
+    sub = command("init", init, "write a search space and a data file to start from", "autotc init example")
+    sub.add_argument("folder", nargs="?", type=Path, default=Path(), metavar="FOLDER", help="(default: this folder)")
+    return parser
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows it: no NaN, no tuples, texts for paths."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _quiet() -> None:
+    """Keep what libraries remark off stderr, where progress and errors stand."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("alembic", "mlflow", "optuna", "torch", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command; print what it found on stdout, and everything else on stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome: Outcome = args.run(args)
+    text = json.dumps(_plain(outcome.data), indent=2, ensure_ascii=False) if args.json else outcome.text
+    if text:
+        print(text, flush=True)
+    return outcome.code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    # Torch's workers otherwise spin while they wait, which on busy cores costs a factor of ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    parser = _arguments()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as leaving:  # argparse leaves after --help and wrong arguments
+        return leaving.code if isinstance(leaving.code, int) else 0
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"autotc {version('autotc')}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 0
+    _quiet()
+    try:
+        return _run(args)
+    except AutotcError as error:
+        message = _one_line(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        message = f"{package} is not installed; pip install 'autotc[{EXTRAS[package]}]'"
+    except BrokenPipeError:
+        # The reader left (`autotc front | head`); without this the interpreter complains once more as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as error:
+        print(f"autotc: {_one_line(error) or 'interrupted'}", file=sys.stderr)
+        return 130
+    print(f"autotc {args.command}: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Conflicts between stages: rules that read a policy before anything runs."""

@@ -1,0 +1,1 @@
+"""Evaluators: model + policy + split -> per-sample results."""

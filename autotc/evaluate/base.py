@@ -1,0 +1,210 @@
+"""What an evaluator is, and the per-sample results it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotc.errors import DataError
+from autotc.models.base import Depths
+from autotc.policy import ModelReference, Policy
+
+Split = Literal["search", "val", "test"]
+Interval = tuple[float, float, float]
+"""Mean and 95% bounds."""
+RESAMPLES = 2000
+Progress = Callable[[int, int], None]
+"""Called with samples done and samples in all."""
+
+
+def bootstrap_mean(values: NDArray[np.float64], seed: int = 0) -> Interval:
+    """Mean of per-sample values (n,) with its 95% percentile bootstrap interval over samples."""
+    if not len(values):
+        raise DataError("no samples to average; at least one is needed")
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
+    means = counts @ values / len(values)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """One sample's outcome.
+
+    Attributes:
+        id: of the sample; pairs results of two policies.
+        task: name of its task.
+        modality: group it is reported in: ``image``, ``video``, ``audio`` or ``image+audio``.
+        correct: 1.0 right, 0.0 wrong; metrics of the user's own may lie between.
+        answer: what the model said.
+        log_probability: of the right answer, natural logarithm, summed over its tokens.
+    """
+
+    id: str
+    task: str
+    modality: str
+    correct: float
+    answer: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """Per-sample results of one policy on one split."""
+
+    samples: tuple[SampleResult, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def groups(self, key: Literal["modality", "task"]) -> dict[str, NDArray[np.float64]]:
+        """``correct`` (n,) of each modality or task, in order of first appearance."""
+        out: dict[str, list[float]] = {}
+        for sample in self.samples:
+            out.setdefault(getattr(sample, key), []).append(sample.correct)
+        return {name: np.array(values) for name, values in out.items()}
+
+    def accuracy(self, key: Literal["modality", "task"] = "modality") -> dict[str, Interval]:
+        """Mean and 95% interval of each modality or task."""
+        return {name: bootstrap_mean(values) for name, values in self.groups(key).items()}
+
+    def mean(self) -> float:
+        """Mean over modalities of their accuracy: what the search maximises."""
+        return float(np.mean([values.mean() for values in self.groups("modality").values()]))
+
+    def counts(self) -> dict[str, int]:
+        """Number of samples of each modality."""
+        return {name: len(values) for name, values in self.groups("modality").items()}
+
+    def difference(self, other: Results) -> dict[str, Interval]:
+        """Paired change in accuracy (this minus other) of each modality and ``overall`` (mean over modalities).
+
+        Raises:
+            DataError: the two hold different samples.
+        """
+        theirs = {sample.id: sample for sample in other.samples}
+        if len(theirs) != len(self.samples) or any(s.id not in theirs for s in self.samples):
+            raise DataError("results of different samples cannot be paired; evaluate both on the same split")
+        deltas: dict[str, list[float]] = {}
+        for sample in self.samples:
+            deltas.setdefault(sample.modality, []).append(sample.correct - theirs[sample.id].correct)
+        out = {name: bootstrap_mean(np.array(values)) for name, values in deltas.items()}
+        rng = np.random.default_rng(0)
+        total = np.zeros(RESAMPLES)
+        for values in deltas.values():
+            n = len(values)
+            total += rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) @ np.array(values) / n
+        total /= len(deltas)
+        low, high = np.quantile(total, [0.025, 0.975])
+        out["overall"] = (float(np.mean([np.mean(v) for v in deltas.values()])), float(low), float(high))
+        return out
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``x.samples.parquet``; returns its path."""
+        import pandas as pd
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = ("id", "task", "modality", "correct", "answer", "log_probability")
+        pd.DataFrame({c: [getattr(s, c) for s in self.samples] for c in columns}).to_parquet(path, index=False)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Read a samples file.
+
+        Raises:
+            DataError: it is missing or not a samples file.
+        """
+        import pandas as pd
+
+        try:
+            frame = pd.read_parquet(path)
+            rows = frame.to_dict("records")
+            return cls(tuple(SampleResult(**{str(k): v for k, v in row.items()}) for row in rows))
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file; a samples file (.samples.parquet) is expected") from error
+        except Exception as error:
+            raise DataError(f"{path}: is not a samples file ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True)
+class SplitCost:
+    """Analytic cost of a policy on a split.
+
+    Attributes:
+        flops_ratio: sum of compressed over sum of uncompressed prefill FLOPs.
+        flops_ratio_by: the same for each modality group.
+        flops: mean compressed prefill FLOPs of a sample.
+        tokens: modality -> mean modality tokens of an item at the language model's last layer.
+        kv_bytes: mean bytes of keys and values of a sample after prefill.
+        scoring_share: share of the compressed FLOPs spent on scores and mechanisms.
+    """
+
+    flops_ratio: float
+    flops_ratio_by: dict[str, float]
+    flops: float
+    tokens: dict[str, float]
+    kv_bytes: float
+    scoring_share: float
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """What a split holds: samples of each modality group, hash of ids and answers, chance level of each task."""
+
+    samples: dict[str, int]
+    sha256: str
+    chance: dict[str, float] = field(default_factory=dict)
+
+
+class Evaluator(ABC):
+    """Runs policies on splits of one data set with one model.
+
+    Attributes:
+        name: ``builtin``, ``jsonl`` or ``lmms``.
+        seed: of the splits.
+        model: architecture and fingerprint of the model.
+        depths: how many layers its decoder and towers have.
+        modalities: modalities its samples hold.
+    """
+
+    name: str
+    seed: int
+    model: ModelReference
+    depths: Depths
+    modalities: tuple[str, ...]
+
+    @abstractmethod
+    def info(self, split: Split) -> SplitInfo:
+        """Samples, hash and chance levels of a split."""
+
+    @abstractmethod
+    def cost(self, policy: Policy, split: Split) -> SplitCost:
+        """Analytic cost of a policy on a split; runs nothing.
+
+        Raises:
+            PolicyError: the policy does not fit the model.
+        """
+
+    @abstractmethod
+    def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
+        """(modality, location) -> lowest FLOPs ratio of that modality's samples that the location can reach."""
+
+    @abstractmethod
+    def run(
+        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+    ) -> Results:
+        """Evaluate a policy on the first ``limit`` samples of each modality group (None: all).
+
+        Raises:
+            PolicyError: the policy does not fit the model.
+            MechanismError: a mechanism failed; the message names it.
+        """

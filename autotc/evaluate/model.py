@@ -1,0 +1,343 @@
+"""Run a model on samples: one prefill under the policy, the right answer forced through the cache, and `generate()`."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autotc.cost import Cost, Request, policy_floor, prefill_cost
+from autotc.errors import DataError
+from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.mechanisms import MODALITIES, Modality
+from autotc.models import find_adapter
+from autotc.policy import Policy
+from autotc.runtime import apply, configure
+
+Metric = Callable[[str, str], float]
+"""Score in [0, 1] of what the model said against the right answer."""
+
+
+def exact(said: str, answer: str) -> float:
+    """1 when the two are equal up to white space and case."""
+    return float(" ".join(said.split()).lower() == " ".join(answer.split()).lower())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about some media.
+
+    Attributes:
+        id: unique within the data set.
+        task: name of its task.
+        group: modalities it needs, joined by ``+``.
+        prompt, answer: text.
+        media: loads its media: ``images``, ``videos``, ``audio`` -> list.
+    """
+
+    id: str
+    task: str
+    group: str
+    prompt: str
+    answer: str
+    media: Callable[[], Mapping[str, list[Any]]] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Samples processed together; ``ranks`` are their places in the group's order."""
+
+    samples: tuple[Sample, ...]
+    ranks: tuple[int, ...]
+    inputs: Any
+
+
+class ModelEvaluator(Evaluator):
+    """An evaluator that runs a Hugging Face model in this process; subclasses say which samples a split holds.
+
+    Inputs are processed once per split and input stage. Results are kept per modality group and the stages that touch
+    it, so that policies which share them share the work.
+
+    Args:
+        model, processor: as loaded by transformers.
+        metric: how answers are scored.
+        seed: of the splits.
+        batch_size: samples of one forward.
+        max_new_tokens: limit of `generate()`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        metric: Metric = exact,
+        seed: int = 0,
+        batch_size: int = 32,
+        max_new_tokens: int = 16,
+    ) -> None:
+        self._model, self._processor, self._metric = model.eval(), processor, metric
+        self._adapter = find_adapter(model)
+        self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
+        self.seed = seed
+        self.model = self._adapter.reference(model)
+        self.depths = self._adapter.depths(model.config)
+        self.locations = self._adapter.locations
+        self._batches: dict[tuple[str, str, str, int | None], list[_Batch]] = {}
+        self._shapes: dict[tuple[str, str], Counter[Request]] = {}
+        self._results: dict[tuple[str, str, str, int | None], list[SampleResult]] = {}
+        self._costs: dict[tuple[str, Request], Cost] = {}
+
+    @abstractmethod
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """All samples of a split, in a fixed order."""
+
+    def _groups(self, split: Split) -> dict[str, list[Sample]]:
+        out: dict[str, list[Sample]] = {}
+        for sample in self.samples(split):
+            out.setdefault(sample.group, []).append(sample)
+        return out
+
+    def info(self, split: Split) -> SplitInfo:
+        samples = self.samples(split)
+        digest = hashlib.sha256()
+        answers: dict[str, Counter[str]] = {}
+        for sample in samples:
+            digest.update(f"{sample.id}\0{sample.prompt}\0{sample.answer}\n".encode())
+            answers.setdefault(sample.task, Counter())[sample.answer] += 1
+        chance = {task: max(counts.values()) / counts.total() for task, counts in answers.items()}
+        groups = {name: len(members) for name, members in self._groups(split).items()}
+        return SplitInfo(groups, digest.hexdigest()[:32], chance)
+
+    # --- inputs ---
+
+    def _chat(self, sample: Sample, media: Mapping[str, list[Any]]) -> str:
+        kinds = {"images": "image", "videos": "video", "audio": "audio"}
+        content = [{"type": kinds[key]} for key, items in media.items() for _ in items]
+        turn = [{"role": "user", "content": [*content, {"type": "text", "text": sample.prompt}]}]
+        text: str = self._processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _process(self, samples: Sequence[Sample], call: Any) -> Any:
+        loaded = [sample.media() for sample in samples]
+        texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
+        extra: dict[str, Any] = {}
+        for key in ("images", "videos", "audio"):
+            items = [item for media in loaded for item in media.get(key, [])]
+            if items:
+                extra[key] = items
+        if "videos" in extra:
+            video = self._processor.video_processor
+            # The processor class overrides the checkpoint's own size for videos: pass it on.
+            extra["videos_kwargs"] = {
+                "size": dict(video.size), "do_sample_frames": False, "cap_pixels_per_frame": False
+            }  # fmt: skip
+        return call(text=texts, return_tensors="pt", padding=True, **extra)
+
+    def _prepared(self, split: Split, group: str, policy: Policy, limit: int | None) -> list[_Batch]:
+        inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
+        key = (split, group, inputs.content_hash(), limit)
+        if key not in self._batches:
+            call = configure(self._processor, inputs)
+            members = list(enumerate(self._groups(split)[group][:limit]))
+            # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
+            long = [(rank, s) for rank, s in members if self._answer_length(s) > 1]
+            short = [(rank, s) for rank, s in members if self._answer_length(s) <= 1]
+            batches = []
+            for part in (short, long):
+                for start in range(0, len(part), self._batch_size):
+                    ranks, chosen = zip(*part[start : start + self._batch_size], strict=True)
+                    batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
+            self._batches[key] = batches
+        return self._batches[key]
+
+    def _answer_length(self, sample: Sample) -> int:
+        return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
+
+    def _requests(self, inputs: Any, rows: int) -> tuple[Request, ...]:
+        """Shapes of a processed batch's rows."""
+        placeholders = self._adapter.placeholders(self._model.config)
+        grids: dict[Modality, str] = {
+            "image": "image_grid_thw",
+            "video": "video_grid_thw",
+            "audio": "feature_attention_mask",
+        }
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        owned: list[list[Any]] = [[] for _ in range(rows)]
+        media = torch.zeros_like(mask)
+        for modality, name in grids.items():
+            if name not in inputs:
+                continue
+            here = ids == placeholders[modality]
+            media |= here.long()
+            left = here.sum(1).tolist()
+            row = 0
+            for item in self._adapter.geometry(self._model.config, modality, inputs):
+                while left[row] == 0:
+                    row += 1
+                owned[row].append(item)
+                left[row] -= item.count
+        text = (mask * (1 - media)).sum(1).tolist()
+        return tuple(Request(tuple(items), n) for items, n in zip(owned, text, strict=True))
+
+    # --- cost ---
+
+    def _shape_key(self, sample: Sample) -> Hashable | None:
+        """Samples with equal keys have requests of equal shape; None where that is not known beforehand."""
+        return None
+
+    def _all_requests(self, split: Split, group: str) -> Counter[Request]:
+        """Shapes of a group's requests with how often each occurs."""
+        if (split, group) not in self._shapes:
+            shapes: Counter[Request] = Counter()
+            known: dict[Hashable, Request] = {}
+            for sample in self._groups(split)[group]:
+                key = self._shape_key(sample)
+                if key is None or key not in known:
+                    (request,) = self._requests(self._process([sample], self._processor), 1)
+                    if key is not None:
+                        known[key] = request
+                else:
+                    request = known[key]
+                shapes[request] += 1
+            self._shapes[split, group] = shapes
+        return self._shapes[split, group]
+
+    def _cost(self, policy: Policy, request: Request) -> Cost:
+        key = (policy.content_hash(), request)
+        if key not in self._costs:
+            self._costs[key] = prefill_cost(self._adapter, self._model.config, policy, [request])
+        return self._costs[key]
+
+    def cost(self, policy: Policy, split: Split) -> SplitCost:
+        self._adapter.validate(self._model, policy)
+        none = Policy()
+        ratios, spent, base, scoring, kv, count = {}, 0.0, 0.0, 0.0, 0.0, 0
+        tokens: Counter[str] = Counter()
+        items: Counter[str] = Counter()
+        for group in self._groups(split):
+            mine = whole = 0.0
+            for request, times in self._all_requests(split, group).items():
+                cost, plain = self._cost(policy, request), self._cost(none, request)
+                mine += times * cost.total
+                whole += times * plain.total
+                scoring += times * cost.scoring
+                kv += times * cost.kv_bytes
+                count += times
+                for item in request.items:
+                    items[item.modality] += times
+                for name, n in cost.tokens.items():
+                    tokens[name] += times * n
+            ratios[group] = mine / whole
+            spent, base = spent + mine, base + whole
+        mean_tokens = {name: tokens[name] / items[name] for name in items}
+        return SplitCost(spent / base, ratios, spent / count, mean_tokens, kv / count, scoring / spent)
+
+    def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
+        out: dict[tuple[str, str], float] = {}
+        for group in self._groups(split):
+            if group not in MODALITIES:
+                continue
+            modality: Modality = group
+            requests = list(self._all_requests(split, group).elements())
+            for location in self._adapter.locations[modality]:
+                out[group, location] = policy_floor(
+                    self._adapter, self._model.config, modality, location, requests
+                )  # fmt: skip
+        return out
+
+    # --- running ---
+
+    def run(
+        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+    ) -> Results:
+        self._adapter.validate(self._model, policy)
+        groups = self._groups(split)
+        total = sum(len(m) if limit is None else min(limit, len(m)) for m in groups.values())
+        done = 0
+        out: list[SampleResult] = []
+        for group in groups:
+            mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
+            key = (split, group, mine.content_hash(), limit)
+            whole = (split, group, mine.content_hash(), None)
+            if whole in self._results:
+                self._results[key] = self._results[whole][:limit]
+            if key not in self._results:
+                ranked: dict[int, SampleResult] = {}
+                for batch in self._prepared(split, group, mine, limit):
+                    ranked.update(zip(batch.ranks, self._run_batch(mine, batch), strict=True))
+                    if progress is not None:
+                        progress(done + min(len(ranked), limit or len(ranked)), total)
+                self._results[key] = [ranked[rank] for rank in sorted(ranked)]
+            out += self._results[key]
+            done += len(self._results[key])
+        return Results(tuple(out))
+
+    @torch.inference_mode()
+    def _run_batch(self, policy: Policy, batch: _Batch) -> list[SampleResult]:
+        tokenizer = self._processor.tokenizer
+        end = tokenizer.eos_token_id
+        answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] for s in batch.samples]
+        if any(not a for a in answers):
+            raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
+        device = next(self._model.parameters()).device
+        inputs = batch.inputs.to(device)
+        with apply(self._model, policy):
+            log_probability, said = self._forced(inputs, answers, end)
+        several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
+        texts = [t or "" for t in said]
+        if several:
+            with apply(self._model, policy):
+                ids = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
+            new = ids[:, inputs["input_ids"].shape[1] :]
+            decoded = tokenizer.batch_decode(new, skip_special_tokens=True)
+            for i in several:
+                texts[i] = decoded[i].strip()
+        return [
+            SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p)
+            for s, t, p in zip(batch.samples, texts, log_probability, strict=True)
+        ]
+
+    def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
+        """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
+        prefill = self._model(**inputs, use_cache=True)
+        first = prefill.logits[:, -1].float()
+        width = max(len(a) for a in answers)
+        device = first.device
+        forced = torch.full((len(answers), width), end, device=device)
+        for i, answer in enumerate(answers):
+            forced[i, : len(answer)] = torch.tensor(answer, device=device)
+        mask = torch.cat([inputs["attention_mask"], torch.ones_like(forced)], 1)
+        after = self._model(
+            input_ids=forced,
+            attention_mask=mask,
+            past_key_values=prefill.past_key_values,
+            **self._positions(mask, width),
+        )
+        logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
+        targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
+        picked = logits.gather(2, targets[..., None])[..., 0]
+        tokenizer = self._processor.tokenizer
+        totals, said = [], []
+        best: Tensor = logits.argmax(-1)
+        for i, answer in enumerate(answers):
+            totals.append(float(picked[i, : len(answer) + 1].sum()))
+            settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
+            said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
+        return totals, said
+
+    def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
+        """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""
+        base = self._adapter.base(self._model)
+        deltas = getattr(base, "rope_deltas", None)
+        positions = mask.long().cumsum(1)[:, -new:] - 1
+        if deltas is None:
+            return {"position_ids": positions}
+        shifted = positions + deltas.to(positions.device).view(-1, 1)
+        return {"position_ids": shifted[None].expand(3, -1, -1)}

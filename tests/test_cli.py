@@ -1,0 +1,234 @@
+"""The command line: exit codes, errors of one line, one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotc import cli
+from autotc.errors import MissingDependencyError
+from autotc.resources import search_space
+
+COMMANDS = (
+    *("search", "eval", "check", "front", "report", "study"),
+    *("show", "validate", "presets", "models", "init"),
+)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "x.yaml"
+    stage = {"modality": "image", "location": "projector", "mechanism": "random", "keep_ratio": 0.5}
+    path.write_text(yaml.safe_dump({"version": 1, "stages": [stage]}))
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, err = run(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert f"example:\n  autotc {command}" in out
+    assert "--json" in out
+
+
+def test_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    listed = {line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4:5].strip()}
+    assert set(COMMANDS) <= listed
+    assert not {"compare", "conflicts", "bench", "export", "worker"} & listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["serach"], ["serach", "search"]),
+        (["search", "--budget", "1.2"], ["--budget", "1.2", "(0, 1]"]),
+        (["search", "--budget", "0"], ["--budget", "'0'", "(0, 1]"]),
+        (["search", "--budget-video", "x"], ["--budget-video", "'x'", "(0, 1]"]),
+        (["search", "--trials", "0"], ["--trials", "'0'", "from 1"]),
+        (["search", "--seed", "-1"], ["--seed", "-1", "from 0"]),
+        (["search", "--bugdet", "0.5"], ["--bugdet"]),
+        (["check", "x.yaml", "--tolerance", "3"], ["--tolerance", "'3'", "[0, 1]"]),
+        (["eval"], ["POLICY"]),
+        (["eval", "none", "--split", "train"], ["--split", "train", "test"]),
+        (["eval", "none.yaml"], ["none.yaml", "no such file"]),
+        (["eval", "."], [".", "is a directory"]),
+        (["check", "none.yaml"], ["none.yaml", "no such file"]),
+        (["show", "none.yaml"], ["none.yaml", "no such file"]),
+        (["eval", "none", "--metric", "exact"], ["--metric", "--data"]),
+        (["search", "--space", "none.yaml"], ["none.yaml"]),
+        (["search", "--space", "nothing"], ["nothing", "default"]),
+        (["front", "--runs", "nowhere"], ["nowhere"]),
+        (["study", "--runs", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    parts: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for part in ["autotc", *parts]:
+        assert part in err
+
+
+def test_validate(capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path) -> None:
+    code, out, err = run(capsys, "validate", policy, search_space())
+    assert (code, err) == (0, "")
+    assert "a valid policy" in out
+    assert "a valid search space" in out
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(policy.read_text().replace("0.5", "1.2"))
+    code, out, err = run(capsys, "validate", wrong, policy, "--json")
+    assert code == 2
+    assert err.count("\n") == 1
+    first, second = json.loads(out)
+    assert (first["valid"], second["valid"]) == (False, True)
+    assert "keep_ratio" in first["message"]
+    assert first["message"] in err
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"model": {"architecture": "Other"}}, ["model.architecture", "'Other'", "supported"]),
+        (
+            {
+                "stages": [
+                    {"modality": "image", "location": "decoder", "layer": 0, "mechanism": "fastv", "keep_ratio": 0.5}
+                ]
+            },
+            ["no_scores", "layer 0"],
+        ),
+    ],
+)
+def test_validate_knows_models_and_rules(
+    capsys: pytest.CaptureFixture[str], policy: Path, change: dict[str, Any], parts: list[str]
+) -> None:
+    policy.write_text(yaml.safe_dump({**yaml.safe_load(policy.read_text()), **change}))
+    code, out, err = run(capsys, "validate", policy)
+    assert (code, out) == (2, "")
+    for part in [str(policy), *parts]:
+        assert part in err
+
+
+def test_validate_knows_the_depths_of_the_embedded_model(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    from autotc.models import ADAPTERS
+    from autotc.tiny.config import build_config
+
+    adapter = ADAPTERS[0]
+    data = yaml.safe_load(policy.read_text())
+    data["model"] = {"architecture": adapter.architectures[0], "fingerprint": adapter.fingerprint(build_config())}
+    data["stages"] = [{"modality": "image", "location": "decoder", "layer": 6, "mechanism": "fastv", "keep_ratio": 0.5}]
+    policy.write_text(yaml.safe_dump(data))
+    code, _, err = run(capsys, "validate", policy)
+    assert code == 2
+    assert "layer 6" in err
+    assert "0 to 5" in err
+
+
+def test_json_of_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "presets", "--json")
+    assert (code, err) == (0, "")
+    keys = {"name", "family", "modalities", "locations", "needs", "paper", "flash_safe"}
+    assert all(set(entry) == keys for entry in json.loads(out))
+    code, out, err = run(capsys, "models", "--json")
+    assert (code, err) == (0, "")
+    assert all(set(entry) == {"family", "architectures", "locations"} for entry in json.loads(out))
+    for command in ("presets", "models"):
+        code, out, err = run(capsys, command)
+        assert (code, err) == (0, "")
+        assert out.count("\n") > 2
+
+
+def test_show(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    code, out, err = run(capsys, "show", policy)
+    assert (code, err) == (0, "")
+    assert "projector" in out
+    assert "random" in out
+    code, out, _ = run(capsys, "show", policy, "--json")
+    assert json.loads(out)["stages"][0]["keep_ratio"] == 0.5
+    assert "uncompressed" in run(capsys, "show", "none")[1]
+
+
+def test_init_writes_what_validates_and_overwrites_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "init", "--json")
+    assert (code, err) == (0, "")
+    files = json.loads(out)["files"]
+    assert files[:2] == ["space.yaml", "data.jsonl"]
+    assert all(Path(file).is_file() for file in files)
+    assert run(capsys, "validate", *files[:2])[0] == 0
+    code, out, err = run(capsys, "init")
+    assert (code, out) == (2, "")
+    assert "space.yaml: is there already" in err
+
+
+def test_bugs_missing_extras_and_interruption(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(error: BaseException) -> None:
+        def command(args: object) -> cli.Outcome:
+            raise error
+
+        monkeypatch.setattr(cli, "models", command)
+
+    raising(ModuleNotFoundError("No module named 'plotly'", name="plotly.express"))
+    assert run(capsys, "models") == (2, "", "autotc models: plotly is not installed; pip install 'autotc[search]'\n")
+    raising(MissingDependencyError("mlflow is not installed;\n pip install 'autotc[search]'"))
+    assert run(capsys, "models")[0] == 2
+    raising(KeyboardInterrupt())
+    code, out, err = run(capsys, "models")
+    assert (code, out) == (130, "")
+    assert err.count("\n") == 1
+    raising(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["models"])
+
+
+def test_what_libraries_print_stays_off_stdout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chatty(args: object) -> cli.Outcome:
+        print("View run at http://localhost")
+        return cli.Outcome({"x": float("nan"), "y": (1, Path("a"))}, "text", 1)
+
+    monkeypatch.setattr(cli, "models", chatty)
+    code, out, err = run(capsys, "models", "--json")
+    assert code == 1
+    assert json.loads(out) == {"x": None, "y": [1, "a"]}
+    assert "View run" in err
+
+
+def test_as_a_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "autotc.cli", "search", "--budget", "2"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
