@@ -17,7 +17,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "image": ("detail", "count", "where"),
     "video": ("order", "motion", "list", "detail"),
     "audio": ("position", "count", "loud", "list"),
-    "image+audio": ("both", "agree", "said_color"),
+    "image+audio": ("both",),
 }
 """Tasks of each modality group, asked in turn."""
 SIZES: dict[Split, dict[str, int]] = {

@@ -7,7 +7,7 @@ Eight stages; towers and decoder do not depend on each other and may run side by
    squared error. The second and third go on from the one before with more digits in a picture.
 2. ``decoder``: the language model learns all tasks on *symbolic scenes*, in which those sums replace the tower's output
    and most of the empty units are left out. All questions of a scene are packed behind it and do not see each other.
-   Auxiliary heads on layer 3 name row, column and ordinal of each labelled unit; they are thrown away. ``matching`` and
+   Auxiliary heads on the middle layers name row, column and ordinal of each labelled unit; they are thrown away. ``matching`` and
    then ``chorus`` go on from it with more of the tasks that come late, and a head that names the colour of the digit
    that is being said; in a chorus several are.
 3. ``joint``: everything together on real inputs, at a low rate.
@@ -45,7 +45,8 @@ from autotc.tiny.data import (
     load_sources,
 )
 
-AUX_LAYER = 3
+AUX_LAYERS = (2, 3)
+"""Hidden states that the auxiliary heads read: places must be known before the layer that looks for the asked digit."""
 STAGES = ("vision", "crowded", "recrowded", "audio", "decoder", "matching", "chorus", "joint")
 BLANK = 4
 """Share of the empty units that symbolic scenes keep: one in BLANK."""
@@ -480,7 +481,7 @@ def decode(
         output_hidden_states=True,
         use_cache=False,
     )
-    middle = output.hidden_states[AUX_LAYER].gather(1, places)
+    middles = [output.hidden_states[layer].gather(1, places) for layer in AUX_LAYERS]
     if isinstance(scene, TalkingScene):
         grid: tuple[int, int, int] | None = scene.image.grid
     else:
@@ -489,16 +490,17 @@ def decode(
     logits = torch.zeros(*at.shape, model.vocab_size)
     logits[at] = model.lm_head(output.last_hidden_state[at])
     loss, stats = answer_loss(logits, packed)
-    aux = heads.loss(middle, packed, grid)
+    aux = torch.stack([heads.loss(middle, packed, grid) for middle in middles]).mean()
     if isinstance(scene, TalkingScene):
-        aux = aux + heads.match_loss(middle, packed, int(np.prod(scene.image.grid)))
+        aux = aux + heads.match_loss(middles[-1], packed, int(np.prod(scene.image.grid)))
     return loss, aux, stats
 
 
 MIX = ("image", "video", "audio", "image", "video", "audio", "image+audio")
 _AFTER = {"crowded": "vision", "recrowded": "crowded", "matching": "decoder", "chorus": "matching"}
 """Stage -> the stage it goes on from."""
-CHORUS = ("chorus", "image", "chorus", "image+audio", "video", "chorus", "audio")
+CHORUS = ("chorus", "image", "image", "image+audio", "video", "image", "audio")
+JOINT = ("image", "video", "image", "audio", "video", "image+audio", "image")
 LATE = ("image", "image+audio", "video", "image+audio", "image", "video", "audio")
 """Modalities in turn, while the tasks that come late are still to come."""
 
@@ -580,7 +582,7 @@ def train_joint(
     tracker = Tracker()
     groups = [{"params": [*model.parameters(), *heads.parameters()]}]
     for step, rng, backward in _steps(clock, {"model": model, "heads": heads}, groups, 14):
-        kind = LATE[step % len(LATE)]
+        kind = JOINT[step % len(JOINT)]
         scenes = [SCENES[kind](rng, sources) for _ in range(batch)]
         features, sound = real_features(model, scenes, mel)
         packed = pack(scenes, layouts, rng, blanks=None)
@@ -625,7 +627,7 @@ def main() -> None:
     parser.add_argument("--stage", choices=[*STAGES, "export"], action="append", help="run only these stages")
     parser.add_argument("--steps", type=int, help="steps of the stage (default: the recipe's)")
     parser.add_argument("--batch", type=int, default=16, help="scenes a step of the decoder and joint stages")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of the joint stage")
+    parser.add_argument("--rate", type=float, default=5e-4, help="peak learning rate of the joint stage")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,0 +1,161 @@
+"""Budgets and analytic costs: what is known of a policy before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from autotc.evaluate.base import Evaluator, Split, SplitCost
+from autotc.policy import Policy, Stage
+from autotc.search.space import SearchSpace
+
+_SCALES = 64
+"""Resolution of the bisection that moves a policy onto the budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Largest FLOPs ratios allowed.
+
+    Attributes:
+        overall: over all samples, in (0, 1].
+        by: modality -> over the samples of that modality alone.
+    """
+
+    overall: float
+    by: Mapping[str, float] = field(default_factory=dict)
+
+    def excess(self, cost: SplitCost) -> dict[str, float]:
+        """Constraint name -> FLOPs ratio minus budget; feasible where all are <= 0."""
+        out = {"flops_ratio": cost.flops_ratio - self.overall}
+        for modality, budget in self.by.items():
+            out[f"flops_ratio/{modality}"] = cost.flops_ratio_by.get(modality, 0.0) - budget
+        return out
+
+    def met(self, cost: SplitCost) -> bool:
+        """Whether a cost keeps within every budget."""
+        return max(self.excess(cost).values()) <= 0
+
+    def of(self, modality: str) -> float:
+        """What one modality's own samples may cost."""
+        return min(self.overall, self.by.get(modality, 1.0))
+
+
+class Costs:
+    """Analytic costs, each asked of the evaluator once."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._known: dict[tuple[str, Split], SplitCost] = {}
+
+    def __call__(self, policy: Policy, split: Split = "search") -> SplitCost:
+        """Cost of a policy on a split.
+
+        Raises:
+            PolicyError: the policy does not fit the model.
+        """
+        key = (policy.content_hash(), split)
+        if key not in self._known:
+            self._known[key] = self._evaluator.cost(policy, split)
+        return self._known[key]
+
+
+def bounds(stage: Stage, space: SearchSpace) -> tuple[int, int, int]:
+    """Lowest ratio, highest ratio and step of a stage's grid, in percent; of the space's step if it lies outside."""
+    choice = space.choice(stage)
+    grid = space.grid(choice)
+    if choice is None:
+        return grid, 100, grid
+    return round(choice.keep_ratio[0] * 100), round(choice.keep_ratio[1] * 100), grid
+
+
+def with_ratios(stage: Stage, ratios: Iterable[int]) -> Stage:
+    """A stage with other keep ratios, in percent, one for each of its steps."""
+    values = [ratio / 100 for ratio in ratios]
+    if stage.layers is None:
+        return stage.model_copy(update={"keep_ratio": values[0]})
+    return stage.model_copy(update={"layers": dict(zip(sorted(stage.layers), values, strict=True))})
+
+
+def scaled(policy: Policy, scale: float, space: SearchSpace, modalities: Iterable[str]) -> Policy:
+    """A policy with the ratios of some modalities multiplied by `scale` in [0, 1] and put on the space's grid."""
+    chosen = set(modalities)
+    stages: list[Stage] = []
+    left: dict[str, int] = {}
+    for stage in policy.stages:
+        low, _, grid = bounds(stage, space)
+        ratios: list[int] = []
+        for _, ratio in stage.steps():
+            percent = round(ratio * 100)
+            if stage.modality in chosen:
+                percent = max(low, min(percent, int(ratio * 100 * scale + 1e-6) // grid * grid))
+                above = left.get(stage.modality, 101)
+                if percent >= above:
+                    percent = max(low, (above - 1) // grid * grid)
+            ratios.append(percent)
+            left[stage.modality] = percent
+        stages.append(with_ratios(stage, ratios) if stage.modality in chosen else stage)
+    return policy.model_copy(update={"stages": tuple(stages)})
+
+
+def move_onto_budget(policy: Policy, budget: Budget, costs: Costs, space: SearchSpace) -> Policy | None:
+    """The policy itself if it keeps within the budget, else the same with ratios lowered onto it.
+
+    Modalities with a budget of their own are lowered first, each alone; then all by one factor, found by bisection;
+    then single ratios are raised again by a step where the budget still allows it.
+
+    Returns:
+        None where even the lowest ratios cost too much.
+
+    Raises:
+        PolicyError: the policy does not fit the model.
+    """
+    if budget.met(costs(policy)):
+        return policy
+    moved = policy
+    for modality in [m for m in budget.by if m in policy.modalities]:
+        own = Budget(1.0, {modality: budget.by[modality]})
+        lowered = _bisect(moved, own, costs, space, (modality,))
+        if lowered is None:
+            return None
+        moved = lowered
+    lowered = _bisect(moved, budget, costs, space, policy.modalities)
+    return None if lowered is None else _fill(lowered, policy, budget, costs, space)
+
+
+def _bisect(
+    policy: Policy, budget: Budget, costs: Costs, space: SearchSpace, modalities: Iterable[str]
+) -> Policy | None:
+    if budget.met(costs(policy)):
+        return policy
+    chosen = tuple(modalities)
+    best = scaled(policy, 0.0, space, chosen)
+    if not chosen or not budget.met(costs(best)):
+        return None
+    low, high = 0, _SCALES
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = scaled(policy, middle / _SCALES, space, chosen)
+        if budget.met(costs(trial)):
+            low, best = middle, trial
+        else:
+            high = middle
+    return best
+
+
+def _fill(policy: Policy, wanted: Policy, budget: Budget, costs: Costs, space: SearchSpace) -> Policy:
+    for i, (stage, original) in enumerate(zip(policy.stages, wanted.stages, strict=True)):
+        _, _, grid = bounds(stage, space)
+        ratios = [round(ratio * 100) for _, ratio in stage.steps()]
+        tops = [round(ratio * 100) for _, ratio in original.steps()]
+        before = [s.final_ratio for s in policy.stages[:i] if s.modality == stage.modality]
+        for j in range(len(ratios)):
+            above = ratios[j - 1] if j else round(before[-1] * 100) if before else 101
+            raised = [*ratios[:j], ratios[j] + grid, *ratios[j + 1 :]]
+            if raised[j] > tops[j] or raised[j] >= above:
+                continue
+            stages = [*policy.stages[:i], with_ratios(stage, raised), *policy.stages[i + 1 :]]
+            trial = policy.model_copy(update={"stages": tuple(stages)})
+            if budget.met(costs(trial)):
+                policy, ratios = trial, raised
+    return policy

@@ -1,0 +1,874 @@
+"""The search: an ask-and-tell loop over policies whose cost is known before they run, ending in a policy file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from autotc.conflicts.rules import check_rules
+from autotc.errors import AutotcError, ConflictError, MissingDependencyError, PolicyError
+from autotc.evaluate.base import Evaluator, Interval, Results, Split, SplitCost, bootstrap_mean
+from autotc.mechanisms import Location
+from autotc.policy import Measured, Policy
+from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
+from autotc.resources import search_space
+from autotc.search.objective import Budget, Costs, move_onto_budget
+from autotc.search.recombine import Record, recombine
+from autotc.search.seeds import seed_policies
+from autotc.search.space import SearchSpace
+from autotc.track import Tracker, version
+
+if TYPE_CHECKING:
+    import optuna
+
+Outcome = Literal["ran", "refused", "failed", "known"]
+Sampler = Literal["tpe", "nsga2", "random"]
+SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2", "random")
+TRIALS = 80
+BUDGET = 0.5
+OVER_BUDGET = "over_budget"
+"""Recorded in place of a rule's name where a policy cannot be moved onto the budget."""
+RECORD = "record"
+"""User attribute of a stored trial: its policy, hash, origin, and results or refusal. One, since each costs a write."""
+_STALLED = 300
+"""Proposals in a row without a new feasible policy after which the space counts as exhausted."""
+_FAILURES = 12
+"""Trials that may fail in a row before the search gives up: then it is not the mechanisms."""
+_RECOMBINE_FROM = 0.5
+"""Share of the trials after which every other one is a recombination."""
+_TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
+"""Budgets of successive recombinations as shares of the study's: mostly all of it, now and then less, for the front."""
+
+
+class SearchError(AutotcError):
+    """A search was asked for something it cannot do."""
+
+
+class SearchInterrupted(AutotcError):
+    """The search was interrupted; what was done is saved.
+
+    Args:
+        study: name of the study.
+        done: trials that are saved.
+        total: trials that were asked for.
+    """
+
+    def __init__(self, study: str, done: int, total: int) -> None:
+        super().__init__(
+            f"interrupted after {done} of {total} trials, all saved; go on: autotc search --resume {study}"
+        )
+        self.study = study
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """A policy of the front.
+
+    Attributes:
+        policy: path of its YAML file; empty while the search runs.
+        label: its stages in words.
+        accuracy: mean over modality groups, on ``split``.
+        accuracy_by: modality group -> (mean, low, high).
+        flops_ratio: on ``split``.
+        trial: number of the trial.
+        tokens: modality -> mean tokens of an item at the language model's last layer.
+        split: what the numbers are of.
+        difference: paired change against the uncompressed model, by modality group and ``overall``; on the test split.
+        chosen: whether it is the policy the search exports.
+    """
+
+    policy: str
+    label: str
+    accuracy: float
+    accuracy_by: Mapping[str, Interval]
+    flops_ratio: float
+    trial: int
+    tokens: Mapping[str, float]
+    split: str = "search"
+    difference: Mapping[str, Interval] = field(default_factory=dict)
+    chosen: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        by = {key: list(value) for key, value in self.accuracy_by.items()}
+        difference = {key: list(value) for key, value in self.difference.items()}
+        return {**vars(self), "accuracy_by": by, "tokens": dict(self.tokens), "difference": difference}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        policy: path of the exported policy; its samples file stands beside it.
+        front: the front, cheapest first, measured once on the test split; thinned where it is long.
+        uncompressed: modality group -> accuracy of the uncompressed model on the test split.
+        floors: ``modality/location`` -> lowest FLOPs ratio of that modality's samples.
+        trials: distinct feasible policies evaluated.
+        refused: rule (or ``over_budget``) -> policies refused before they ran.
+        failed: trials whose mechanism raised.
+        seconds: wall time of this call.
+        hypervolume: of the front on the search split, reference point chance accuracy and FLOPs ratio 1.
+        study: name to resume or show.
+        storage: URL of the Optuna storage.
+        mlflow_uri: URI of the tracking store, or None.
+        figures: paths of the front figures.
+        exhausted: whether the space ran out of new feasible policies.
+    """
+
+    policy: Path
+    front: tuple[FrontRow, ...]
+    uncompressed: Mapping[str, Interval]
+    floors: Mapping[str, float]
+    trials: int
+    refused: Mapping[str, int]
+    failed: int
+    seconds: float
+    hypervolume: float
+    study: str
+    storage: str
+    mlflow_uri: str | None
+    figures: tuple[Path, ...] = ()
+    exhausted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """One document for ``--json``."""
+        return {
+            "policy": str(self.policy),
+            "front": [row.to_json() for row in self.front],
+            "uncompressed": {key: list(value) for key, value in self.uncompressed.items()},
+            "floors": dict(self.floors),
+            "trials": self.trials,
+            "refused": dict(self.refused),
+            "failed": self.failed,
+            "seconds": self.seconds,
+            "hypervolume": self.hypervolume,
+            "study": self.study,
+            "storage": self.storage,
+            "mlflow_uri": self.mlflow_uri,
+            "figures": [str(path) for path in self.figures],
+            "exhausted": self.exhausted,
+        }
+
+
+class SearchProgress:
+    """Told how a search goes; does nothing itself."""
+
+    def on_phase(self, name: str) -> None:
+        """A phase begins: ``uncompressed``, ``search``, ``val`` or ``test``."""
+
+    def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
+        """A trial ended: feasible ones done, asked for, seconds that are left by the pace so far, the running front."""
+
+    def on_event(self, message: str) -> None:
+        """Something worth a line: a trial failed, the space is exhausted."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A feasible trial that ran, as stored."""
+
+    number: int
+    policy: Policy
+    origin: str
+    accuracy: float
+    accuracy_by: Mapping[str, float]
+    flops_ratio: float
+    tokens: Mapping[str, float]
+
+
+def pareto(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Records that no other beats in accuracy and FLOPs ratio, cheapest first."""
+    front: list[TrialRecord] = []
+    for record in sorted(records, key=lambda r: (r.flops_ratio, -r.accuracy, r.number)):
+        if not front or record.accuracy > front[-1].accuracy:
+            front.append(record)
+    return front
+
+
+def hypervolume(points: Sequence[tuple[float, float]], chance: float) -> float:
+    """Area between (accuracy, FLOPs ratio) points and the reference point (chance accuracy, 1.0)."""
+    import moocore
+
+    inside = [(-accuracy, cost) for accuracy, cost in points if accuracy > chance and cost < 1.0]
+    if not inside:
+        return 0.0
+    return float(moocore.hypervolume(np.array(inside), ref=np.array([-chance, 1.0])))
+
+
+def search(
+    evaluator: Evaluator,
+    *,
+    space: SearchSpace | str | Path | None = None,
+    budget: float | None = None,
+    budgets: Mapping[str, float] | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    name: str = "tiny-omni",
+    study_name: str | None = None,
+    resume: bool = False,
+    sampler: Sampler = "tpe",
+    runs: str | Path = "runs",
+    out_dir: str | Path = "policies",
+    search_limit: int | None = None,
+    val_limit: int | None = None,
+    test_limit: int | None = None,
+    ranked: int = 8,
+    reported: int = 8,
+    track: bool = True,
+    tracking_uri: str | None = None,
+    progress: SearchProgress | None = None,
+) -> SearchResult:
+    """Search the best policies of a model under a FLOPs budget, and export one.
+
+    Args:
+        evaluator: runs policies.
+        space: what may be proposed, or its file; None takes ``search_spaces/default.yaml``.
+        budget: largest FLOPs ratio, in (0, 1]; 0.5 if None.
+        budgets: modality -> largest FLOPs ratio of that modality's own samples.
+        trials: distinct feasible policies to evaluate; 80 if None. A resumed study may ask for more.
+        seed: of the sampler; 0 if None. Same seed, same policy file.
+        name: of the model, in the names of study and policy file.
+        study_name: in place of ``name-b<budget>-s<seed>``.
+        resume: go on with the latest study of that name; its stored settings hold, and contradicting ones are refused.
+        sampler: ``tpe``, ``nsga2`` or ``random``.
+        runs: folder of ``studies.db``, of per-sample results and of MLflow's local store.
+        out_dir: folder of the policy file.
+        search_limit, val_limit, test_limit: samples of each modality group to use of a split; None takes all.
+        ranked: policies ranked on the validation split.
+        reported: policies of the front measured on the test split.
+        track: whether to log to MLflow, at ``tracking_uri`` or in ``runs/mlflow.db``.
+        progress: told how it goes.
+
+    Raises:
+        SearchError: settings are out of range, no policy can meet the budget, or a resumed study differs.
+        SpaceError: the space is malformed or does not fit the model.
+        SearchInterrupted: on Ctrl-C; everything is saved.
+    """
+    if sampler not in SAMPLERS:
+        raise SearchError(f"sampler: {sampler!r} given; {', '.join(SAMPLERS)} are allowed")
+    started = time.monotonic()
+    session = _Session(
+        evaluator,
+        runs=Path(runs),
+        progress=progress or SearchProgress(),
+        given={
+            "budget": budget,
+            "budgets": None if budgets is None else dict(sorted(budgets.items())),
+            "seed": seed,
+            "search_limit": search_limit,
+            "space": None if space is None else _load_space(space).to_yaml(),
+        },
+        trials=trials,
+        name=name,
+        study_name=study_name,
+        resume=resume,
+        sampler=sampler,
+    )
+    try:
+        tracker = session.tracker(tracking_uri) if track else None
+        with tracker or nullcontext():
+            session.loop(tracker)
+            return session.finish(
+                tracker,
+                out_dir=Path(out_dir),
+                limits={"search": session.search_limit, "val": val_limit, "test": test_limit},
+                ranked=ranked,
+                reported=reported,
+                started=started,
+            )
+    except KeyboardInterrupt as error:
+        raise SearchInterrupted(session.study_name, len(session.records), session.trials) from error
+
+
+def list_studies(runs: str | Path = "runs") -> list[str]:
+    """Names of the stored studies, in order of their making."""
+    if not (Path(runs) / "studies.db").exists():
+        return []
+    return _names(_optuna().storages.RDBStorage(_storage_url(Path(runs))))
+
+
+def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+    """The front of a stored study on its search split, cheapest first.
+
+    Raises:
+        SearchError: there is no such study.
+    """
+    known = list_studies(runs)
+    if study not in known:
+        raise _unknown_study(study, Path(runs), known)
+    loaded = _optuna().load_study(study_name=study, storage=_storage_url(Path(runs)))
+    return pareto(list(_records(loaded)))
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingDependencyError("optuna: not installed; pip install 'autotc[search]' brings it") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _storage_url(runs: Path) -> str:
+    return f"sqlite:///{runs / 'studies.db'}"
+
+
+def _names(storage: optuna.storages.BaseStorage) -> list[str]:
+    studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
+    return [study.study_name for study in studies]
+
+
+def _unknown_study(study: str, runs: Path, known: Sequence[str]) -> SearchError:
+    return SearchError(f"study: {study!r} is not in {runs / 'studies.db'}; known: {', '.join(known) or 'none'}")
+
+
+def _load_space(space: SearchSpace | str | Path) -> SearchSpace:
+    return space if isinstance(space, SearchSpace) else SearchSpace.load(space)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w.\-]+", "-", text, flags=re.ASCII).strip("-.") or "model"
+
+
+def _ratio(field_name: str, value: float) -> float:
+    if not (isinstance(value, int | float) and math.isfinite(value) and 0 < value <= 1):
+        raise SearchError(f"{field_name}: {value!r} given; a FLOPs ratio in (0, 1] is allowed")
+    return float(value)
+
+
+def _records(study: optuna.Study) -> Iterator[TrialRecord]:
+    for trial in study.get_trials(deepcopy=False):
+        attrs = trial.user_attrs.get(RECORD, {})
+        if trial.state.name != "COMPLETE" or not attrs or any(v > 0 for v in trial.constraints.values()):
+            continue
+        yield TrialRecord(
+            trial.number,
+            Policy.from_yaml(attrs["policy"], f"trial {trial.number}"),
+            attrs["origin"],
+            trial.values[0],
+            attrs["accuracy"],
+            trial.values[1],
+            attrs["tokens"],
+        )
+
+
+def _interval(results: Results) -> Interval:
+    """Mean over modality groups with a 95% interval from resampling each group."""
+    groups = list(results.groups("modality").values())
+    if len(groups) == 1:
+        return bootstrap_mean(groups[0])
+    rng = np.random.default_rng(0)
+    total = np.zeros(2000)
+    for values in groups:
+        total += rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=2000) @ values / len(values)
+    low, high = np.quantile(total / len(groups), [0.025, 0.975])
+    return results.mean(), float(low), float(high)
+
+
+class _Session:
+    """One call of `search`: the stored study, the sampler's own study in memory, and what is known so far.
+
+    The sampler asks and forgets in memory; only policies that ran, failed or were refused are stored, each complete in
+    one transaction. So an interruption leaves no half-written trial, and a proposal moved onto the budget is stored as
+    it ran.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        *,
+        runs: Path,
+        progress: SearchProgress,
+        given: Mapping[str, Any],
+        trials: int | None,
+        name: str,
+        study_name: str | None,
+        resume: bool,
+        sampler: Sampler,
+    ) -> None:
+        self.optuna = _optuna()
+        self.evaluator, self.runs, self.progress, self.sampler = evaluator, runs, progress, sampler
+        if trials is not None and trials < 1:
+            raise SearchError(f"trials: {trials} given; at least 1 is allowed")
+        settings = {
+            "budget": BUDGET,
+            "budgets": {},
+            "seed": 0,
+            "search_limit": None,
+            "trials": TRIALS,
+            **{key: value for key, value in given.items() if value is not None},
+        }
+        suffix = f"{settings['budget']:g}" + "".join(f"-{m}{b:g}" for m, b in settings["budgets"].items())
+        self.base_name = study_name or f"{_slug(name)}-b{suffix}-s{settings['seed']}"
+        settings.update(policy_name=f"{_slug(name)}-{suffix}", base_name=self.base_name, sampler=sampler)
+        if not resume and "space" not in settings:
+            settings["space"] = SearchSpace.load(search_space()).to_yaml()
+        if trials is not None:
+            settings["trials"] = trials
+        info = evaluator.info("search")
+        settings["samples_sha256"] = info.sha256
+        settings["fingerprint"] = evaluator.model.fingerprint
+        self.chance_by_task = info.chance
+        if not resume:
+            self._check(settings)
+        runs.mkdir(parents=True, exist_ok=True)
+        self.url = _storage_url(runs)
+        self._open(settings, given, trials, resume)
+        self.seed: int = self.settings["seed"]
+        self.trials: int = self.settings["trials"]
+        self.search_limit: int | None = self.settings["search_limit"]
+        self.budget = Budget(self.settings["budget"], self.settings["budgets"])
+        self.policy_name: str = self.settings["policy_name"]
+        full = SearchSpace.from_yaml(self.settings["space"], "space")
+        self.space = full.fit(evaluator.modalities, evaluator.depths)
+        self.costs = Costs(evaluator)
+        self.floors = {f"{m}/{loc}": value for (m, loc), value in evaluator.floors("search").items()}
+        self.locations: dict[str, list[Location]] = {}
+        for modality, location in evaluator.floors("search"):
+            self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
+        self._check_floors()
+        self.folder = runs / self.study_name
+        self._load()
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        _ratio("budget", settings["budget"])
+        for modality, value in settings["budgets"].items():
+            _ratio(f"budgets.{modality}", value)
+            if modality not in self.evaluator.modalities:
+                held = ", ".join(self.evaluator.modalities)
+                raise SearchError(f"budgets.{modality}: the data holds no such modality; it holds {held}")
+
+    def _check_floors(self) -> None:
+        lowest = {
+            modality: min(self.floors.get(f"{modality}/{choice.location}", 1.0) for choice in part.choices)
+            for modality, part in self.space.modalities.items()
+        }
+        for modality, floor in lowest.items():
+            if self.budget.by.get(modality, 1.0) < floor:
+                raise SearchError(
+                    f"budgets.{modality}: {self.budget.by[modality]:g} given; no location reaches below {floor:.3f}"
+                )
+        if self.budget.overall < min(lowest.values()):
+            raise SearchError(
+                f"budget: {self.budget.overall:g} given; no location reaches below {min(lowest.values()):.3f}"
+            )
+
+    def _open(self, settings: dict[str, Any], given: Mapping[str, Any], trials: int | None, resume: bool) -> None:
+        """Make the stored study, or find the one to resume and hold the settings against it."""
+        storage = self.optuna.storages.RDBStorage(
+            self.url
+        )  # opened once: opening checks the schema, which takes a while
+        known = _names(storage)
+        pattern = re.compile(re.escape(self.base_name) + r"(~\d+)?")
+        same = [study for study in known if pattern.fullmatch(study)]
+        if not resume:
+            # A second study of the same settings stands beside the first; policies carry the name without the number,
+            # so that equal searches write equal files.
+            self.study_name = self.base_name if not same else f"{self.base_name}~{len(same) + 1}"
+            self.stored = self.optuna.create_study(
+                study_name=self.study_name, storage=storage, directions=["maximize", "minimize"]
+            )
+            self.settings = settings
+            self.stored.set_user_attr("settings", self.settings)
+            return
+        if not same:
+            raise _unknown_study(self.base_name, self.runs, known)
+        self.study_name = self.base_name if self.base_name in known and "~" in self.base_name else same[-1]
+        self.stored = self.optuna.load_study(study_name=self.study_name, storage=storage)
+        stored: dict[str, Any] = self.stored.user_attrs["settings"]
+        for key, value in given.items():
+            if value is not None and value != stored[key]:
+                shown, own = ("another", "its own") if key == "space" else (repr(value), repr(stored[key]))
+                raise SearchError(f"{key}: {shown} given; study {self.study_name} was made with {own}")
+        for key, what in (("samples_sha256", "samples"), ("fingerprint", "weights or model")):
+            if settings[key] != stored[key]:
+                raise SearchError(f"study {self.study_name}: was made with other {what}; start a new one")
+        self.settings = {**stored, **({} if trials is None else {"trials": trials})}
+        self.sampler = stored["sampler"]
+        self.base_name = stored["base_name"]
+
+    def _load(self) -> None:
+        """Read what the stored study holds."""
+        self.records: list[TrialRecord] = list(_records(self.stored))
+        self.refused: dict[str, int] = {}
+        self.failed = 0
+        self.tried: set[str] = set()
+        self.memory = self.optuna.create_study(directions=["maximize", "minimize"])
+        stored = self.stored.get_trials(deepcopy=False)
+        self.stored_count = len(stored)
+        for trial in stored:
+            self.memory.add_trial(trial)
+            record = trial.user_attrs.get(RECORD, {})
+            if "hash" in record:
+                self.tried.add(record["hash"])
+            if "refused" in record:
+                rule = record["refused"]
+                self.refused[rule] = self.refused.get(rule, 0) + 1
+            self.failed += trial.state.name == "FAIL"
+        seed = self.seed + 1_000_003 * len(stored)  # a resumed study does not repeat the draws of its beginning
+        samplers = self.optuna.samplers
+        if self.sampler == "tpe":
+            self.memory.sampler = samplers.TPESampler(seed=seed)
+        elif self.sampler == "nsga2":
+            self.memory.sampler = samplers.NSGAIISampler(seed=seed)
+        else:
+            self.memory.sampler = samplers.RandomSampler(seed=seed)
+
+    def tracker(self, uri: str | None) -> Tracker:
+        """Open the parent run of this study."""
+        info = self.evaluator.info("search")
+        params = {
+            "model": self.evaluator.model.architecture,
+            "fingerprint": self.evaluator.model.fingerprint,
+            "evaluator": self.evaluator.name,
+            "budget": self.budget.overall,
+            **{f"budget.{m}": value for m, value in self.budget.by.items()},
+            "trials": self.trials,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "split_seed": self.evaluator.seed,
+            "search_limit": self.search_limit,
+            "samples": json.dumps(info.samples),
+            "dataset_sha256": info.sha256,
+            "version": version(),
+        }
+        run_id = self.stored.user_attrs.get("mlflow_run")
+        tracker = Tracker(self.study_name, root=self.runs, uri=uri, params=params, run_id=run_id)
+        if tracker.run_id != run_id:
+            self.stored.set_user_attr("mlflow_run", tracker.run_id)
+        return tracker
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def loop(self, tracker: Tracker | None) -> None:
+        """Evaluate policies until enough distinct feasible ones have run."""
+        self.uncompressed = self._uncompressed()
+        self.chance = self._chance(self.uncompressed)
+        self.exhausted = False
+        self.progress.on_phase("search")
+        seeds = self._seeds()
+        stalled = failures = 0
+        began, before = time.monotonic(), len(self.records)
+        while len(self.records) < self.trials:
+            origin, policy = next(seeds, None) or self._propose()
+            outcome = self._try(origin, policy, tracker)
+            if outcome == "failed":
+                failures += 1
+                if failures >= _FAILURES:
+                    raise SearchError(f"{failures} trials in a row failed; the last: {self.last_error}")
+            if outcome != "ran":
+                stalled += 1
+                if stalled >= _STALLED:
+                    self.exhausted = True
+                    self.progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
+                    return
+                continue
+            stalled = failures = 0
+            pace = (time.monotonic() - began) / (len(self.records) - before)
+            eta = pace * (self.trials - len(self.records))
+            self.progress.on_trial(len(self.records), self.trials, eta, [self._row(r) for r in pareto(self.records)])
+
+    def _seeds(self) -> Iterator[tuple[str, Policy]]:
+        depths, locations = self.evaluator.depths, self.locations
+        yield from seed_policies(self.space, depths, locations, self.costs, self.budget)
+
+    def _propose(self) -> tuple[str, Policy]:
+        done = len(self.records)
+        if done >= _RECOMBINE_FROM * self.trials and done % 2 == 0:
+            share = _TARGETS[done // 2 % len(_TARGETS)]
+            budget = Budget(self.budget.overall * share, self.budget.by)
+            records = [Record(r.policy, r.accuracy_by) for r in self.records]
+            uncompressed = {key: float(v.mean()) for key, v in self.uncompressed.groups("modality").items()}
+            policy = recombine(records, uncompressed, budget, self.costs, self.space, self.tried)
+            if policy is not None:
+                return "recombine", policy
+        trial = self.memory.ask()
+        policy = self.space.suggest(trial)
+        # The sampler learns from what ran, not from what it first drew.
+        self.memory.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+        return self.sampler, policy
+
+    def _try(self, origin: str, policy: Policy, tracker: Tracker | None) -> Outcome:
+        if policy.content_hash() in self.tried:
+            return "known"
+        try:
+            check_rules(policy, self.evaluator.depths, self.locations)
+            moved = move_onto_budget(policy, self.budget, self.costs, self.space)
+            if moved is not None and moved != policy:
+                check_rules(moved, self.evaluator.depths, self.locations)
+        except PolicyError as error:
+            rule = error.rule if isinstance(error, ConflictError) else "does_not_fit"
+            self._refuse(origin, policy, rule, str(error), {"rule": 1.0})
+            return "refused"
+        if moved is None:
+            excess = self.budget.excess(self.costs(policy))
+            self._refuse(origin, policy, OVER_BUDGET, "costs more than the budget at its lowest ratios", excess)
+            return "refused"
+        if moved.content_hash() in self.tried:
+            return "known"
+        return self._run(origin, moved, tracker)
+
+    def _refuse(self, origin: str, policy: Policy, rule: str, reason: str, constraints: Mapping[str, float]) -> None:
+        attrs = {"refused": rule, "reason": reason}
+        self._store(origin, policy, attrs, "PRUNED", None, constraints)
+        self.refused[rule] = self.refused.get(rule, 0) + 1
+
+    def _run(self, origin: str, policy: Policy, tracker: Tracker | None) -> Literal["ran", "failed"]:
+        cost = self.costs(policy)
+        try:
+            results = self.evaluator.run(policy, "search", limit=self.search_limit)
+        except Exception as error:  # whatever a mechanism raises costs its own trial only
+            what = next(iter(str(error).splitlines()), "")
+            self.last_error = f"{policy.label()}: {type(error).__name__}: {what}"
+            number = self._store(origin, policy, {"error": self.last_error}, "FAIL", None, {})
+            self.failed += 1
+            self.progress.on_event(f"trial {number} failed: {self.last_error}")
+            if tracker is not None:
+                tracker.trial(number, policy, params={"origin": origin}, error=self.last_error)
+            return "failed"
+        results.save(self.folder / "trials" / f"{policy.content_hash()}.samples.parquet")
+        by = {key: float(values.mean()) for key, values in results.groups("modality").items()}
+        tasks = {key: float(values.mean()) for key, values in results.groups("task").items()}
+        attrs = {
+            "accuracy": by,
+            "tasks": tasks,
+            "tokens": dict(cost.tokens),
+            "flops_ratio_by": dict(cost.flops_ratio_by),
+            "scoring_share": cost.scoring_share,
+        }
+        values = [results.mean(), cost.flops_ratio]
+        number = self._store(origin, policy, attrs, "COMPLETE", values, self.budget.excess(cost))
+        self.records.append(
+            TrialRecord(number, policy, origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens))
+        )
+        if tracker is not None:
+            metrics = self._metrics(by, tasks, results.mean(), cost)
+            tracker.trial(number, policy, metrics=metrics, params={"origin": origin, "seed": self.seed})
+            tracker.curve("hypervolume", self._hypervolume(), len(self.records))
+        return "ran"
+
+    def _metrics(
+        self, by: Mapping[str, float], tasks: Mapping[str, float], mean: float, cost: SplitCost
+    ) -> dict[str, float]:
+        return {
+            "accuracy": mean,
+            **{f"accuracy/{key}": value for key, value in by.items()},
+            **{f"task/{key}": value for key, value in tasks.items()},
+            "flops_ratio": cost.flops_ratio,
+            **{f"flops_ratio/{key}": value for key, value in cost.flops_ratio_by.items()},
+            **{f"tokens/{key}": value for key, value in cost.tokens.items()},
+            "flops": cost.flops,
+            "kv_bytes": cost.kv_bytes,
+            "scoring_share": cost.scoring_share,
+        }
+
+    def _store(
+        self,
+        origin: str,
+        policy: Policy,
+        attrs: Mapping[str, Any],
+        state: str,
+        values: Sequence[float] | None,
+        constraints: Mapping[str, float],
+    ) -> int:
+        """Add a trial, whole, to the stored study and to the sampler's; returns its number."""
+        params = self.space.encode_known(policy)
+        record = {"hash": policy.content_hash(), "origin": origin, "policy": policy.to_yaml(), **attrs}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constraints of a trial are marked experimental
+            trial = self.optuna.trial.create_trial(
+                state=getattr(self.optuna.trial.TrialState, state),
+                values=values,
+                params=params,
+                distributions=self.space.distributions(params),
+                user_attrs={RECORD: record},
+                constraints=dict(constraints),
+            )
+        number, self.stored_count = self.stored_count, self.stored_count + 1
+        self.stored.add_trial(trial)
+        self.memory.add_trial(trial)
+        self.tried.add(policy.content_hash())
+        return number
+
+    def _uncompressed(self) -> Results:
+        path = self.folder / "uncompressed.samples.parquet"
+        if path.exists():
+            return Results.load(path)
+        self.progress.on_phase("uncompressed")
+        results = self.evaluator.run(Policy(), "search", limit=self.search_limit)
+        results.save(path)
+        self.stored.set_user_attr("uncompressed", results.mean())
+        return results
+
+    def _chance(self, results: Results) -> float:
+        """Accuracy of guessing, as the mean over modality groups."""
+        groups: dict[str, list[float]] = {}
+        for sample in results.samples:
+            groups.setdefault(sample.modality, []).append(self.chance_by_task.get(sample.task, 0.0))
+        return float(np.mean([np.mean(values) for values in groups.values()]))
+
+    def _hypervolume(self) -> float:
+        return hypervolume([(r.accuracy, r.flops_ratio) for r in pareto(self.records)], self.chance)
+
+    def _row(self, record: TrialRecord) -> FrontRow:
+        by = {key: (value, value, value) for key, value in record.accuracy_by.items()}
+        label = record.policy.label()
+        return FrontRow("", label, record.accuracy, by, record.flops_ratio, record.number, record.tokens)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def finish(
+        self,
+        tracker: Tracker | None,
+        *,
+        out_dir: Path,
+        limits: Mapping[Split, int | None],
+        ranked: int,
+        reported: int,
+        started: float,
+    ) -> SearchResult:
+        """Rank on val, report on test, export."""
+        if not self.records:
+            raise SearchError(
+                f"no policy of the space meets the budget {self.budget.overall:g}; refused: {self.refused or 'none'}"
+            )
+        front = pareto(self.records)
+        chosen = self._choose(limits["val"], ranked)
+        self.progress.on_phase("test")
+        shown = front
+        if len(front) > reported:
+            shown = [front[round(i * (len(front) - 1) / max(1, reported - 1))] for i in range(reported)]
+            shown = list({r.number: r for r in shown}.values())
+        if chosen not in shown:
+            shown = sorted([*shown, chosen], key=lambda r: r.flops_ratio)
+        baseline = self.evaluator.run(Policy(), "test", limit=limits["test"])
+        baseline.save(self.folder / "uncompressed.test.samples.parquet")
+        path = out_dir / f"{self.policy_name}.yaml"
+        rows: list[FrontRow] = []
+        artefacts: list[Path] = []
+        for record in shown:
+            results = self.evaluator.run(record.policy, "test", limit=limits["test"])
+            is_chosen = record is chosen
+            measured = self._measured(record, results)
+            places = [self.folder / "front" / f"trial-{record.number}.yaml", *([path] if is_chosen else [])]
+            for place in places:
+                measured.save(place)
+                results.save(place.with_suffix(".samples.parquet"))
+            if is_chosen:
+                artefacts = [path, path.with_suffix(".samples.parquet")]
+            cost = self.costs(record.policy, "test")
+            rows.append(
+                FrontRow(
+                    str(places[-1]),
+                    record.policy.label(),
+                    results.mean(),
+                    results.accuracy("modality"),
+                    cost.flops_ratio,
+                    record.number,
+                    dict(cost.tokens),
+                    "test",
+                    results.difference(baseline),
+                    is_chosen,
+                )
+            )
+        figures = self._figures()
+        volume = self._hypervolume()
+        if tracker is not None:
+            best = next(row for row in rows if row.chosen)
+            metrics = {
+                "hypervolume": volume,
+                "trials": len(self.records),
+                "failed": self.failed,
+                "test/accuracy": best.accuracy,
+                "test/flops_ratio": best.flops_ratio,
+                "test/uncompressed": baseline.mean(),
+                **{f"test/accuracy/{key}": value[0] for key, value in best.accuracy_by.items()},
+                **{f"refused/{rule}": count for rule, count in self.refused.items()},
+            }
+            tracker.finish(metrics=metrics, front=[_flat(row) for row in rows], artefacts=[*artefacts, *figures])
+        return SearchResult(
+            policy=path,
+            front=tuple(rows),
+            uncompressed=baseline.accuracy("modality"),
+            floors=self.floors,
+            trials=len(self.records),
+            refused=dict(sorted(self.refused.items())),
+            failed=self.failed,
+            seconds=time.monotonic() - started,
+            hypervolume=volume,
+            study=self.study_name,
+            storage=self.url,
+            mlflow_uri=tracker.uri if tracker is not None else None,
+            figures=tuple(figures),
+            exhausted=self.exhausted,
+        )
+
+    def _choose(self, limit: int | None, ranked: int) -> TrialRecord:
+        """The best on val among the most accurate on search that meet the budget on every split.
+
+        The most accurate of the front is one of them; its close rivals are there because the first on search is partly
+        the luckiest.
+        """
+        self.progress.on_phase("val")
+        ordered = sorted(self.records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
+        splits: tuple[Split, ...] = ("val", "test")
+        fitting = (r for r in ordered if all(self.budget.met(self.costs(r.policy, split)) for split in splits))
+        candidates = list(islice(fitting, ranked)) or ordered[:ranked]
+        scored = [
+            (-self.evaluator.run(record.policy, "val", limit=limit).mean(), record.flops_ratio, record.number, record)
+            for record in candidates
+        ]
+        return min(scored, key=lambda row: row[:3])[3]
+
+    def _measured(self, record: TrialRecord, results: Results) -> Policy:
+        """The policy with what was measured of it on the test split."""
+        measured = Measured(
+            evaluator=self.evaluator.name,
+            split="test",
+            samples=results.counts(),
+            seed=self.evaluator.seed,
+            samples_sha256=self.evaluator.info("test").sha256,
+            accuracy={
+                key: (round(mean, 6), round(low, 6), round(high, 6))
+                for key, (mean, low, high) in results.accuracy("modality").items()
+            },
+            flops_ratio=round(self.costs(record.policy, "test").flops_ratio, 6),
+            study=self.base_name,
+            trial=record.number,
+        )
+        return record.policy.model_copy(update={"model": self.evaluator.model, "measured": measured})
+
+    def _figures(self) -> list[Path]:
+        points = [
+            Point(r.policy.label(), main_family(r.policy), r.accuracy, r.flops_ratio, r.number) for r in self.records
+        ]
+        title = f"{self.study_name}: {len(points)} feasible policies"
+        figure = FrontFigure(title, points, _interval(self.uncompressed), self.budget.overall)
+        return [front_png(figure, self.folder / "front.png"), front_html(figure, self.folder / "front.html")]
+
+
+def _flat(row: FrontRow) -> dict[str, Any]:
+    """A front row as one flat table row."""
+    out: dict[str, Any] = {
+        "trial": row.trial,
+        "policy": row.label,
+        "chosen": row.chosen,
+        "accuracy": row.accuracy,
+        "flops_ratio": row.flops_ratio,
+    }
+    for key, (mean, low, high) in row.accuracy_by.items():
+        out.update({f"accuracy/{key}": mean, f"accuracy/{key}/low": low, f"accuracy/{key}/high": high})
+    out.update({f"tokens/{key}": value for key, value in row.tokens.items()})
+    return out
