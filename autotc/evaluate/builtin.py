@@ -14,7 +14,7 @@ from autotc.tiny import load
 from autotc.tiny.data import SCENES, AudioScene, ImageScene, Scene, TalkingScene, load_sources
 
 TASKS: dict[str, tuple[str, ...]] = {
-    "image": ("detail", "count", "where"),
+    "image": ("detail", "count", "order"),
     "video": ("order", "motion", "list", "detail"),
     "audio": ("position", "count", "loud", "list"),
     "image+audio": ("both",),

@@ -173,9 +173,9 @@ def _background(rng: np.random.Generator, size: int, strokes: int) -> Floats:
     return canvas
 
 
-def _near(position: float, reach: float) -> Ints:
-    """Indices of the units whose centre lies within ``reach`` units of a position given in units."""
-    return np.flatnonzero(np.abs(np.arange(8) + 0.5 - position) <= reach)
+def _near(position: float) -> Ints:
+    """Indices of the units whose centre lies within 0.62 units of a position given in units: one or two."""
+    return np.flatnonzero(np.abs(np.arange(8) + 0.5 - position) <= 0.62)
 
 
 class Scene:
@@ -194,7 +194,7 @@ class Scene:
 
 
 class ImageScene(Scene):
-    """1 to 4 handwritten digits in different colours over clutter, 128 x 128 pixels."""
+    """1 to 4 handwritten digits in different colours over clutter, 128 x 128 pixels; kept in reading order."""
 
     modality = "image"
 
@@ -204,9 +204,7 @@ class ImageScene(Scene):
         sources: Sources,
         *,
         counts: tuple[int, ...] = (1, 2, 3, 4),
-        anywhere: bool = False,
     ) -> None:
-        """``anywhere`` lets digits cross the middle lines, where "top" and "left" would be moot."""
         self.size = IMAGE_SIZE
         self.grid = (1, self.size // UNIT, self.size // UNIT)
         n = int(rng.choice(counts))
@@ -218,9 +216,6 @@ class ImageScene(Scene):
             tries += 1
             size = rng.uniform(26, 36)
             y, x = rng.uniform(size / 2, self.size - size / 2, 2)
-            middle = self.size / 2
-            if not anywhere and (abs(y - middle) < 8 or abs(x - middle) < 8):
-                continue
             crowded = any(max(abs(y - g.y), abs(x - g.x)) < (size + g.size) / 2 for g in self.glyphs)
             if crowded and tries < 500:
                 continue
@@ -228,6 +223,7 @@ class ImageScene(Scene):
             source = int(rng.integers(len(sources.images[digits[k]])))
             angle = rng.normal(0, 0.12)
             self.glyphs.append(Glyph(int(digits[k]), int(colors[k]), y, x, size, angle, source))
+        self.glyphs.sort(key=lambda g: (_near(g.y / UNIT)[0], _near(g.x / UNIT)[0]))
         self._sources = sources
         self._seed = int(rng.integers(2**31))
 
@@ -242,17 +238,20 @@ class ImageScene(Scene):
 
     def labels(self) -> Ints:
         out = np.zeros((*self.grid[1:], 5), dtype=np.int64)
-        for glyph in self.glyphs:
-            rows, cols = _near(glyph.y / UNIT, 0.62), _near(glyph.x / UNIT, 0.62)
-            out[np.ix_(rows, cols)] = (glyph.digit + 1, glyph.color + 1, 0, 0, 0)
+        for order, glyph in enumerate(self.glyphs):
+            rows, cols = _near(glyph.y / UNIT), _near(glyph.x / UNIT)
+            out[np.ix_(rows, cols)] = (glyph.digit + 1, glyph.color + 1, 0, 0, min(order + 1, 5))
         return out.reshape(-1, 5)
 
     def questions(self) -> list[Question]:
-        out = [Question("count", "count digits", str(len(self.glyphs)))]
-        for g in self.glyphs:
+        out = [
+            Question("count", "count digits", str(len(self.glyphs))),
+            Question("order", "digit last", str(self.glyphs[-1].digit)),
+        ]
+        for i, g in enumerate(self.glyphs):
             out.append(Question("detail", f"digit {COLORS[g.color]}", str(g.digit)))
-            place = f"{'top' if g.y < self.size / 2 else 'bottom'} {'left' if g.x < self.size / 2 else 'right'}"
-            out.append(Question("where", f"where {COLORS[g.color]}", place))
+            if i < len(ORDINAL_WORDS):
+                out.append(Question("order", f"digit {ORDINAL_WORDS[i]}", str(g.digit)))
         return out
 
 
@@ -317,8 +316,7 @@ class VideoScene(Scene):
         for order, glyph in enumerate(self.glyphs):
             for unit in range(glyph.start, glyph.stop):
                 (y0, x0), (y1, x1) = glyph.centre(2 * unit), glyph.centre(2 * unit + 1)
-                rows = _near((y0 + y1) / 2 / UNIT, 0.62)
-                cols = _near((x0 + x1) / 2 / UNIT, 0.62)
+                rows, cols = _near((y0 + y1) / 2 / UNIT), _near((x0 + x1) / 2 / UNIT)
                 rows, cols = rows[rows < self.grid[1]], cols[cols < self.grid[2]]
                 out[unit][np.ix_(rows, cols)] = (glyph.digit + 1, glyph.color + 1, glyph.motion + 1, 0, order + 1)
         return out.reshape(-1, 5)

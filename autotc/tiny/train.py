@@ -7,9 +7,9 @@ Eight stages; towers and decoder do not depend on each other and may run side by
    squared error. The second and third go on from the one before with more digits in a picture.
 2. ``decoder``: the language model learns all tasks on *symbolic scenes*, in which those sums replace the tower's output
    and most of the empty units are left out. All questions of a scene are packed behind it and do not see each other.
-   Auxiliary heads on the middle layers name row, column and ordinal of each labelled unit; they are thrown away. ``matching`` and
-   then ``chorus`` go on from it with more of the tasks that come late, and a head that names the colour of the digit
-   that is being said; in a chorus several are.
+   Auxiliary heads on the middle layers name row, column and ordinal of each labelled unit; they are thrown away.
+   ``matching`` and then ``chorus`` go on from it with more of the tasks that come late, and a head that names the
+   colour of the digit that is being said; in a chorus several are.
 3. ``joint``: everything together on real inputs, at a low rate.
 
 Every stage is seeded, writes a checkpoint every five minutes and continues from it when run again.
@@ -422,7 +422,7 @@ def train_tower(model: Qwen2_5OmniThinkerForConditionalGeneration, out: Path, st
             seen: list[Scene]
             if step % 2 == 0:
                 count = (6,) if crowded else (4,)
-                seen = [ImageScene(rng, sources, counts=count, anywhere=crowded) for _ in range(16)]
+                seen = [ImageScene(rng, sources, counts=count) for _ in range(16)]
             else:
                 seen = [VideoScene(rng, sources, counts=(5,) if crowded else (3,)) for _ in range(16)]
             pixels, grid = vision_inputs(seen)

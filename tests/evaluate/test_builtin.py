@@ -1,0 +1,122 @@
+"""The embedded benchmark and the machinery that runs models on samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import autotc
+from autotc.evaluate.builtin import SIZES, TASKS, BuiltinEvaluator, build_samples
+from autotc.policy import Policy, Stage
+
+HALF = Policy.of(
+    Stage(modality=m, location="projector", mechanism="divprune", keep_ratio=0.4)  # type: ignore[arg-type]
+    for m in ("image", "video", "audio")
+)
+INPUT = Policy.of([Stage(modality="image", location="input", mechanism="downsample", keep_ratio=0.5)])
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> BuiltinEvaluator:
+    return BuiltinEvaluator(batch_size=8)
+
+
+def test_splits_are_disjoint_sized_and_balanced() -> None:
+    ids: set[str] = set()
+    for split, sizes in SIZES.items():
+        samples = build_samples(split, 0)
+        mine = {s.id for s in samples}
+        assert len(mine) == len(samples) == sum(sizes.values())
+        assert not mine & ids
+        ids |= mine
+        for group, tasks in TASKS.items():
+            counts = [sum(s.task == f"{group}.{task}" for s in samples) for task in tasks]
+            assert max(counts) - min(counts) <= 1
+    assert all(SIZES["test"][m] >= 600 for m in ("image", "video", "audio"))
+    assert all(len(TASKS[m]) >= 3 for m in ("image", "video", "audio"))
+
+
+def test_some_answers_have_several_tokens() -> None:
+    assert any(len(s.answer.split()) > 1 for s in build_samples("test", 0))
+
+
+def test_forced_decoding_equals_generate(evaluator: BuiltinEvaluator) -> None:
+    """What greedy decoding says is what `generate()` says, with and without compression."""
+    model = evaluator._model
+    for policy in (Policy(), HALF):
+        results = {s.id: s for s in evaluator.run(policy, "val", limit=8).samples}
+        for group in TASKS:
+            mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
+            for batch in evaluator._prepared("val", group, mine, 8):
+                with autotc.apply(model, mine), torch.no_grad():
+                    ids = model.generate(**batch.inputs, max_new_tokens=8, do_sample=False)
+                new = ids[:, batch.inputs["input_ids"].shape[1] :]
+                texts = evaluator._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+                for sample, text in zip(batch.samples, texts, strict=True):
+                    right = float(text.strip() == sample.answer)
+                    assert results[sample.id].correct == right
+                    assert results[sample.id].log_probability <= 0
+
+
+def test_log_probability_is_that_of_one_long_forward(evaluator: BuiltinEvaluator) -> None:
+    sample = build_samples("val", 0)[0]
+    inputs = evaluator._process([sample], evaluator._processor)
+    tokens = evaluator._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"]
+    answer = torch.tensor([[*tokens, evaluator._processor.tokenizer.eos_token_id]])
+    whole = dict(inputs)
+    whole["input_ids"] = torch.cat([inputs["input_ids"], answer], 1)
+    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+    with torch.no_grad():
+        logits = evaluator._model(**whole).logits.log_softmax(-1)
+    n = answer.shape[1]
+    expected = logits[0, -n - 1 : -1].gather(1, answer[0][:, None]).sum()
+    (result,) = evaluator._run_batch(Policy(), evaluator._prepared("val", "image", Policy(), 1)[0])
+    assert result.log_probability == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_limit_takes_the_first_and_results_are_reused(evaluator: BuiltinEvaluator) -> None:
+    few = evaluator.run(HALF, "val", limit=6)
+    assert few.counts() == dict.fromkeys(TASKS, 6)
+    ids = [s.id for s in build_samples("val", 0)]
+    assert [s.id for s in few.samples if s.modality == "image"] == [i for i in ids if "-image-" in i][:6]
+    again = evaluator.run(HALF, "val", limit=6)
+    assert all(a is b for a, b in zip(few.samples, again.samples, strict=True))
+
+
+def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) -> None:
+    image_only = Policy(stages=HALF.modality("image"))
+    a = {s.id: s for s in evaluator.run(HALF, "val", limit=6).samples}
+    b = {s.id: s for s in evaluator.run(image_only, "val", limit=6).samples}
+    assert all(a[i] is b[i] for i in a if a[i].modality == "image")
+
+
+def test_input_stage_runs_and_costs_less(evaluator: BuiltinEvaluator) -> None:
+    cost = evaluator.cost(INPUT, "val")
+    assert cost.flops_ratio_by["image"] < 0.7
+    assert cost.flops_ratio_by["video"] == 1.0
+    assert len(evaluator.run(INPUT, "val", limit=4)) == 4 * len(TASKS)
+
+
+def test_info_names_chance_and_hashes_the_samples(evaluator: BuiltinEvaluator) -> None:
+    info = evaluator.info("test")
+    assert info.samples == SIZES["test"]
+    assert set(info.chance) == {f"{g}.{t}" for g, tasks in TASKS.items() for t in tasks}
+    assert all(0 < c < 0.6 for c in info.chance.values())
+    assert info.sha256 != evaluator.info("val").sha256
+
+
+def test_floors_bound_every_policy(evaluator: BuiltinEvaluator) -> None:
+    floors = evaluator.floors("val")
+    assert set(floors) == {
+        (m, w) for m in ("image", "video", "audio") for w in ("input", "encoder", "projector", "decoder")
+    }
+    tight = Policy.of(
+        [Stage(modality="image", location="projector", mechanism="random", keep_ratio=0.02)]
+    )  # fmt: skip
+    assert evaluator.cost(tight, "val").flops_ratio_by["image"] >= floors["image", "projector"] - 1e-9
+
+
+def test_model_must_fit(evaluator: BuiltinEvaluator) -> None:
+    stage = Stage(modality="image", location="decoder", mechanism="fastv", layer=9, keep_ratio=0.5)
+    with pytest.raises(autotc.PolicyError, match="layers 0 to 5"):
+        evaluator.cost(Policy(stages=(stage,)), "val")
