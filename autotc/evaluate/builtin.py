@@ -21,8 +21,8 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """Tasks of each modality group, asked in turn."""
 SIZES: dict[Split, dict[str, int]] = {
-    "search": {"image": 240, "video": 240, "audio": 240, "image+audio": 120},
-    "val": {"image": 300, "video": 300, "audio": 300, "image+audio": 150},
+    "search": {"image": 96, "video": 96, "audio": 96, "image+audio": 48},
+    "val": {"image": 150, "video": 150, "audio": 150, "image+audio": 75},
     "test": {"image": 600, "video": 600, "audio": 600, "image+audio": 300},
 }
 

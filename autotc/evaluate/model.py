@@ -19,6 +19,7 @@ from autotc.mechanisms import MODALITIES, Modality
 from autotc.models import find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
+from autotc.runtime.features import cached_features
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
@@ -51,11 +52,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Samples processed together; ``ranks`` are their places in the group's order."""
+    """Samples processed together; ``ranks`` are their places in the group's order, ``features`` the towers' outputs."""
 
     samples: tuple[Sample, ...]
     ranks: tuple[int, ...]
     inputs: Any
+    features: dict[str, Any] = field(default_factory=dict)
 
 
 class ModelEvaluator(Evaluator):
@@ -288,12 +290,12 @@ class ModelEvaluator(Evaluator):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
         device = next(self._model.parameters()).device
         inputs = batch.inputs.to(device)
-        with apply(self._model, policy):
+        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
             log_probability, said = self._forced(inputs, answers, end)
         several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
         texts = [t or "" for t in said]
         if several:
-            with apply(self._model, policy):
+            with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
                 ids = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
             new = ids[:, inputs["input_ids"].shape[1] :]
             decoded = tokenizer.batch_decode(new, skip_special_tokens=True)

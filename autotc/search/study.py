@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Outcome = Literal["ran", "refused", "failed", "known"]
 Sampler = Literal["tpe", "nsga2", "random"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2", "random")
-TRIALS = 80
+TRIALS = 72
 BUDGET = 0.5
 OVER_BUDGET = "over_budget"
 """Recorded in place of a rule's name where a policy cannot be moved onto the budget."""
@@ -224,8 +224,8 @@ def search(
     search_limit: int | None = None,
     val_limit: int | None = None,
     test_limit: int | None = None,
-    ranked: int = 8,
-    reported: int = 8,
+    ranked: int = 6,
+    reported: int = 4,
     track: bool = True,
     tracking_uri: str | None = None,
     progress: SearchProgress | None = None,
@@ -237,7 +237,7 @@ def search(
         space: what may be proposed, or its file; None takes ``search_spaces/default.yaml``.
         budget: largest FLOPs ratio, in (0, 1]; 0.5 if None.
         budgets: modality -> largest FLOPs ratio of that modality's own samples.
-        trials: distinct feasible policies to evaluate; 80 if None. A resumed study may ask for more.
+        trials: distinct feasible policies to evaluate; 72 if None. A resumed study may ask for more.
         seed: of the sampler; 0 if None. Same seed, same policy file.
         name: of the model, in the names of study and policy file.
         study_name: in place of ``name-b<budget>-s<seed>``.

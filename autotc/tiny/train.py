@@ -639,8 +639,8 @@ def main() -> None:
         "audio": 900,
         "decoder": 2100,
         "matching": 1300,
-        "chorus": 1400,
-        "joint": 2400,
+        "chorus": 1200,
+        "joint": 1300,
     }
     for stage in args.stage or [*STAGES, "export"]:
         model = build_model()

@@ -90,6 +90,20 @@ def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) ->
     assert all(a[i] is b[i] for i in a if a[i].modality == "image")
 
 
+def test_remembered_features_change_nothing(evaluator: BuiltinEvaluator) -> None:
+    first = evaluator._prepared("val", "image+audio", HALF, 6)[0]
+    plain = evaluator._run_batch(HALF, first)
+    assert set(first.features) == {"get_image_features", "get_audio_features"}
+    assert evaluator._run_batch(HALF, first) == plain
+    first.features.clear()
+    assert evaluator._run_batch(HALF, first) == plain
+    early = Policy.of([Stage(modality="image", location="encoder", layer=0, mechanism="tome", keep_ratio=0.5)])
+    first.features.clear()
+    evaluator._run_batch(early, first)
+    assert set(first.features) == {"get_audio_features"}
+    assert not any(name.startswith("get_") for name in evaluator._model.model.__dict__)
+
+
 def test_input_stage_runs_and_costs_less(evaluator: BuiltinEvaluator) -> None:
     cost = evaluator.cost(INPUT, "val")
     assert cost.flops_ratio_by["image"] < 0.7

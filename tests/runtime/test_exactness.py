@@ -109,7 +109,7 @@ def test_removing_in_the_tower_equals_masking_keys(modality: str, block: int, mo
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     rows = {
-        "image": [media(1, image=128), media(5, image=96)],
+        "image": [media(1, image=192), media(5, image=96)],
         "video": [media(3, video=6)],
         "audio": [media(2, audio=1.5)],
     }

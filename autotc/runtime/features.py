@@ -1,0 +1,65 @@
+"""Encode each request's media once: what the towers make of them does not depend on stages after the towers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from autotc.mechanisms import Modality
+from autotc.models import find_adapter
+from autotc.policy import Policy
+
+
+def reads_tower(policy: Policy, modality: Modality) -> bool:
+    """Whether a policy has to see the modality's tower run: input and encoder stages, and scores taken inside it."""
+    return any(
+        stage.location in ("input", "encoder")
+        or (stage.location == "projector" and {"keys", "received_attention"} & set(stage.build().needs))
+        for stage in policy.modality(modality)
+    )
+
+
+@contextmanager
+def cached_features(
+    model: nn.Module, inputs: Mapping[str, Any], policy: Policy, store: MutableMapping[str, Any]
+) -> Iterator[None]:
+    """Take towers' outputs for these very inputs from ``store``, or put them there. Enter before applying the policy.
+
+    Args:
+        model: a supported model.
+        inputs: the request; its tensors are recognised by identity.
+        policy: what will be applied; modalities whose towers it has to see are left alone.
+        store: one request's outputs, by name of the feature method.
+    """
+    adapter = find_adapter(model)
+    base = adapter.base(model)
+    own = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
+    wrapped: list[str] = []
+    for modality, name in adapter.feature_methods().items():
+        if reads_tower(policy, modality):
+            continue
+        base.__dict__[name] = _remembering(getattr(base, name), name, own, store)
+        wrapped.append(name)
+    try:
+        yield
+    finally:
+        for name in wrapped:
+            del base.__dict__[name]
+
+
+def _remembering(inner: Any, name: str, own: set[int], store: MutableMapping[str, Any]) -> Any:
+    @functools.wraps(inner)
+    def remembering(*args: Any, **kwargs: Any) -> Any:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        # A tensor made on the way (a dtype cast, a beam's copy) is not the request's: its identity says nothing.
+        if not tensors or any(id(tensor) not in own for tensor in tensors):
+            return inner(*args, **kwargs)
+        if name not in store:
+            store[name] = inner(*args, **kwargs)
+        return store[name]
+
+    return remembering

@@ -1,0 +1,80 @@
+"""The main job on the embedded model, short: search, then apply and check what it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import autotc
+from autotc.check import check
+from autotc.evaluate.base import Results
+from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.policy import Policy
+from autotc.search import SearchResult, search
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> BuiltinEvaluator:
+    return BuiltinEvaluator()
+
+
+@pytest.fixture(scope="module")
+def result(evaluator: BuiltinEvaluator, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    folder = tmp_path_factory.mktemp("search")
+    return search(
+        evaluator,
+        budget=0.55,
+        trials=5,
+        runs=folder / "runs",
+        out_dir=folder / "policies",
+        search_limit=6,
+        val_limit=6,
+        test_limit=6,
+    )
+
+
+def test_search_exports_a_policy_within_the_budget(result: SearchResult, evaluator: BuiltinEvaluator) -> None:
+    policy = Policy.load(result.policy)
+    assert policy.measured is not None
+    assert policy.measured.flops_ratio <= 0.55
+    assert evaluator.cost(policy, "test").flops_ratio == pytest.approx(policy.measured.flops_ratio, abs=1e-5)
+    assert policy.model == evaluator.model
+    assert result.trials == 5
+    samples = Results.load(Path(result.policy).with_suffix(".samples.parquet"))
+    assert len(samples) == 24
+    by = {key: values.mean() for key, values in samples.groups("modality").items()}
+    for key, (mean, low, high) in policy.measured.accuracy.items():
+        assert by[key] == pytest.approx(mean, abs=1e-5)
+        assert low <= mean <= high
+
+
+def test_what_it_wrote_applies_and_checks(result: SearchResult, evaluator: BuiltinEvaluator) -> None:
+    report = check(evaluator, result.policy)
+    assert report.passed
+    assert not any("cannot be paired" in finding.found for finding in report.findings)
+    batch = evaluator._prepared("test", "image", Policy(), 4)[0]
+    policy = Policy.load(result.policy)
+    if any(stage.location == "input" for stage in policy.stages):
+        batch = evaluator._prepared("test", "image", policy, 4)[0]
+    with autotc.apply(evaluator._model, policy) as handle, torch.no_grad():
+        evaluator._model.generate(**batch.inputs, max_new_tokens=2)
+    assert len(handle.stats) == 1
+
+
+def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
+    """The samples of the uncompressed model beside a policy that keeps almost nothing: check must fail."""
+    policy = Policy.load(result.policy)
+    stages = tuple(
+        autotc.Stage(modality=m, location="projector", mechanism="random", keep_ratio=0.02)  # type: ignore[arg-type]
+        for m in ("image", "video", "audio")
+    )
+    plain = evaluator.run(Policy(), "test", limit=6)
+    assert policy.measured is not None
+    accuracy = plain.accuracy("modality")
+    measured = policy.measured.model_copy(update={"accuracy": accuracy})
+    path = policy.model_copy(update={"stages": stages, "measured": measured}).save(tmp_path / "worse.yaml")
+    plain.save(path.with_suffix(".samples.parquet"))
+    report = check(evaluator, path)
+    assert not report.passed
