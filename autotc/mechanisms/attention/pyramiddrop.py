@@ -12,7 +12,8 @@ from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Toke
 class PyramidDrop(Mechanism):
     """Top-k of the last instruction token's attention, by the queries and keys of the layer that follows.
 
-    Ratios are of the original count, one for each layer of the stage.
+    Ratios are of the original count, one for each layer of the stage, as in the official code. Unlike there, counts are
+    rounded, not truncated, each item has its own, and survivors keep their positions instead of being renumbered.
     """
 
     name = "pyramiddrop"
@@ -22,7 +23,7 @@ class PyramidDrop(Mechanism):
     needs = ("last_query_attention",)
     score_source = "own"
     criterion = "last_query_attention"
-    source = "PyramidDrop, arXiv 2410.17247, section 3.2"
+    source = "PyramidDrop, arXiv 2410.17247, section 3.2; `pdrop_rank_drop` of the official code"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         return Reduction.select(top_mask(scores["last_query_attention"], budget, tokens.valid))

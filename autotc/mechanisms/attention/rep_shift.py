@@ -1,4 +1,4 @@
-"""Representation shift: importance as the change a block makes to a token (2508.00367, eq. 2)."""
+"""Representation shift: importance as the change a block makes to a token (2508.00367)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Toke
 
 
 class RepShift(Mechanism):
-    """Top-k of the norm of the change that the block before makes to a token; no attention weights."""
+    """Top-k of the norm of the change that the block before makes to a token; no attention weights.
+
+    The change is that of the whole block, where the paper, having compared attention, MLP and block, settles on the L2
+    distance over the MLP.
+    """
 
     name = "rep_shift"
     family = "attention"
@@ -18,7 +22,7 @@ class RepShift(Mechanism):
     locations = ("encoder", "decoder")
     needs = ("representation_shift",)
     criterion = "representation_shift"
-    source = "Representation Shift, arXiv 2508.00367, eq. 2"
+    source = "Representation Shift, arXiv 2508.00367; its whole-block variant"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         return Reduction.select(top_mask(scores["representation_shift"], budget, tokens.valid))

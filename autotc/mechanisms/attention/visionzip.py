@@ -1,4 +1,4 @@
-"""VisionZip: dominant tokens by attention, contextual tokens for the rest (2412.04467, section 3; official code)."""
+"""VisionZip: dominant tokens by attention, contextual tokens for the rest (2412.04467, section 2.3; official code)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Sco
 
 
 class VisionZipParams(Params):
-    """Parameters of `VisionZip`: ``dominant_share``, of the survivors; the default is the published 54 of 64."""
+    """Parameters of `VisionZip`: ``dominant_share``, of the survivors; the default is the published 54 of 64.
+
+    The published 54 count the class token, which towers here lack.
+    """
 
     dominant_share: float = Field(54 / 64, gt=0, le=1)
 
@@ -21,7 +24,10 @@ class VisionZip(Mechanism):
     """Top of received attention as it is; of the rest, evenly spaced targets gather the others by key cosine.
 
     As in the official code (`clip_encoder.py`), a contextual token is its target plus the mean of those assigned to it,
-    where the paper averages all. Scores come from the tower's next-to-last block.
+    where the paper averages all. Scores come from the tower's next-to-last block. Unlike it, importance is the mean
+    attention received from all tokens of the segment, which the paper uses for towers without a class token; the step
+    acts after the projector, where the code acts before it; survivors stay in raster order, where the code appends the
+    contextual tokens; and both counts follow from the budget.
     """
 
     name = "visionzip"
@@ -30,7 +36,7 @@ class VisionZip(Mechanism):
     locations = ("projector",)
     needs = ("received_attention", "keys")
     criterion = "received_attention"
-    source = "VisionZip, arXiv 2412.04467, section 3.2-3.3; contextual tokens as in the official code"
+    source = "VisionZip, arXiv 2412.04467, section 2.3; contextual tokens as in the official `clip_encoder.py`"
     Params = VisionZipParams
     params: VisionZipParams
 

@@ -1,4 +1,7 @@
-"""Seeded uniform choice: the control that beats six of eight methods on LLaVA-1.5 in UniPruneBench (2511.02650)."""
+"""Seeded uniform choice, a strong control: in UniPruneBench (2511.02650) it beats most methods on LLaVA-1.5.
+
+Six of eight, with LLaVA-v1.5-7B and 66.7% or 77.8% of the tokens pruned.
+"""
 
 from __future__ import annotations
 

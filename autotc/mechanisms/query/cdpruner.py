@@ -1,4 +1,4 @@
-"""CDPruner: a determinantal point process conditioned on the instruction (2506.10967, section 3; official code)."""
+"""CDPruner: a determinantal point process conditioned on the instruction (2506.10967; official `llava_arch.py`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ class CDPruner(Mechanism):
 
     Relevance is min-max scaled over the row with the official code's 1e-6 in the numerator (the code scales over the
     batch, and negates its encoder's cosine; here the score already rises with relevance). Once the remaining tokens lie
-    in the span of the chosen ones, gains are rounding noise and relevance alone decides.
+    in the span of the chosen ones, gains are rounding noise and relevance alone decides, a case the code leaves open.
+    Relevance is the cosine to the mean query embedding in the language model's space, where the code averages cosines
+    to the outputs of a contrastive text encoder.
     """
 
     name = "cdpruner"
@@ -24,7 +26,7 @@ class CDPruner(Mechanism):
     locations = ("projector",)
     needs = ("text_similarity",)
     criterion = "query-conditioned diversity"
-    source = "CDPruner, arXiv 2506.10967, section 3; greedy MAP by incremental Cholesky, arXiv 1709.05135"
+    source = "CDPruner, arXiv 2506.10967; `encode_images` of the official code; greedy MAP of DPPs, arXiv 1709.05135"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         unit, valid = tokens.unit_features(), tokens.valid

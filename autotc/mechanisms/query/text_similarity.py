@@ -1,4 +1,4 @@
-"""Text similarity: the tokens closest to the query's embedding (LongVU, 2410.17434, section 3.2)."""
+"""Text similarity: the tokens closest to the query's embedding (LongVU, 2410.17434, section 3.2, eq. 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Toke
 
 
 class TextSimilarity(Mechanism):
-    """Top-k of the cosine to the query span; LongVU chooses whole frames by it, this chooses tokens."""
+    """Top-k of the cosine to the mean of the query span's embeddings.
+
+    LongVU averages dot products over the query's and the frame's tokens and chooses the frames that keep their full
+    resolution while the others are pooled; this chooses tokens, by cosine, and drops the rest.
+    """
 
     name = "text_similarity"
     family = "query"
@@ -18,7 +22,7 @@ class TextSimilarity(Mechanism):
     locations = ("projector", "decoder")
     needs = ("text_similarity",)
     criterion = "text_similarity"
-    source = "LongVU, arXiv 2410.17434, section 3.2"
+    source = "LongVU, arXiv 2410.17434, section 3.2, eq. 1; for tokens instead of frames"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         return Reduction.select(top_mask(scores["text_similarity"], budget, tokens.valid))

@@ -1,4 +1,4 @@
-"""A-ToMe: merging of adjacent audio tokens (2306.16009, section 2.2)."""
+"""A-ToMe: merging of adjacent audio tokens (2306.16009)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
 class ATome(Mechanism):
     """Neighbours whose keys are most alike by cosine become one token, averaged by mass.
 
-    The rate-controlled form of the threshold rule: the threshold is the quantile that leaves the budget. All pairs of
-    neighbours above it are joined at once, so a run of alike tokens becomes one, without a second round.
+    The paper merges above a fixed threshold or at a fixed ratio, in several layers. This is the rate-controlled form of
+    the threshold rule: the threshold is the quantile that leaves the budget. All pairs of neighbours above it are
+    joined at once, so a run of alike tokens becomes one, without a second round.
     """
 
     name = "a_tome"
@@ -23,7 +24,7 @@ class ATome(Mechanism):
     locations = ("encoder", "projector")
     needs = ("keys",)
     criterion = "similarity merge"
-    source = "A-ToMe, arXiv 2306.16009, section 2.2"
+    source = "A-ToMe, arXiv 2306.16009"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid

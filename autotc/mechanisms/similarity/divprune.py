@@ -1,4 +1,4 @@
-"""DivPrune: greedy max-min diversity (2503.02175, algorithm 1)."""
+"""DivPrune: greedy max-min diversity (2503.02175, algorithm 1; official code `DivPrune` of `llava_arch.py`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class DivPrune(Mechanism):
     """Add, one by one, the token whose nearest chosen token is farthest by cosine distance.
 
     The first is the token whose nearest neighbour is farthest, as in the official code. The distance to the nearest
-    chosen token is kept up to date, so that a step costs O(N) where the published loop costs O(M N).
+    chosen token is kept up to date, so that a step costs O(N) where the published loop costs O(M N). The choice is
+    made per item, where the code takes the tokens of one image.
     """
 
     name = "divprune"
@@ -22,7 +23,7 @@ class DivPrune(Mechanism):
     modalities = MODALITIES
     locations = ("encoder", "projector", "decoder")
     criterion = "diversity"
-    source = "DivPrune, arXiv 2503.02175, algorithm 1"
+    source = "DivPrune, arXiv 2503.02175, algorithm 1; `DivPrune` of the official code"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         unit, valid = tokens.unit_features(), tokens.valid

@@ -15,10 +15,10 @@ class DynTtm(Mechanism):
     """In groups of four frames, drop what resembles the same place of an earlier frame of the group.
 
     As in the official code, frame 1 is compared with 0, frame 3 with 2, frame 2 with 0; frame 0 stays whole; every
-    other frame loses the same share; and what the paper calls merged is dropped, not averaged. Unlike it, the last
-    group is treated like the others (the code keeps its frame 2 whole and loses a trailing odd frame), and the share
-    is what meets the budget. Below one frame in four, which the published rule never reaches, the groups' first frames
-    thin out by their change since the previous group.
+    other frame loses the same share; and what the paper calls merged is dropped, not averaged. Unlike it, survivors
+    stay in raster order, the last group is treated like the others (the code keeps its frame 2 whole and loses a
+    trailing odd frame), and the share is what meets the budget. Below one frame in four, which the published rule never
+    reaches, the groups' first frames thin out by their change since the previous group.
     """
 
     name = "dyn_ttm"
@@ -27,7 +27,7 @@ class DynTtm(Mechanism):
     locations = ("projector",)
     uses_grid = True
     criterion = "temporal redundancy"
-    source = "DyCoke, arXiv 2411.15024, section 3.2"
+    source = "DyCoke, arXiv 2411.15024, section 3.2; `dycole_ttm` of the official code"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid

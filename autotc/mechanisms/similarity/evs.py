@@ -1,4 +1,4 @@
-"""EVS: efficient video sampling by change since the previous frame (2510.14624; the form of vLLM)."""
+"""EVS: efficient video sampling by change since the previous frame (2510.14624; `vllm/multimodal/evs.py`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ def change(tokens: Tokens, back: Tensor) -> Tensor:
 
 
 class Evs(Mechanism):
-    """Keep the tokens that changed most since the previous frame; the first frame ranks above all."""
+    """Keep the tokens that changed most since the previous frame; the first frame ranks above all.
+
+    As in vLLM, change is cosine dissimilarity of embeddings and the first frame counts towards the budget; the paper's
+    other form takes the L1 difference of pixels, and its threshold is a percentile over the later frames.
+    """
 
     name = "evs"
     family = "similarity"
@@ -42,7 +46,7 @@ class Evs(Mechanism):
     locations = ("projector",)
     uses_grid = True
     criterion = "temporal redundancy"
-    source = "EVS, arXiv 2510.14624; the first frame and the global threshold as in vLLM"
+    source = "EVS, arXiv 2510.14624, on embeddings; first frame and global ranking as vLLM's `compute_retention_mask`"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         frame = tokens.grid[..., 0]

@@ -1,4 +1,4 @@
-"""ToMe: bipartite soft matching (2210.09461, section 3; official code `bipartite_soft_matching`)."""
+"""ToMe: bipartite soft matching (2210.09461, section 3; official `bipartite_soft_matching` and `merge_wavg`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ class ToMe(Mechanism):
     """Even tokens flow into their most similar odd token, the most similar pairs first, averaged by mass.
 
     One call of the published rule removes at most half of the tokens. Rounds are repeated, on the merged tokens' mean
-    keys, until the budget is met. Evens and odds are counted from the row's first token.
+    keys, until the budget is met. Evens and odds are counted from the row's first token, in the order of positions,
+    which the code gives up once it has merged. Merging happens between blocks and leaves attention unweighted, where
+    the code merges between attention and MLP and adds the log of each token's size to the attention scores.
     """
 
     name = "tome"
@@ -23,7 +25,7 @@ class ToMe(Mechanism):
     locations = ("encoder", "projector", "decoder")
     needs = ("keys",)
     criterion = "similarity merge"
-    source = "ToMe, arXiv 2210.09461, section 3"
+    source = "ToMe, arXiv 2210.09461, section 3; `bipartite_soft_matching` of the official code"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid

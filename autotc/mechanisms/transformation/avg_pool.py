@@ -66,7 +66,7 @@ class AvgPool(Mechanism):
     """Each survivor is the plain mean of one box of the grid and takes the position at the box's centre.
 
     Where budget and grid divide evenly this is adaptive average pooling; elsewhere boxes differ by one cell but never
-    overlap, so that any budget is met exactly.
+    overlap, so that any budget is met exactly; PLLaVA has one fixed output shape.
     """
 
     name = "avg_pool"
@@ -75,7 +75,7 @@ class AvgPool(Mechanism):
     locations = ("projector",)
     uses_grid = True
     criterion = "resolution"
-    source = "PLLaVA, arXiv 2404.16994 (adaptive average pooling)"
+    source = "PLLaVA, arXiv 2404.16994; adaptive average pooling of the official `modeling_pllava.py`"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         box, centre = partition(tokens, budget)
