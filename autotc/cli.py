@@ -579,7 +579,7 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument(
         "--space", metavar="FILE", help="search space, a file or the name of a shipped one (default: default)"
     )
-    sub.add_argument("--trials", type=_positive, metavar="N", help="distinct policies to evaluate (default: 72)")
+    sub.add_argument("--trials", type=_positive, metavar="N", help="distinct policies to evaluate (default: 60)")
     sub.add_argument("--seed", type=_seed, help="of the sampler (default: 0)")
     sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
     sub.add_argument("--resume", metavar="STUDY", help="go on with a study")

@@ -8,7 +8,7 @@ row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,17 +219,24 @@ def _scoring(
 
 
 def policy_floor(
-    adapter: Adapter, config: Any, modality: Modality, location: Location, requests: Sequence[Request]
+    adapter: Adapter, config: Any, modality: Modality, location: Location, requests: Mapping[Request, int]
 ) -> float:
     """Lowest FLOPs ratio a location can reach on these requests: one token an item, as early as it can act.
 
     At the decoder that is layer 1, the first at which scores of a layer before exist; dropping before layer 0 is what a
     projector stage does.
+
+    Args:
+        adapter, config: the model.
+        modality, location: what is compressed, and where.
+        requests: shapes with how often each occurs; those without the modality are left out.
     """
     layer = {"encoder": 0, "decoder": 1}.get(location)
     mechanism = "downsample" if location == "input" else "random"
     stage = Stage(modality=modality, location=location, layer=layer, mechanism=mechanism, keep_ratio=1e-9)
-    policy = Policy(stages=(stage,))
-    with_modality = [r for r in requests if any(i.modality == modality for i in r.items)]
-    base = sum(prefill_cost(adapter, config, Policy(), [r]).total for r in with_modality)
-    return sum(prefill_cost(adapter, config, policy, [r]).total for r in with_modality) / base
+    least = base = 0.0
+    for request, times in requests.items():
+        if any(item.modality == modality for item in request.items):
+            least += times * prefill_cost(adapter, config, Policy(stages=(stage,)), [request]).total
+            base += times * prefill_cost(adapter, config, Policy(), [request]).total
+    return least / base

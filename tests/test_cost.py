@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_floor_is_below_what_a_stage_there_reaches() -> None:
     requests = shapes([ROW["image"]])
     base = prefill_cost(adapter, config, Policy(), requests).total
     floors = [
-        policy_floor(adapter, config, "image", where, requests)
+        policy_floor(adapter, config, "image", where, Counter(requests))
         for where in ("input", "encoder", "projector", "decoder")
     ]
     assert floors == sorted(floors)

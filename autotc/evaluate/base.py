@@ -79,6 +79,13 @@ class Results:
         """Mean over modalities of their accuracy: what the search maximises."""
         return float(np.mean([values.mean() for values in self.groups("modality").values()]))
 
+    def guide(self) -> float:
+        """Mean over modalities of the right answers' log-probability, none below -10: dense, accuracy is coarse."""
+        groups: dict[str, list[float]] = {}
+        for sample in self.samples:
+            groups.setdefault(sample.modality, []).append(max(sample.log_probability, -10.0))
+        return float(np.mean([np.mean(values) for values in groups.values()]))
+
     def counts(self) -> dict[str, int]:
         """Number of samples of each modality."""
         return {name: len(values) for name, values in self.groups("modality").items()}

@@ -21,8 +21,8 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """Tasks of each modality group, asked in turn."""
 SIZES: dict[Split, dict[str, int]] = {
-    "search": {"image": 96, "video": 96, "audio": 96, "image+audio": 48},
-    "val": {"image": 150, "video": 150, "audio": 150, "image+audio": 75},
+    "search": {"image": 60, "video": 60, "audio": 60, "image+audio": 30},
+    "val": {"image": 200, "video": 200, "audio": 200, "image+audio": 100},
     "test": {"image": 600, "video": 600, "audio": 600, "image+audio": 300},
 }
 
@@ -70,7 +70,7 @@ class BuiltinEvaluator(ModelEvaluator):
     name = "builtin"
     modalities = ("image", "video", "audio")
 
-    def __init__(self, model: Any = None, processor: Any = None, *, seed: int = 0, batch_size: int = 40) -> None:
+    def __init__(self, model: Any = None, processor: Any = None, *, seed: int = 0, batch_size: int = 100) -> None:
         if model is None:
             model, processor = load()
         super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=8)

@@ -247,7 +247,7 @@ class ModelEvaluator(Evaluator):
             if group not in MODALITIES:
                 continue
             modality: Modality = group
-            requests = list(self._all_requests(split, group).elements())
+            requests = self._all_requests(split, group)
             for location in self._adapter.locations[modality]:
                 out[group, location] = policy_floor(
                     self._adapter, self._model.config, modality, location, requests

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 Outcome = Literal["ran", "refused", "failed", "known"]
 Sampler = Literal["tpe", "nsga2", "random"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2", "random")
-TRIALS = 72
+TRIALS = 60
 BUDGET = 0.5
 OVER_BUDGET = "over_budget"
 """Recorded in place of a rule's name where a policy cannot be moved onto the budget."""
@@ -186,6 +185,7 @@ class TrialRecord:
     accuracy_by: Mapping[str, float]
     flops_ratio: float
     tokens: Mapping[str, float]
+    guide: float
 
 
 def pareto(records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -224,8 +224,8 @@ def search(
     search_limit: int | None = None,
     val_limit: int | None = None,
     test_limit: int | None = None,
-    ranked: int = 6,
-    reported: int = 4,
+    ranked: int = 12,
+    reported: int = 2,
     track: bool = True,
     tracking_uri: str | None = None,
     progress: SearchProgress | None = None,
@@ -237,7 +237,7 @@ def search(
         space: what may be proposed, or its file; None takes ``search_spaces/default.yaml``.
         budget: largest FLOPs ratio, in (0, 1]; 0.5 if None.
         budgets: modality -> largest FLOPs ratio of that modality's own samples.
-        trials: distinct feasible policies to evaluate; 72 if None. A resumed study may ask for more.
+        trials: distinct feasible policies to evaluate; 60 if None. A resumed study may ask for more.
         seed: of the sampler; 0 if None. Same seed, same policy file.
         name: of the model, in the names of study and policy file.
         study_name: in place of ``name-b<budget>-s<seed>``.
@@ -361,6 +361,7 @@ def _records(study: optuna.Study) -> Iterator[TrialRecord]:
             attrs["accuracy"],
             trial.values[1],
             attrs["tokens"],
+            attrs["guide"],
         )
 
 
@@ -643,6 +644,7 @@ class _Session:
         tasks = {key: float(values.mean()) for key, values in results.groups("task").items()}
         attrs = {
             "accuracy": by,
+            "guide": results.guide(),
             "tasks": tasks,
             "tokens": dict(cost.tokens),
             "flops_ratio_by": dict(cost.flops_ratio_by),
@@ -651,7 +653,9 @@ class _Session:
         values = [results.mean(), cost.flops_ratio]
         number = self._store(origin, policy, attrs, "COMPLETE", values, self.budget.excess(cost))
         self.records.append(
-            TrialRecord(number, policy, origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens))
+            TrialRecord(
+                number, policy, origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens), results.guide()
+            )
         )
         if tracker is not None:
             metrics = self._metrics(by, tasks, results.mean(), cost)
@@ -816,20 +820,22 @@ class _Session:
         )
 
     def _choose(self, limit: int | None, ranked: int) -> TrialRecord:
-        """The best on val among the most accurate on search that meet the budget on every split.
+        """The best on val among the best on search that meet the budget on every split.
 
-        The most accurate of the front is one of them; its close rivals are there because the first on search is partly
-        the luckiest.
+        Half of the candidates are the most accurate on search; the other half give the right answers the highest
+        probability, since the most accurate on few samples is partly the luckiest.
         """
         self.progress.on_phase("val")
-        ordered = sorted(self.records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
         splits: tuple[Split, ...] = ("val", "test")
-        fitting = (r for r in ordered if all(self.budget.met(self.costs(r.policy, split)) for split in splits))
-        candidates = list(islice(fitting, ranked)) or ordered[:ranked]
-        scored = [
-            (-self.evaluator.run(record.policy, "val", limit=limit).mean(), record.flops_ratio, record.number, record)
-            for record in candidates
-        ]
+        fitting = [r for r in self.records if all(self.budget.met(self.costs(r.policy, split)) for split in splits)]
+        fitting = fitting or self.records
+        accurate = sorted(fitting, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
+        likely = sorted(fitting, key=lambda r: (-r.guide, r.flops_ratio, r.number))
+        candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
+        scored = []
+        for record in candidates.values():
+            results = self.evaluator.run(record.policy, "val", limit=limit)
+            scored.append((-results.mean(), -results.guide(), record.number, record))
         return min(scored, key=lambda row: row[:3])[3]
 
     def _measured(self, record: TrialRecord, results: Results) -> Policy:
