@@ -368,6 +368,9 @@ def search(args: argparse.Namespace) -> Outcome:
     evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
     budgets = {name: getattr(args, f"budget_{name}") for name in ("image", "video", "audio")}
     budgets = {name: value for name, value in budgets.items() if value is not None}
+    options = "".join(
+        f" --{key} {getattr(args, key)}" for key in ("model", "data", "metric") if getattr(args, key) is not None
+    )
     try:
         with _search_progress() as progress:
             result = run_search(
@@ -389,11 +392,13 @@ def search(args: argparse.Namespace) -> Outcome:
                 progress=progress,
             )
     except SearchInterrupted as error:
-        raise KeyboardInterrupt(str(error)) from error
+        folders = "".join(
+            f" --{key.replace('_', '-')} {getattr(args, key)}"
+            for key, usual in (("runs", "runs"), ("out_dir", "policies"))
+            if str(getattr(args, key)) != usual
+        )
+        raise KeyboardInterrupt(str(error) + options + folders) from error
     data = result.to_json()
-    options = "".join(
-        f" --{key} {getattr(args, key)}" for key in ("model", "data", "metric") if getattr(args, key) is not None
-    )
     return Outcome(data, search_report(data, options=options, runs=args.runs))
 
 

@@ -422,24 +422,18 @@ class _Session:
         settings["samples_sha256"] = info.sha256
         settings["fingerprint"] = evaluator.model.fingerprint
         self.chance_by_task = info.chance
+        reachable = evaluator.floors("search")
+        self.floors = {f"{m}/{loc}": value for (m, loc), value in reachable.items()}
+        self.locations: dict[str, list[Location]] = {}
+        for modality, location in reachable:
+            self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
         if not resume:
             self._check(settings)
+            self._configure(settings)
         runs.mkdir(parents=True, exist_ok=True)
         self.url = _storage_url(runs)
         self._open(settings, given, trials, resume)
-        self.seed: int = self.settings["seed"]
-        self.trials: int = self.settings["trials"]
-        self.search_limit: int | None = self.settings["search_limit"]
-        self.budget = Budget(self.settings["budget"], self.settings["budgets"])
-        self.policy_name: str = self.settings["policy_name"]
-        full = SearchSpace.from_yaml(self.settings["space"], "space")
-        self.space = full.fit(evaluator.modalities, evaluator.depths)
-        self.costs = Costs(evaluator)
-        self.floors = {f"{m}/{loc}": value for (m, loc), value in evaluator.floors("search").items()}
-        self.locations: dict[str, list[Location]] = {}
-        for modality, location in evaluator.floors("search"):
-            self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
-        self._check_floors()
+        self._configure(self.settings)
         self.folder = runs / self.study_name
         self._load()
 
@@ -450,6 +444,18 @@ class _Session:
             if modality not in self.evaluator.modalities:
                 held = ", ".join(self.evaluator.modalities)
                 raise SearchError(f"budgets.{modality}: the data holds no such modality; it holds {held}")
+
+    def _configure(self, settings: Mapping[str, Any]) -> None:
+        """Take the settings over; refuses a budget that no location of the space reaches."""
+        self.seed: int = settings["seed"]
+        self.trials: int = settings["trials"]
+        self.search_limit: int | None = settings["search_limit"]
+        self.budget = Budget(settings["budget"], settings["budgets"])
+        self.policy_name: str = settings["policy_name"]
+        full = SearchSpace.from_yaml(settings["space"], "space")
+        self.space = full.fit(self.evaluator.modalities, self.evaluator.depths)
+        self.costs = Costs(self.evaluator)
+        self._check_floors()
 
     def _check_floors(self) -> None:
         lowest = {
@@ -468,9 +474,8 @@ class _Session:
 
     def _open(self, settings: dict[str, Any], given: Mapping[str, Any], trials: int | None, resume: bool) -> None:
         """Make the stored study, or find the one to resume and hold the settings against it."""
-        storage = self.optuna.storages.RDBStorage(
-            self.url
-        )  # opened once: opening checks the schema, which takes a while
+        # Opened once: opening checks the schema, which takes a while.
+        storage = self.optuna.storages.RDBStorage(self.url)
         known = _names(storage)
         pattern = re.compile(re.escape(self.base_name) + r"(~\d+)?")
         same = [study for study in known if pattern.fullmatch(study)]
