@@ -8,6 +8,7 @@ beside this file. Splits share no source: no digit image, no voice.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -178,19 +179,19 @@ def _near(position: float) -> Ints:
     return np.flatnonzero(np.abs(np.arange(8) + 0.5 - position) <= 0.62)
 
 
-class Scene:
+class Scene(ABC):
     """What all scenes share; units are labelled with (digit + 1, colour + 1, motion + 1, loud, ordinal), 0 for none."""
 
     modality: str
     grid: tuple[int, int, int]
 
+    @abstractmethod
     def labels(self) -> Ints:
         """Labels of every output unit, (units, 5) in the tower's output order."""
-        raise NotImplementedError("a scene labels its own units")
 
+    @abstractmethod
     def questions(self) -> list[Question]:
         """All questions that have one right answer."""
-        raise NotImplementedError("a scene asks its own questions")
 
 
 class ImageScene(Scene):
