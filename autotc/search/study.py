@@ -299,8 +299,8 @@ def list_studies(runs: str | Path = "runs") -> list[str]:
     return _names(_optuna().storages.RDBStorage(_storage_url(Path(runs))))
 
 
-def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
-    """The front of a stored study on its search split, cheapest first.
+def load_trials(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+    """The feasible trials of a stored study, in order.
 
     Raises:
         SearchError: there is no such study.
@@ -308,8 +308,12 @@ def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
     known = list_studies(runs)
     if study not in known:
         raise _unknown_study(study, Path(runs), known)
-    loaded = _optuna().load_study(study_name=study, storage=_storage_url(Path(runs)))
-    return pareto(list(_records(loaded)))
+    return list(_records(_optuna().load_study(study_name=study, storage=_storage_url(Path(runs)))))
+
+
+def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+    """The front of a stored study on its search split, cheapest first; raises as `load_trials`."""
+    return pareto(load_trials(study, runs))
 
 
 def _optuna() -> Any:
