@@ -216,14 +216,7 @@ class Policy(_Strict):
         Raises:
             PolicyError: one line naming file, place, value and what would be right.
         """
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f" line {mark.line + 1}" if mark is not None else ""
-            raise PolicyError(f"{where}:{line} is not YAML; a mapping with version and stages is expected") from error
-        if not isinstance(data, dict):
-            raise PolicyError(f"{where}: holds {type(data).__name__}; a mapping with version and stages is expected")
+        data = read_mapping(text, where, "version and stages", PolicyError)
         return parse(cls, data, where)
 
     @classmethod
@@ -233,17 +226,7 @@ class Policy(_Strict):
         Raises:
             PolicyError: the file is missing, a directory, empty or wrong.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise PolicyError(f"{path}: is a directory; a policy file (.yaml) is expected")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise PolicyError(f"{path}: no such file; a policy file (.yaml) is expected") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise PolicyError(f"{path}: cannot be read as text ({error}); a policy file (.yaml) is expected") from error
-        if not text.strip():
-            raise PolicyError(f"{path}: is empty; a mapping with version and stages is expected")
+        text = read_text(path, "a policy file (.yaml)", PolicyError)
         return cls.from_yaml(text, str(path))
 
     def save(self, path: str | Path) -> Path:
@@ -255,6 +238,43 @@ class Policy(_Strict):
 
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def read_text(path: str | Path, wanted: str, error: type[PolicyError]) -> str:
+    """Text of a file; ``wanted`` says in errors what it should be.
+
+    Raises:
+        error: the file is missing, a directory or not text.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise error(f"{path}: is a directory; {wanted} is expected")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as cause:
+        raise error(f"{path}: no such file; {wanted} is expected") from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(f"{path}: cannot be read as text ({cause}); {wanted} is expected") from cause
+
+
+def read_mapping(text: str, where: str, keys: str, error: type[PolicyError]) -> dict[str, Any]:
+    """A YAML mapping; ``keys`` says in errors what it should hold.
+
+    Raises:
+        error: the text is empty, not YAML or no mapping.
+    """
+    expected = f"a mapping with {keys} is expected"
+    if not text.strip():
+        raise error(f"{where}: is empty; {expected}")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        mark = getattr(cause, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark is not None else ""
+        raise error(f"{where}:{line} is not YAML; {expected}") from cause
+    if not isinstance(data, dict):
+        raise error(f"{where}: holds {type(data).__name__}; {expected}")
+    return data
 
 
 def parse(model: type[T], data: dict[str, Any], where: str) -> T:

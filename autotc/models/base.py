@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import Location, Modality, Score
+from autotc.mechanisms import Location, Modality
 from autotc.policy import ModelReference, Policy
 
 
@@ -133,14 +133,12 @@ class Adapter(ABC):
         family: short name.
         architectures: class names in transformers.
         locations: modality -> locations where stages may act.
-        scores: scores the family offers at the encoder and, from the tower, at the projector.
         structural: configuration fields, dotted, that the fingerprint covers.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]]
-    scores: ClassVar[tuple[Score, ...]]
     structural: ClassVar[tuple[str, ...]]
 
     @abstractmethod

@@ -30,7 +30,6 @@ class Qwen25OmniThinker(Adapter):
         "video": ("input", "encoder", "projector", "decoder"),
         "audio": ("input", "encoder", "projector", "decoder"),
     }
-    scores = ("received_attention", "keys", "representation_shift")
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import AutotcError, InputsError, MechanismError, PolicyError
-from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens
+from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
 from autotc.models import Adapter, Item, find_adapter
 from autotc.policy import Policy, Stage
 from autotc.runtime.decode import Columns, cache_length, leading_padding
@@ -603,16 +603,10 @@ class Handle:
         if request.query is not None:
             request.query = later.gather(request.query) & later.valid
         self._move(request, later, hidden.shape[1])
-        request.captured = {
-            key: self._follow(later, value) for key, value in request.captured.items() if key[0] == index - 1
-        }
+        request.captured = {key: later.gather(value) for key, value in request.captured.items() if key[0] == index - 1}
         request.rotary = {k: tuple(later.gather(p) for p in v) for k, v in request.rotary.items()}
         request.before = {k: later.gather(v) for k, v in request.before.items()}
         return later.gather(hidden)
-
-    @staticmethod
-    def _follow(columns: Columns, projected: Tensor) -> Tensor:
-        return columns.gather(projected)
 
     def _layer_scores(
         self,
@@ -673,7 +667,8 @@ class Handle:
         """(B,) long tokens to keep of each item; None when no item has more than that."""
         wanted, left = track.budget(step.keep_ratio)
         untouched = sum(w >= n for w, n in zip(wanted, left, strict=True))
-        self._current.append(StageStats(step.index, step.label, wanted, list(wanted), untouched))
+        requested = [target_count(step.keep_ratio, item.n0, item.n0) for item in track.items]
+        self._current.append(StageStats(step.index, step.label, requested, left, untouched))
         if untouched == len(left):
             return None
         return torch.tensor(wanted, device=track.valid.device)
@@ -685,6 +680,7 @@ class Handle:
             raise
         except Exception as error:
             raise MechanismError(f"{step.stage.mechanism}: {type(error).__name__}: {error}") from error
+        self._current[-1].realised = reduction.count.tolist()
         return check_reduction(step.stage.mechanism, reduction, budget)
 
     @staticmethod

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from autotc.errors import PolicyError
 from autotc.mechanisms import MODALITIES, Location, Modality, build_mechanism
 from autotc.models.base import Depths
-from autotc.policy import LOCATION_ORDER, Policy, Stage, parse
+from autotc.policy import LOCATION_ORDER, Policy, Stage, parse, read_mapping, read_text
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -150,17 +150,7 @@ class SearchSpace(_Strict):
         Raises:
             SpaceError: one line naming file, place, value and what would be right.
         """
-        expected = "a mapping with version and modalities is expected"
-        if not text.strip():
-            raise SpaceError(f"{where}: is empty; {expected}")
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f" line {mark.line + 1}" if mark is not None else ""
-            raise SpaceError(f"{where}:{line} is not YAML; {expected}") from error
-        if not isinstance(data, dict):
-            raise SpaceError(f"{where}: holds {type(data).__name__}; {expected}")
+        data = read_mapping(text, where, "version and modalities", SpaceError)
         try:
             return parse(cls, data, where)
         except SpaceError:
@@ -175,15 +165,7 @@ class SearchSpace(_Strict):
         Raises:
             SpaceError: the file is missing, a directory, empty or wrong.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise SpaceError(f"{path}: is a directory; a search space file (.yaml) is expected")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise SpaceError(f"{path}: no such file; a search space file (.yaml) is expected") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpaceError(f"{path}: cannot be read as text ({error}); a search space file is expected") from error
+        text = read_text(path, "a search space file (.yaml)", SpaceError)
         return cls.from_yaml(text, str(path))
 
     def to_yaml(self) -> str:
