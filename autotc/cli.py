@@ -23,9 +23,9 @@ from autotc.errors import AutotcError, DataError, PolicyError, UnsupportedModelE
 
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
-    from autotc.evaluate.base import Evaluator
-    from autotc.models.base import Depths
-    from autotc.policy import Policy
+    from autotc.evaluate.model import ModelEvaluator
+    from autotc.models.base import Adapter, Depths
+    from autotc.policy import Policy, Stage
 
 RUNS = Path("runs")
 PHASES = {
@@ -78,6 +78,14 @@ def _ratio(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} given; a ratio in (0, 1] is right")
 
 
+def _ratios(text: str) -> list[float]:
+    return [_ratio(part) for part in text.split(",")]
+
+
+def _names(text: str) -> list[str] | str:
+    return "all" if text == "all" else [part.strip() for part in text.split(",")]
+
+
 def _fall(text: str) -> float:
     with contextlib.suppress(ValueError):
         value = float(text)
@@ -102,7 +110,7 @@ def _seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 0 is right")
 
 
-def _evaluator(*, model: str | None, data: Path | None, metric: str | None, seed: int) -> Evaluator:
+def _evaluator(*, model: str | None, data: Path | None, metric: str | None, seed: int) -> ModelEvaluator:
     """The evaluator that the arguments ask for."""
     from transformers.utils import logging as transformers_logging
 
@@ -126,16 +134,8 @@ def _load_model(name: str | None) -> tuple[Any, Any]:
         return None, None
     import transformers
 
-    from autotc.models import ADAPTERS
-
+    _, _, architecture = _configuration(name)
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
-        architecture = (config.architectures or ["none"])[0]
-        known = [known for adapter in ADAPTERS for known in adapter.architectures]
-        if architecture not in known:
-            raise UnsupportedModelError(
-                f"--model: {name} is a {architecture}, which is not supported; supported: {', '.join(known)}"
-            )
         model = getattr(transformers, architecture).from_pretrained(name, dtype="auto")
         return model.eval(), transformers.AutoProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -195,6 +195,41 @@ def check(args: argparse.Namespace) -> Outcome:
             raise DataError(f"--junit: {args.junit} cannot be written ({error.strerror}); give another file") from error
     data = report.to_json()
     return Outcome(data, findings_table(data["findings"], report.passed), 0 if report.passed else 1)
+
+
+def compare(args: argparse.Namespace) -> Outcome:
+    """``autotc compare``."""
+    from autotc.compare import COSTS, KEEPS, TOKENS, compare_locations, compare_presets
+    from autotc.presets import get_preset
+    from autotc.report.tables import ProgressBar
+
+    for name in args.presets if args.presets != "all" else []:
+        get_preset(name)  # a wrong name is told before the model is loaded
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    shared: dict[str, Any] = {
+        "split": args.split,
+        "limit": args.limit,
+        "runs": args.runs,
+        "mlflow_uri": args.tracking_uri,
+    }
+    with ProgressBar("compare") as progress:
+        if args.by == "location":
+            found = compare_locations(
+                evaluator, args.mechanism, keeps=args.keeps or KEEPS, name=args.name, progress=progress, **shared
+            )
+        else:
+            neither = args.tokens is None and args.cost is None
+            found = compare_presets(
+                evaluator,
+                args.presets,
+                tokens=TOKENS if neither else args.tokens or (),
+                costs=COSTS if neither else args.cost or (),
+                name=args.name or "compare",
+                progress=progress,
+                **shared,
+            )
+    text = found.files[0].read_text(encoding="utf-8")
+    return Outcome(found.to_json(), text + "\n" + "\n".join(f"written  {path}" for path in found.files))
 
 
 def show(args: argparse.Namespace) -> Outcome:
@@ -299,24 +334,114 @@ def _validate_policy(policy: Policy, path: Path) -> None:
 
 def presets(args: argparse.Namespace) -> Outcome:
     """``autotc presets``."""
-    from autotc.presets import PRESETS
+    from autotc.presets.listing import entry, markdown, select
     from autotc.report.tables import table
 
-    data = [
-        {
-            "name": preset.name,
-            "family": preset.family,
-            "modalities": list(preset.modalities),
-            "locations": list(preset.locations),
-            "needs": list(preset.needs),
-            "paper": preset.paper,
-            "flash_safe": preset.flash_safe,
-        }
-        for preset in PRESETS.values()
-    ]
-    cell: Callable[[Any], str] = lambda v: ", ".join(v) if isinstance(v, list) else "-" if v is None else str(v)  # noqa: E731
-    rows = [[cell(value) or "-" for value in entry.values()] for entry in data]
-    return Outcome(data, table(list(data[0]), rows) if data else "")
+    if args.name is not None:
+        return _preset(args)
+    if any(value is not None for value in (args.out, args.keep, args.model, args.calibrate)):
+        raise PolicyError(
+            "presets: --out, --keep, --model and --calibrate go with the name of a preset, e.g. autotc presets fastv"
+        )
+    chosen = select(
+        family=args.family,
+        location=args.location,
+        modality=args.modality[0] if args.modality else None,
+        needs=args.needs,
+        paper=args.paper,
+        flash_safe=args.flash_safe,
+    )
+    data = [entry(preset) for preset in chosen]
+    if args.markdown:
+        return Outcome(data, markdown(chosen))
+    cell: Callable[[Any], str] = lambda v: (  # noqa: E731
+        ", ".join(v) if isinstance(v, list) else "-" if v is None else {True: "yes", False: "no"}.get(v, str(v))
+    )
+    headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
+    rows = [[cell(line[key]) or "-" for key in headers] for line in data]
+    return Outcome(data, table(headers, rows) if data else "no preset is like that")
+
+
+def _preset(args: argparse.Namespace) -> Outcome:
+    """One preset: what it is, or with a ratio or a file the policy it becomes."""
+    from autotc.mechanisms import MECHANISMS
+    from autotc.presets import get_preset
+    from autotc.presets.listing import entry, preset_policy
+
+    preset = get_preset(args.name)
+    if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
+        lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
+        lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
+        for part in preset.parts:
+            layer = part.layer if isinstance(part.layer, tuple) else None
+            where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
+            lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
+            lines.append(f"              {MECHANISMS[part.mechanism].source}")
+        lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")
+        lines.append(f"FlashAttention  the published form {'runs' if preset.flash_safe else 'does not run'} under it")
+        lines += [f"adaptation    {preset.adaptation}"] if preset.adaptation else []
+        return Outcome(entry(preset), "\n".join(lines))
+    if args.calibrate is not None:
+        return _calibrated(args)
+    adapter, config, architecture = _configuration(args.model)
+    from autotc.policy import ModelReference
+
+    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
+    policy = preset_policy(
+        args.name, args.keep, adapter.depths(config), reference, args.modality, tuple(adapter.locations)
+    )
+    return _written(policy, args.out)
+
+
+def _written(policy: Policy, out: Path | None) -> Outcome:
+    """The policy as YAML, or where it was saved."""
+    if out is None:
+        return Outcome(policy.model_dump(mode="json", exclude_none=True), policy.to_yaml().rstrip())
+    policy.save(out)
+    return Outcome({"policy": out}, f"wrote {out}: {policy.label()}")
+
+
+def _calibrated(args: argparse.Namespace) -> Outcome:
+    """A preset fitted to the model on samples of the search split."""
+    from autotc.evaluate.fitting import FITTED, fit_fitprune
+    from autotc.policy import Policy
+
+    if args.name not in FITTED:
+        raise PolicyError(f"--calibrate: {args.name} has nothing to fit; it is for {', '.join(FITTED)}")
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=0)
+    keep = 0.5 if args.keep is None else args.keep
+    stages: list[Stage] = []
+    for modality in args.modality or [m for m in evaluator.modalities if m in evaluator.info("search").samples]:
+        stages += fit_fitprune(evaluator, modality, keep, args.calibrate).stages
+    note = f"preset {args.name} (arXiv 2409.10197), fitted on {args.calibrate} samples, accuracy not measured"
+    return _written(Policy.of(stages, evaluator.model).model_copy(update={"note": note}), args.out)
+
+
+def _configuration(name: str | None) -> tuple[Adapter, Any, str]:
+    """Adapter, configuration and architecture of a folder or hub name; None for the embedded model."""
+    from autotc.models import ADAPTERS
+
+    if name is None:
+        from autotc.tiny.config import build_config
+
+        architecture, config = "Qwen2_5OmniThinkerForConditionalGeneration", build_config()
+    else:
+        import transformers
+
+        try:
+            config = transformers.AutoConfig.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"--model: {name} cannot be read ({_one_line(error)[:200]}); a model folder or hub name is expected"
+            ) from error
+        architecture = (config.architectures or ["none"])[0]
+    for adapter in ADAPTERS:
+        if architecture in adapter.architectures:
+            return adapter, config, architecture
+    known = ", ".join(known for adapter in ADAPTERS for known in adapter.architectures)
+    raise UnsupportedModelError(
+        f"--model: {name} is a {architecture}, which is not supported; supported: {known}"
+    )  # fmt: skip
 
 
 def models(args: argparse.Namespace) -> Outcome:
@@ -634,7 +759,56 @@ def _arguments() -> argparse.ArgumentParser:
         "files", nargs="+", type=Path, metavar="FILE", help="a .yaml policy or search space, a .jsonl data file"
     )
 
-    command("presets", presets, "list the published methods that can seed a search", "autotc presets --json")
+    sub = command(
+        "presets", presets, "list the published methods, or write one as a policy",
+        "autotc presets --family query --modality video\n  autotc presets divprune --keep 0.25 --out divprune.yaml",
+    )  # fmt: skip
+    sub.add_argument("name", nargs="?", metavar="NAME", help="of one preset: what it is, or the policy it becomes")
+    families = ("control", "transformation", "similarity", "attention", "query")
+    sub.add_argument("--family", choices=families, help="list those of a family")
+    sub.add_argument("--location", choices=("input", "encoder", "projector", "decoder"), help="... that act there")
+    sub.add_argument(
+        "--modality",
+        choices=("image", "video", "audio"),
+        action="append",
+        help="... that take it; with NAME: compress it",
+    )
+    sub.add_argument("--needs", metavar="SCORE", help="... that read a score, e.g. last_query_attention")
+    sub.add_argument("--paper", metavar="ARXIV", help="... of a paper")
+    sub.add_argument(
+        "--flash-safe", action=argparse.BooleanOptionalAction, default=None,
+        help="... whose published form runs, or does not run, under FlashAttention",
+    )  # fmt: skip
+    sub.add_argument("--markdown", action="store_true", help="print the README's table")
+    sub.add_argument("--model", metavar="PATH", help="with NAME: folder or hub name (default: the embedded model)")
+    sub.add_argument("--keep", type=_ratio, metavar="R", help="with NAME: keep ratio (default: the published one)")
+    sub.add_argument(
+        "--calibrate", type=_positive, metavar="N",
+        help="with fitprune: fit its schedule to the model on N samples; --keep is then the mean over layers",
+    )  # fmt: skip
+    sub.add_argument("--data", type=Path, metavar="FILE.jsonl", help="with --calibrate: your own data")
+    sub.set_defaults(metric=None)
+    sub.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy")
+
+    sub = command(
+        "compare", compare, "measure presets on equal terms, or one mechanism at every place",
+        "autotc compare --presets divprune,fastv,visionzip --tokens 0.25\n  autotc compare --by location --limit 100",
+    )  # fmt: skip
+    sub.add_argument("--presets", type=_names, default="all", metavar="NAMES", help="all (default), or names by commas")
+    sub.add_argument(
+        "--tokens", type=_ratios, metavar="R,...",
+        help="equal mean language-model tokens, relative to uncompressed (default: 0.5,0.25,0.1)",
+    )  # fmt: skip
+    sub.add_argument("--cost", type=_ratios, metavar="R,...", help="equal FLOPs ratios (default: 0.75,0.5)")
+    sub.add_argument("--by", choices=("preset", "location"), default="preset", help="what differs (default: preset)")
+    sub.add_argument("--mechanism", default="divprune", metavar="NAME", help="with --by location (default: divprune)")
+    sub.add_argument("--keeps", type=_ratios, metavar="R,...", help="with --by location: keep ratios")
+    sub.add_argument("--name", metavar="NAME", help="folder in --runs; what is there is not measured again")
+    sub.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")
+    sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
+    sub.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: a local store in --runs)")
+    on_studies(sub)
+    on_data(sub)
     command("models", models, "list the model families that policies can be applied to", "autotc models")
 
     sub = command("init", init, "write a search space and a data file to start from", "autotc init example")

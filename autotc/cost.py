@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotc.mechanisms import Location, Modality, target_count
+from autotc.mechanisms import (
+    LAYER_SCORES,
+    RANK_ROUNDS,
+    TOWER_SCORES,
+    Location,
+    Mechanism,
+    Modality,
+    Work,
+    score_block,
+    target_count,
+)
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import Adapter, Item
 from autotc.policy import Policy, Stage
@@ -20,10 +30,17 @@ from autotc.policy import Policy, Stage
 
 @dataclass(frozen=True)
 class Request:
-    """Shape of one request: its media, uncompressed, and the number of its other tokens (text, delimiters)."""
+    """Shape of one request.
+
+    Attributes:
+        items: its media, uncompressed.
+        text: its other tokens: text, template and delimiters.
+        query: those of them that belong to the query span.
+    """
 
     items: tuple[Item, ...]
     text: int
+    query: int = 0
 
     @property
     def tokens(self) -> int:
@@ -43,6 +60,7 @@ class Cost:
         scoring: scores and mechanisms' own matrix products.
         kv_bytes: keys and values held after prefill, at 2 bytes an element times ``element_bytes / 2``.
         tokens: modality -> tokens at the last decoder layer, summed over items.
+        lm_tokens: modality -> tokens in the language model, averaged over its layers and summed over items.
         lengths: sequence length at each decoder layer (the longest row's).
     """
 
@@ -53,6 +71,7 @@ class Cost:
     scoring: float
     kv_bytes: float
     tokens: dict[str, int]
+    lm_tokens: dict[str, float]
     lengths: tuple[int, ...]
 
     @property
@@ -93,8 +112,17 @@ def _squares(adapter: Adapter, config: Any, item: Item, block: int, count: int) 
     return sum(r * r for r in rows)
 
 
+Realised = Mapping[tuple[int, int | None], Sequence[int]]
+"""(index of a stage in the policy, layer) -> tokens it left of each item of its modality, in the batch's order."""
+
+
 def prefill_cost(
-    adapter: Adapter, config: Any, policy: Policy, batch: Sequence[Request], element_bytes: int = 4
+    adapter: Adapter,
+    config: Any,
+    policy: Policy,
+    batch: Sequence[Request],
+    element_bytes: int = 4,
+    realised: Realised | None = None,
 ) -> Cost:
     """Cost of one prefill of a batch under a policy.
 
@@ -103,45 +131,60 @@ def prefill_cost(
         policy: any policy that fits the model.
         batch: requests; rows are padded to the longest.
         element_bytes: size of a cached element.
+        realised: what adaptive stages were seen to leave; without it they are charged at their budget.
     """
+    known = realised or {}
+    numbers = {id(stage): i for i, stage in enumerate(policy.stages)}
+
+    def left_by(stage: Stage, layer: int | None, items: Sequence[Item], before: Sequence[int]) -> list[int]:
+        """Tokens that a step leaves of each item."""
+        seen = known.get((numbers[id(stage)], layer))
+        if seen is not None:
+            return list(seen)
+        ratio = dict(stage.steps())[layer]
+        return [target_count(ratio, item.n0, n) for item, n in zip(items, before, strict=True)]
+
     decoder = adapter.decoder_shape(config)
     depths = adapter.depths(config)
     stages = {m: policy.modality(m) for m in ("image", "video", "audio")}
     encoder = projector = scoring = 0.0
-    owners: list[list[tuple[Item, list[int]]]] = []
-    for request in batch:
-        owned = []
-        for original in request.items:
-            item = _shrunk(original, stages[original.modality])
-            left, units = item.count, []
-            for block in range(depths.encoder[item.modality]):
-                units.append(left)
-                for stage in stages[item.modality]:
-                    if stage.location == "encoder" and stage.layer == block:
-                        left = target_count(stage.final_ratio, item.n0, left)
-            encoder += adapter.stem_flops(config, item) + _tower_blocks(adapter, config, item, units)
-            projector += adapter.projector_flops(config, item)
-            owned.append((item, [left] * decoder.layers))
-        owners.append(owned)
+    owners: list[list[tuple[Item, list[int]]]] = [
+        [(_shrunk(item, stages[item.modality]), []) for item in request.items] for request in batch
+    ]
     for modality in ("image", "video", "audio"):
-        scoring += _tower_scoring(adapter, config, modality, stages[modality], batch)
-        at_entry: list[tuple[Item, list[int]]] = [
-            pair for owned in owners for pair in owned if pair[0].modality == modality
-        ]
-        if not at_entry:
-            continue
+        members = [pair for owned in owners for pair in owned if pair[0].modality == modality]
+        items = [item for item, _ in members]
+        left = [item.count for item in items]
+        units: list[list[int]] = [[] for _ in items]
+        in_tower = {k: s for s in stages[modality] if s.location == "encoder" for k, _ in s.steps()}
+        for block in range(depths.encoder.get(modality, 0) if items else 0):
+            for mine, count in zip(units, left, strict=True):
+                mine.append(count)
+            scoring += _block_scores(adapter, config, stages[modality], block, items, left)
+            if block in in_tower:
+                after = left_by(in_tower[block], block, items, left)
+                if after != left:
+                    scoring += _tower_mechanism(adapter, config, in_tower[block], items, left, after)
+                left = after
+        for (item, counts), mine, count in zip(members, units, left, strict=True):
+            encoder += adapter.stem_flops(config, item) + _tower_blocks(adapter, config, item, mine)
+            projector += adapter.projector_flops(config, item)
+            counts += [count] * decoder.layers
+    for modality in ("image", "video", "audio"):
+        members = [pair for owned in owners for pair in owned if pair[0].modality == modality]
         for stage in stages[modality]:
-            if stage.location not in ("projector", "decoder"):
+            if not members or stage.location not in ("projector", "decoder"):
                 continue
-            for layer, ratio in stage.steps():
+            for layer, _ in stage.steps():
                 depth = layer or 0
-                before = [counts[depth] for _, counts in at_entry]
-                after = [target_count(ratio, item.n0, n) for (item, _), n in zip(at_entry, before, strict=True)]
+                items = [item for item, _ in members]
+                before = [counts[depth] for _, counts in members]
+                after = left_by(stage, layer, items, before)
                 if before == after:
                     continue
                 length = max(r.text + sum(c[depth] for _, c in o) for r, o in zip(batch, owners, strict=True))
-                scoring += _scoring(adapter, config, stage, len(batch), length, before, after)
-                for (_, counts), n in zip(at_entry, after, strict=True):
+                scoring += _scoring(adapter, config, stage, batch, length, items, before, after)
+                for (_, counts), n in zip(members, after, strict=True):
                     counts[depth:] = [n] * (decoder.layers - depth)
     lengths = [
         max(r.text + sum(c[k] for _, c in o) for r, o in zip(batch, owners, strict=True)) for k in range(decoder.layers)
@@ -153,68 +196,94 @@ def prefill_cost(
     layers = sum(rows * (2 * n * weights + 4 * n * n * attention_width) for n in lengths)
     head = rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary
     tokens: Counter[str] = Counter()
+    lm_tokens: dict[str, float] = {}
     for owned in owners:
         for item, counts in owned:
             tokens[item.modality] += counts[-1]
+            lm_tokens[item.modality] = lm_tokens.get(item.modality, 0.0) + sum(counts) / decoder.layers
     kv = sum(rows * n * 2 * kv_width * element_bytes for n in lengths)
-    return Cost(encoder, projector, layers, head, scoring, kv, dict(tokens), tuple(lengths))
+    return Cost(encoder, projector, layers, head, scoring, kv, dict(tokens), lm_tokens, tuple(lengths))
 
 
-def _feature_width(adapter: Adapter, config: Any, stage: Stage) -> int:
-    """Width of what a mechanism multiplies: features, or keys (mean over heads) where it reads them."""
+def _work(
+    adapter: Adapter, config: Any, stage: Stage, mechanism: Mechanism, n: int, m: int, frames: int, query: int
+) -> Work:
+    """Shape of one reduction."""
     decoder, tower = adapter.decoder_shape(config), adapter.tower_shape(config, stage.modality)
-    if "keys" in stage.build().needs:
-        return decoder.head_dim if stage.location == "decoder" else tower.width // tower.heads
-    return tower.width if stage.location == "encoder" else decoder.width
+    d = tower.width if stage.location == "encoder" else decoder.width
+    k = decoder.head_dim if stage.location == "decoder" else tower.width // tower.heads
+    return Work(n, m, d, k if "keys" in mechanism.needs else d, frames, query)
 
 
-def _tower_scoring(
-    adapter: Adapter, config: Any, modality: Modality, stages: Sequence[Stage], batch: Sequence[Request]
+def _block_scores(
+    adapter: Adapter, config: Any, stages: Sequence[Stage], block: int, items: Sequence[Item], left: Sequence[int]
 ) -> float:
-    """Scores taken inside the tower, and mechanisms of encoder stages."""
-    flops = 0.0
-    encoder = [s for s in stages if s.location == "encoder"]
-    projector = [s for s in stages if s.location == "projector" and "received_attention" in s.build().needs]
-    items = [_shrunk(i, stages) for r in batch for i in r.items if i.modality == modality]
-    if not items or not (encoder or projector):
-        return 0.0
-    width = adapter.tower_shape(config, modality).width
-    blocks = adapter.depths(config).encoder[modality]
-    left = [item.count for item in items]
-    received = {s.layer for s in encoder if "received_attention" in s.build().needs}
-    if projector:
-        received.add(max(0, blocks - 2))
-    for block in range(blocks):
-        if block in received:
-            for item, count in zip(items, left, strict=True):
-                flops += 2 * width * _squares(adapter, config, item, block, count)
-        for stage in encoder:
-            if stage.layer == block:
-                after = [target_count(stage.final_ratio, i.n0, n) for i, n in zip(items, left, strict=True)]
-                if after != left:
-                    d = _feature_width(adapter, config, stage)
-                    flops += len(items) * stage.build().flops(max(left), max(after), d)
-                left = after
-    return flops
+    """Attention scores taken in a block of the tower."""
+    for stage in stages:
+        if stage.location not in ("encoder", "projector"):
+            continue
+        for need in (TOWER_SCORES - {"keys"}) & set(stage.build().needs):
+            blocks = adapter.depths(config).encoder[stage.modality]
+            scored = {k for k, _ in stage.steps()} if stage.location == "encoder" else {score_block(blocks, need)}
+            if block in scored:
+                width = adapter.tower_shape(config, stage.modality).width
+                squares = (_squares(adapter, config, i, block, n) for i, n in zip(items, left, strict=True))
+                return 2 * width * sum(squares)
+    return 0.0
+
+
+def _tower_mechanism(
+    adapter: Adapter, config: Any, stage: Stage, items: Sequence[Item], before: Sequence[int], after: Sequence[int]
+) -> float:
+    """The mechanism of an encoder stage, on the padded items."""
+    mechanism = stage.build()
+    frames = max(item.grid[0] for item in items)
+    return len(items) * mechanism.flops(
+        _work(adapter, config, stage, mechanism, max(before), max(after), frames, 0)
+    )  # fmt: skip
 
 
 def _scoring(
-    adapter: Adapter, config: Any, stage: Stage, rows: int, length: int, before: list[int], after: list[int]
+    adapter: Adapter,
+    config: Any,
+    stage: Stage,
+    batch: Sequence[Request],
+    length: int,
+    items: Sequence[Item],
+    before: list[int],
+    after: list[int],
 ) -> float:
     """One projector or decoder reduction: scores on a padded batch, and the mechanism on the padded items."""
     decoder = adapter.decoder_shape(config)
     mechanism = stage.build()
-    n = max(before)
-    flops = float(len(before) * mechanism.flops(n, max(after), _feature_width(adapter, config, stage)))
-    if "text_similarity" in mechanism.needs:
+    n, rows = max(before), len(batch)
+    query = max(1, *(request.query for request in batch))
+    frames = max(item.grid[0] for item in items)
+    work = _work(adapter, config, stage, mechanism, n, max(after), frames, query)
+    needs = set(mechanism.needs)
+    flops = float(len(before) * mechanism.flops(work))
+    if "text_similarity" in needs:
         flops += 2 * len(before) * n * decoder.width
-    if stage.location == "decoder":
-        own = mechanism.score_source == "own"
-        if own and ("last_query_attention" in mechanism.needs or "keys" in mechanism.needs):
-            flops += 2 * rows * length * decoder.width * decoder.kv_heads * decoder.head_dim
-            flops += 2 * rows * decoder.width * decoder.heads * decoder.head_dim
-        if "last_query_attention" in mechanism.needs:
-            flops += 2 * rows * length * decoder.heads * decoder.head_dim
+    if stage.location != "decoder" or not needs & LAYER_SCORES:
+        return flops
+    width = decoder.heads * decoder.head_dim
+    # Query rows that are projected and multiplied with every key of the sequence.
+    queries = {
+        "last_query_attention": rows,
+        "text_attention": rows * query,
+        "received_attention": len(before) * n,
+        "attention_rank": rows * length,
+    }
+    flops += sum(2 * queries[need] * length * width for need in needs & {*queries} - {"attention_rank"})
+    if "attention_rank" in needs:
+        flops += RANK_ROUNDS * 2 * rows * length * length * (width + decoder.heads)
+    if "global_query_attention" in needs:
+        flops += 2 * len(before) * n * width
+    if mechanism.score_source == "own":
+        flops += 2 * rows * length * decoder.width * decoder.kv_heads * decoder.head_dim
+        projected = sum(queries[need] for need in needs & {*queries})
+        projected += len(before) * n if "global_query_attention" in needs else 0
+        flops += 2 * projected * decoder.width * width
     return flops
 
 

@@ -41,7 +41,7 @@ class Stage(_Strict):
         layer: block or layer, counted from 0; at encoder and decoder.
         mechanism: name in the registry.
         keep_ratio: in (0, 1], of the item's uncompressed token count.
-        layers: decoder only, layer -> keep ratio, in place of ``layer`` and ``keep_ratio``.
+        layers: block or layer -> keep ratio, at encoder and decoder, in place of ``layer`` and ``keep_ratio``.
         params: parameters of the mechanism.
     """
 
@@ -68,8 +68,8 @@ class Stage(_Strict):
             )
         layered = self.location in ("encoder", "decoder")
         if self.layers is not None:
-            if self.location != "decoder" or self.layer is not None or self.keep_ratio is not None:
-                raise PolicyError("layers: only at the decoder, and in place of layer and keep_ratio")
+            if not layered or self.layer is not None or self.keep_ratio is not None:
+                raise PolicyError("layers: only at encoder and decoder, and in place of layer and keep_ratio")
             if not self.layers:
                 raise PolicyError("layers: empty; give at least one layer: ratio")
             ordered = [self.layers[k] for k in sorted(self.layers)]
@@ -187,6 +187,11 @@ class Policy(_Strict):
     def modalities(self) -> tuple[str, ...]:
         """Modalities it touches."""
         return tuple(dict.fromkeys(stage.modality for stage in self.stages))
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a stage sets its own count, so that cost has to be measured."""
+        return any(stage.build().adaptive for stage in self.stages)
 
     def content_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the stages; equal for policies that do the same."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,14 +34,20 @@ class Told(Evaluator):
     def info(self, split: Split) -> SplitInfo:
         return SplitInfo({"image": 100, "audio": 100}, self.sha256)
 
-    def cost(self, policy: Policy, split: Split) -> SplitCost:
-        return SplitCost(self.ratio, {"image": self.ratio}, 1e9, {"image": 32.0}, 1e6, 0.0)
+    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
+        return SplitCost(self.ratio, {"image": self.ratio}, 1e9, {"image": 32.0}, {"image": self.ratio}, 1e6, 0.0)
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         return {("image", "projector"): 0.1}
 
     def run(
-        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        limit: int | None = None,
+        groups: Collection[str] | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         self.ran.append(limit)
         count = 100 if limit is None else min(100, limit)

@@ -35,7 +35,8 @@ def shapes(rows: Sequence[Media]) -> list[Request]:
         one = request([row])
         names = {"images": "image", "videos": "video", "audio": "audio"}
         items = [i for key in row for i in adapter.geometry(model().config, names[key], one)]  # type: ignore[arg-type]
-        out.append(Request(tuple(items), one["input_ids"].shape[1] - sum(i.count for i in items)))
+        query = int(adapter.query_mask(model().config, one["input_ids"], one["attention_mask"]).sum())
+        out.append(Request(tuple(items), one["input_ids"].shape[1] - sum(i.count for i in items), query))
     return out
 
 

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from autotc.errors import ConflictError
-from autotc.mechanisms import Location
+from autotc.mechanisms import LAYER_SCORES, LOCATIONS, SCORES_AT, TEXT_SCORES, Location
 from autotc.models.base import Depths
 from autotc.policy import Policy, Stage
-
-_LAYER_SCORES = frozenset(
-    {"last_query_attention", "text_attention", "received_attention", "cls_attention", "keys", "representation_shift"}
-)
-"""Scores that some layer has to have computed."""
-_TEXT_SCORES = frozenset({"text_attention", "text_similarity"})
-"""Scores that read the query span."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +91,14 @@ def keeps_more_than_left(policy: Policy, context: Context) -> str | None:
 
 
 def same_criterion_twice(policy: Policy, context: Context) -> str | None:
-    """Two stages of a stack that rank by the same criterion: the second repeats the first."""
+    """Two stages of a stack that rank by the same criterion: the second repeats the first.
+
+    One mechanism with two settings ranks by two criteria (a published stage-wise balance).
+    """
     for first, second in _pairs(policy):
         criterion = first.build().criterion
-        if second.build().criterion == criterion:
+        retuned = first.mechanism == second.mechanism and first.params != second.params
+        if second.build().criterion == criterion and not retuned:
             return f"{first.label()} and {second.label()}: both rank by {criterion}; use two different criteria"
     return None
 
@@ -111,17 +108,14 @@ def _no_scores(stage: Stage) -> str | None:
     needs = set(mechanism.needs)
     if stage.location == "input" and needs:
         return f"nothing has run before the encoder, so {', '.join(sorted(needs))} cannot exist"
-    if stage.location in ("encoder", "projector"):
-        # No query token exists before the language model; text scores in a tower are the rule no_text's.
-        missing = needs & ({"last_query_attention"} | ({"text_attention"} if stage.location == "projector" else set()))
-        if missing:
-            return f"{', '.join(sorted(missing))} exist only in the decoder; put it there"
-    if stage.location == "decoder":
-        if "cls_attention" in needs:
-            return "cls_attention exists only in towers; put it at the encoder or projector"
-        if mechanism.score_source == "previous" and stage.steps()[0][0] == 0 and needs & _LAYER_SCORES:
-            scores = ", ".join(sorted(needs & _LAYER_SCORES))
-            return f"no layer has computed {scores} before layer 0; use layer 1 or deeper"
+    # No query token exists inside a tower; that is the rule no_text's.
+    missing = needs - SCORES_AT[stage.location] - (TEXT_SCORES if stage.location == "encoder" else set())
+    if missing:
+        where = [place for place in LOCATIONS if missing <= SCORES_AT[place]]
+        return f"{', '.join(sorted(missing))} cannot be had there; put it at the {' or '.join(where)}"
+    read = needs & (LAYER_SCORES | {"representation_shift"})
+    if stage.location == "decoder" and mechanism.score_source == "previous" and stage.steps()[0][0] == 0 and read:
+        return f"no layer has computed {', '.join(sorted(read))} before layer 0; use layer 1 or deeper"
     return None
 
 
@@ -137,7 +131,7 @@ def no_scores(policy: Policy, context: Context) -> str | None:
 def no_text(policy: Policy, context: Context) -> str | None:
     """A query stage where no text is known: inside a tower, or in requests without a query span."""
     for stage in policy.stages:
-        if not _TEXT_SCORES & set(stage.build().needs):
+        if not TEXT_SCORES & set(stage.build().needs):
             continue
         if stage.location == "encoder":
             return f"{stage.label()}: towers see no text; put it at the projector or decoder"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -90,6 +90,10 @@ class Results:
         """Number of samples of each modality."""
         return {name: len(values) for name, values in self.groups("modality").items()}
 
+    def only(self, task: str) -> Results:
+        """The samples of one task."""
+        return Results(tuple(sample for sample in self.samples if sample.task == task))
+
     def difference(self, other: Results) -> dict[str, Interval]:
         """Paired change in accuracy (this minus other) of each modality and ``overall`` (mean over modalities).
 
@@ -151,6 +155,7 @@ class SplitCost:
         flops_ratio_by: the same for each modality group.
         flops: mean compressed prefill FLOPs of a sample.
         tokens: modality -> mean modality tokens of an item at the language model's last layer.
+        lm_tokens: modality -> tokens in the language model, averaged over its layers, as a share of the uncompressed.
         kv_bytes: mean bytes of keys and values of a sample after prefill.
         scoring_share: share of the compressed FLOPs spent on scores and mechanisms.
     """
@@ -159,6 +164,7 @@ class SplitCost:
     flops_ratio_by: dict[str, float]
     flops: float
     tokens: dict[str, float]
+    lm_tokens: dict[str, float]
     kv_bytes: float
     scoring_share: float
 
@@ -194,8 +200,10 @@ class Evaluator(ABC):
         """Samples, hash and chance levels of a split."""
 
     @abstractmethod
-    def cost(self, policy: Policy, split: Split) -> SplitCost:
-        """Analytic cost of a policy on a split; runs nothing.
+    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
+        """Analytic cost of a policy on a split, or on some of its modality groups.
+
+        Nothing runs, unless the policy sets its own counts.
 
         Raises:
             PolicyError: the policy does not fit the model.
@@ -207,9 +215,20 @@ class Evaluator(ABC):
 
     @abstractmethod
     def run(
-        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        limit: int | None = None,
+        groups: Collection[str] | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         """Evaluate a policy on the first ``limit`` samples of each modality group (None: all).
+
+        Args:
+            policy, split, limit: what runs on what.
+            groups: modality groups to run; None for all.
+            progress: called as samples are done.
 
         Raises:
             PolicyError: the policy does not fit the model.

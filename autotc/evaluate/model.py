@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,9 @@ from autotc.mechanisms import MODALITIES, Modality
 from autotc.models import find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
+from autotc.runtime.apply import Observer
 from autotc.runtime.features import cached_features
+from autotc.runtime.ledger import StageStats
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
@@ -60,6 +63,11 @@ class _Batch:
     features: dict[str, Any] = field(default_factory=dict)
 
 
+def _touching(policy: Policy, group: str) -> Policy:
+    """The policy's stages on the modalities of a group."""
+    return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
+
+
 class ModelEvaluator(Evaluator):
     """An evaluator that runs a Hugging Face model in this process; subclasses say which samples a split holds.
 
@@ -95,6 +103,7 @@ class ModelEvaluator(Evaluator):
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
         self._results: dict[tuple[str, str, str, int | None], list[SampleResult]] = {}
         self._costs: dict[tuple[str, Request], Cost] = {}
+        self._realised: dict[tuple[str, str, str], list[tuple[Request, Cost]]] = {}
 
     @abstractmethod
     def samples(self, split: Split) -> Sequence[Sample]:
@@ -186,7 +195,8 @@ class ModelEvaluator(Evaluator):
                 owned[row].append(item)
                 left[row] -= item.count
         text = (mask * (1 - media)).sum(1).tolist()
-        return tuple(Request(tuple(items), n) for items, n in zip(owned, text, strict=True))
+        query = self._adapter.query_mask(self._model.config, ids, mask).sum(1).tolist()
+        return tuple(Request(tuple(items), n, q) for items, n, q in zip(owned, text, query, strict=True))
 
     # --- cost ---
 
@@ -217,16 +227,30 @@ class ModelEvaluator(Evaluator):
             self._costs[key] = prefill_cost(self._adapter, self._model.config, policy, [request])
         return self._costs[key]
 
-    def cost(self, policy: Policy, split: Split) -> SplitCost:
+    def _group_costs(self, policy: Policy, split: Split, group: str) -> list[tuple[Request, int, Cost]]:
+        """Shapes of a group's requests, how often each occurs, and what it costs."""
+        mine = _touching(policy, group)
+        if not mine.adaptive:
+            shapes = self._all_requests(split, group)
+            return [(request, times, self._cost(policy, request)) for request, times in shapes.items()]
+        # A rule that sets its own count is measured: it runs, and what it left is what is charged.
+        key = (split, group, mine.content_hash())
+        if key not in self._realised:
+            self.run(mine, split, groups=[group])
+        return [(request, 1, cost) for request, cost in self._realised[key]]
+
+    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
         self._adapter.validate(self._model, policy)
         none = Policy()
         ratios, spent, base, scoring, kv, count = {}, 0.0, 0.0, 0.0, 0.0, 0
         tokens: Counter[str] = Counter()
         items: Counter[str] = Counter()
-        for group in self._groups(split):
+        inside: defaultdict[str, float] = defaultdict(float)
+        whole_inside: defaultdict[str, float] = defaultdict(float)
+        for group in self._groups(split) if groups is None else groups:
             mine = whole = 0.0
-            for request, times in self._all_requests(split, group).items():
-                cost, plain = self._cost(policy, request), self._cost(none, request)
+            for request, times, cost in self._group_costs(policy, split, group):
+                plain = self._cost(none, request)
                 mine += times * cost.total
                 whole += times * plain.total
                 scoring += times * cost.scoring
@@ -236,10 +260,19 @@ class ModelEvaluator(Evaluator):
                     items[item.modality] += times
                 for name, n in cost.tokens.items():
                     tokens[name] += times * n
+                    inside[name] += times * cost.lm_tokens[name]
+                    whole_inside[name] += times * plain.lm_tokens[name]
             ratios[group] = mine / whole
             spent, base = spent + mine, base + whole
-        mean_tokens = {name: tokens[name] / items[name] for name in items}
-        return SplitCost(spent / base, ratios, spent / count, mean_tokens, kv / count, scoring / spent)
+        return SplitCost(
+            spent / base,
+            ratios,
+            spent / count,
+            {name: tokens[name] / items[name] for name in items},
+            {name: inside[name] / whole_inside[name] for name in items},
+            kv / count,
+            scoring / spent,
+        )
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         out: dict[tuple[str, str], float] = {}
@@ -257,32 +290,83 @@ class ModelEvaluator(Evaluator):
     # --- running ---
 
     def run(
-        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        limit: int | None = None,
+        groups: Collection[str] | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         self._adapter.validate(self._model, policy)
-        groups = self._groups(split)
-        total = sum(len(m) if limit is None else min(limit, len(m)) for m in groups.values())
+        wanted = {g: m for g, m in self._groups(split).items() if groups is None or g in groups}
+        total = sum(len(m) if limit is None else min(limit, len(m)) for m in wanted.values())
         done = 0
         out: list[SampleResult] = []
-        for group in groups:
-            mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
+        for group in wanted:
+            mine = _touching(policy, group)
             key = (split, group, mine.content_hash(), limit)
             whole = (split, group, mine.content_hash(), None)
             if whole in self._results:
                 self._results[key] = self._results[whole][:limit]
             if key not in self._results:
                 ranked: dict[int, SampleResult] = {}
+                realised: list[tuple[Request, Cost]] = []
                 for batch in self._prepared(split, group, mine, limit):
-                    ranked.update(zip(batch.ranks, self._run_batch(mine, batch), strict=True))
+                    ranked.update(zip(batch.ranks, self._run_batch(mine, batch, realised), strict=True))
                     if progress is not None:
                         progress(done + min(len(ranked), limit or len(ranked)), total)
                 self._results[key] = [ranked[rank] for rank in sorted(ranked)]
+                if mine.adaptive and limit is None:
+                    self._realised[split, group, mine.content_hash()] = realised
             out += self._results[key]
             done += len(self._results[key])
         return Results(tuple(out))
 
     @torch.inference_mode()
-    def _run_batch(self, policy: Policy, batch: _Batch) -> list[SampleResult]:
+    def observe(self, policy: Policy, split: Split, group: str, samples: int, observer: Observer) -> None:
+        """Prefill a group's first samples one by one under a policy that is watched."""
+        device = next(self._model.parameters()).device
+        call = configure(self._processor, policy)
+        for sample in self._groups(split)[group][:samples]:
+            with apply(self._model, policy, observer):
+                self._model(**self._process([sample], call).to(device), use_cache=False)
+
+    @torch.inference_mode()
+    def time_prefill(
+        self, policies: Sequence[Policy], split: Split, group: str, *, samples: int = 8, rounds: int = 3
+    ) -> list[tuple[float, float]]:
+        """Prefill of the group's first samples under each policy, in turn, towers included, inputs prepared.
+
+        Args:
+            policies: to compare.
+            split, group: whose samples.
+            samples: of the one batch that runs.
+            rounds: turns; the fastest of each policy counts, a first one that warms up does not.
+
+        Returns:
+            For each policy the seconds of its fastest prefill, and the share of them spent on scores and mechanisms.
+        """
+        chosen = self._groups(split)[group][:samples]
+        device = next(self._model.parameters()).device
+        requests = [self._process(chosen, configure(self._processor, policy)).to(device) for policy in policies]
+        best = [(float("inf"), 0.0)] * len(policies)
+        for turn in range(rounds + 1):
+            for i, (policy, inputs) in enumerate(zip(policies, requests, strict=True)):
+                with apply(self._model, policy) as handle:
+                    start = time.perf_counter()
+                    self._model(**inputs, use_cache=True)
+                    if device.type == "cuda":
+                        torch.cuda.synchronize(device)
+                    spent = time.perf_counter() - start
+                    scoring = sum(handle.scoring_seconds) / spent
+                if turn and spent < best[i][0]:
+                    best[i] = (spent, scoring)
+        return best
+
+    @torch.inference_mode()
+    def _run_batch(self, policy: Policy, batch: _Batch, realised: list[tuple[Request, Cost]]) -> list[SampleResult]:
+        """Results of a batch; of an adaptive policy, each sample's shape and cost go to ``realised``."""
         tokenizer = self._processor.tokenizer
         end = tokenizer.eos_token_id
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] for s in batch.samples]
@@ -290,8 +374,10 @@ class ModelEvaluator(Evaluator):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
         device = next(self._model.parameters()).device
         inputs = batch.inputs.to(device)
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
+        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
             log_probability, said = self._forced(inputs, answers, end)
+        if policy.adaptive:
+            realised += self._measured(policy, batch, handle.stats[0])
         several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
         texts = [t or "" for t in said]
         if several:
@@ -305,6 +391,23 @@ class ModelEvaluator(Evaluator):
             SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p)
             for s, t, p in zip(batch.samples, texts, log_probability, strict=True)
         ]
+
+    def _measured(self, policy: Policy, batch: _Batch, stats: Sequence[StageStats]) -> list[tuple[Request, Cost]]:
+        """Shape and cost of each sample, from what each reduction was seen to leave."""
+        before = configure(self._processor, policy) is self._processor
+        inputs = batch.inputs if before else self._process(batch.samples, self._processor)
+        out, passed = [], Counter[str]()
+        for request in self._requests(inputs, len(batch.samples)):
+            mine = Counter(item.modality for item in request.items)
+            seen = {}
+            for stat in stats:
+                modality = policy.stages[stat.stage].modality
+                start = passed[modality]
+                seen[stat.stage, stat.layer] = stat.realised[start : start + mine[modality]]
+            passed.update(mine)
+            cost = prefill_cost(self._adapter, self._model.config, policy, [request], realised=seen)
+            out.append((request, cost))
+        return out
 
     def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
         """Log-probability of each right answer, and what greedy decoding says where one token settles it."""

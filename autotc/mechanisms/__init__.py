@@ -1,8 +1,14 @@
 """Compression mechanisms: pure functions from `Tokens` to `Reduction`."""
 
 from autotc.mechanisms.base import (
+    LAYER_SCORES,
     LOCATIONS,
     MODALITIES,
+    RANK_ROUNDS,
+    SCORES_AT,
+    TEXT_SCORES,
+    TOWER_SCORES,
+    AdaptiveParams,
     Family,
     Location,
     Mechanism,
@@ -11,15 +17,23 @@ from autotc.mechanisms.base import (
     Reduction,
     Score,
     Tokens,
+    Work,
+    score_block,
     target_count,
     top_mask,
 )
 from autotc.mechanisms.registry import MECHANISMS, build_mechanism
 
 __all__ = [
+    "LAYER_SCORES",
     "LOCATIONS",
     "MECHANISMS",
     "MODALITIES",
+    "RANK_ROUNDS",
+    "SCORES_AT",
+    "TEXT_SCORES",
+    "TOWER_SCORES",
+    "AdaptiveParams",
     "Family",
     "Location",
     "Mechanism",
@@ -28,7 +42,9 @@ __all__ = [
     "Reduction",
     "Score",
     "Tokens",
+    "Work",
     "build_mechanism",
+    "score_block",
     "target_count",
     "top_mask",
 ]

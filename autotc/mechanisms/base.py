@@ -25,11 +25,63 @@ Score = Literal[
     "last_query_attention",
     "text_attention",
     "received_attention",
+    "global_query_attention",
+    "attention_rank",
     "cls_attention",
+    "middle_attention",
     "text_similarity",
+    "text_features",
     "keys",
+    "text_keys",
     "representation_shift",
+    "concurrent_retention",
 ]
+"""What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
+tokens of the query span, right-aligned, zeros on padding.
+
+- ``last_query_attention`` (decoder): attention of the prompt's last token to each token.
+- ``text_attention`` (B, N, T) (decoder): attention of each query-span token to each token.
+- ``received_attention``: mean attention a token receives from its item's tokens; in towers the item's sum to 1.
+- ``global_query_attention`` (decoder): softmax over the item's keys for the mean of the item's queries.
+- ``attention_rank`` (decoder): PageRank of each token on the layer's sharpened attention between the prompt's tokens.
+- ``cls_attention`` (projector): the class token's attention in the tower's next-to-last block; ``received_attention``
+  there where the tower has no class token.
+- ``middle_attention`` (projector): the same, in the block in the middle of the tower.
+- ``text_similarity``: cosine to the mean embedding of the query span.
+- ``text_features`` (B, T, D): the query span's tokens as they stand where the stage acts.
+- ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
+- ``text_keys`` (B, T, Dk) (decoder): the query span's keys.
+- ``representation_shift``: norm of the change that the block before made to a token.
+- ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
+  time; 1 where there is none (see `Mechanism.companion`).
+"""
+LAYER_SCORES: frozenset[Score] = frozenset(
+    {
+        "last_query_attention",
+        "text_attention",
+        "received_attention",
+        "global_query_attention",
+        "attention_rank",
+        "keys",
+        "text_keys",
+    }
+)
+"""Scores that the decoder computes from a layer's queries and keys."""
+TOWER_SCORES: frozenset[Score] = frozenset({"received_attention", "cls_attention", "middle_attention", "keys"})
+"""Scores that a tower computes from a block's queries and keys."""
+TEXT_SCORES: frozenset[Score] = frozenset({"text_attention", "text_similarity", "text_features", "text_keys"})
+"""Scores that read the query span."""
+RANK_ROUNDS = 5
+"""Rounds of ``attention_rank``, as in AIM's official code (2412.03248)."""
+RANK_TEMPERATURE = 0.1
+"""What the attention scores of ``attention_rank`` are divided by there."""
+SCORES_AT: dict[Location, frozenset[Score]] = {
+    "input": frozenset(),
+    "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift"},
+    "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
+    "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
+}
+"""Scores that exist at each location."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 LOCATIONS: tuple[Location, ...] = get_args(Location)
 
@@ -43,6 +95,11 @@ def target_count(keep_ratio: float, n0: int, left: int) -> int:
         left: tokens the item still has.
     """
     return max(1, min(left, int(keep_ratio * n0 + 0.5 + 1e-9)))
+
+
+def score_block(blocks: int, need: Score) -> int:
+    """Block of a tower of ``blocks`` that a projector stage's scores come from: next to last, or in the middle."""
+    return blocks // 2 if need == "middle_attention" else max(0, blocks - 2)
 
 
 @dataclass(frozen=True)
@@ -91,6 +148,26 @@ def top_mask(score: Tensor, count: Tensor, valid: Tensor) -> Tensor:
     rank = torch.empty_like(order)
     rank.scatter_(1, order, torch.arange(score.shape[1], device=score.device).expand_as(order))
     return (rank < count[:, None]) & valid
+
+
+@dataclass(frozen=True)
+class Work:
+    """Shape of one item's reduction, for counting what it multiplies.
+
+    Attributes:
+        n, m: tokens before and after.
+        d: width of the features.
+        k: width of the keys; of the features where the stage gets no keys.
+        frames: of the item's grid.
+        query: tokens of the query span.
+    """
+
+    n: int
+    m: int
+    d: int
+    k: int
+    frames: int
+    query: int
 
 
 @dataclass(frozen=True)
@@ -188,9 +265,18 @@ class Reduction:
             out[self.row, self.dst] = flat[self.row, self.src]
         else:
             wide = torch.promote_types(flat.dtype, torch.float32)
-            sums = torch.zeros(*self.keep.shape, flat.shape[2], dtype=wide, device=flat.device)
-            parts = flat[self.row, self.src].to(wide) * self.weight.to(wide)[:, None]
-            sums.index_put_((self.row, self.dst), parts, accumulate=True)
+            n, m = flat.shape[1], self.keep.shape[1]
+            # Padding may hold NaN, which a product would spread; no edge leads from it.
+            used = torch.zeros(flat.shape[:2], dtype=torch.bool, device=flat.device)
+            used[self.row, self.src] = True
+            matrix = torch.sparse_coo_tensor(
+                torch.stack([self.row * m + self.dst, self.row * n + self.src]),
+                self.weight.to(wide),
+                (self.keep.numel(), used.numel()),
+                check_invariants=False,
+            )
+            rows = flat.to(wide).masked_fill(~used[..., None], 0.0).reshape(used.numel(), -1)
+            sums = torch.sparse.mm(matrix, rows).view(*self.keep.shape, -1)
             out = sums.to(flat.dtype)
             alone = self._edges_per_survivor() == 1
             single = alone[self.row, self.dst] & (self.weight == 1)
@@ -266,6 +352,12 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AdaptiveParams(Params):
+    """Parameters of a threshold rule: with ``adaptive`` the published threshold sets the count, at most the budget."""
+
+    adaptive: bool = False
+
+
 class Mechanism(ABC):
     """One algorithm. Instances are immutable and hold nothing but their parameters.
 
@@ -273,9 +365,12 @@ class Mechanism(ABC):
         name: the name used in policies.
         family: of the survey's taxonomy, or ``control``.
         modalities, locations: where it may stand.
-        needs: scores it asks the runtime for, each (B, N) float, except ``keys`` (B, N, Dk) float.
+        needs: scores it asks the runtime for (see `Score`).
         score_source: layer that scores are taken from: ``previous`` (what the layer before has computed) or ``own``
             (computed for the ranking, charged in full).
+        head_reduction: how attention scores are joined over heads.
+        companion: another modality of the same request whose reduction guides this one; its stages at the same location
+            run first, and ``concurrent_retention`` says what they kept.
         uses_grid: whether it reads the tokens as a full (t, y, x) grid; such a stage cannot follow one that drops.
         criterion: what it ranks by; two stages of a stack with the same criterion conflict.
         source: paper and equation.
@@ -287,6 +382,8 @@ class Mechanism(ABC):
     locations: ClassVar[tuple[Location, ...]]
     needs: ClassVar[tuple[Score, ...]] = ()
     score_source: ClassVar[Literal["previous", "own"]] = "previous"
+    head_reduction: ClassVar[Literal["mean", "max"]] = "mean"
+    companion: ClassVar[Modality | None] = None
     uses_grid: ClassVar[bool] = False
     criterion: ClassVar[str]
     source: ClassVar[str]
@@ -294,6 +391,11 @@ class Mechanism(ABC):
 
     def __init__(self, params: Mapping[str, object] | None = None) -> None:
         self.params = self.Params.model_validate(dict(params or {}))
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the rule sets its own count, at most the budget."""
+        return isinstance(self.params, AdaptiveParams) and self.params.adaptive
 
     @abstractmethod
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
@@ -305,16 +407,12 @@ class Mechanism(ABC):
             scores: what ``needs`` names, aligned with the tokens; values on padding are undefined.
 
         Returns:
-            A reduction with ``count == budget``. Same input, same output; no NaN for constant or zero features.
+            A reduction with ``count == budget``; with ``adaptive``, 1 <= count <= budget. Same input, same output; no
+            NaN for constant or zero features.
         """
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        """FLOPs (multiply and add as two) of the matrix products on one item, scores apart.
-
-        Args:
-            n, m: tokens before and after.
-            d: width of the features.
-        """
+    def flops(self, work: Work) -> int:
+        """FLOPs (multiply and add as two) of the matrix products on one item, scores apart."""
         return 0
 
     def floor(self, grid: tuple[int, int, int]) -> int:

@@ -8,42 +8,124 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from autotc.errors import PolicyError
+from autotc.mechanisms.attention.attention_rank import AttentionRank
+from autotc.mechanisms.attention.btp import Btp
+from autotc.mechanisms.attention.cls_attention import ClsAttention
 from autotc.mechanisms.attention.fastv import FastV
+from autotc.mechanisms.attention.fitprune import FitPrune
+from autotc.mechanisms.attention.hiprune import HiPrune
+from autotc.mechanisms.attention.hired import HiRed
+from autotc.mechanisms.attention.holov import HoloV
+from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
+from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
+from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
 from autotc.mechanisms.attention.visionzip import VisionZip
+from autotc.mechanisms.attention.vispruner import VisPruner
+from autotc.mechanisms.attention.withdraw import Withdraw
 from autotc.mechanisms.base import Mechanism
 from autotc.mechanisms.control.random import Random
 from autotc.mechanisms.control.uniform_stride import UniformStride
+from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.cdpruner import CDPruner
+from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.pooled_query import PooledQuery
+from autotc.mechanisms.query.sparsevlm import SparseVLM
+from autotc.mechanisms.query.speechprune import SpeechPrune
+from autotc.mechanisms.query.text_attention import TextAttention
 from autotc.mechanisms.query.text_similarity import TextSimilarity
+from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
+from autotc.mechanisms.similarity.aim import Aim
+from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.divprune import DivPrune
+from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.evs import Evs
+from autotc.mechanisms.similarity.fastadasp import FastAdaSP
+from autotc.mechanisms.similarity.fastvid import FastVid
+from autotc.mechanisms.similarity.floc import Floc
+from autotc.mechanisms.similarity.folder import Folder
+from autotc.mechanisms.similarity.framefusion import FrameFusion
+from autotc.mechanisms.similarity.g_prune import GPrune
+from autotc.mechanisms.similarity.holitom import HoliTom
+from autotc.mechanisms.similarity.mob import Mob
+from autotc.mechanisms.similarity.mustdrop import MustDrop
+from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
+from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
+from autotc.mechanisms.similarity.prunevid import PruneVid
+from autotc.mechanisms.similarity.scissor import Scissor
+from autotc.mechanisms.similarity.sttm import Sttm
 from autotc.mechanisms.similarity.tome import ToMe
+from autotc.mechanisms.similarity.vidcom2 import VidCom2
 from autotc.mechanisms.transformation.avg_pool import AvgPool
 from autotc.mechanisms.transformation.downsample import Downsample
+from autotc.mechanisms.transformation.frequency import Frequency
+from autotc.mechanisms.transformation.slowfast import SlowFast
+from autotc.mechanisms.transformation.strided_time import StridedTime
 
 _CLASSES: tuple[type[Mechanism], ...] = (
+    AttentionRank,
+    Btp,
+    ClsAttention,
     FastV,
+    FitPrune,
+    HiPrune,
+    HiRed,
+    HoloV,
+    OmniZipAudio,
+    PruMerge,
     PyramidDrop,
+    ReceivedAttention,
     RepShift,
     VisionZip,
+    VisPruner,
+    Withdraw,
     Random,
     UniformStride,
+    AdaFV,
     CDPruner,
+    DualAttention,
+    PooledQuery,
+    SparseVLM,
+    SpeechPrune,
+    TextAttention,
     TextSimilarity,
+    Trim,
     ATome,
+    Aim,
+    Dart,
     DivPrune,
+    Dtd,
     DynTtm,
     Evs,
+    FastAdaSP,
+    FastVid,
+    Floc,
+    Folder,
+    FrameFusion,
+    GPrune,
+    HoliTom,
+    Mob,
+    MustDrop,
+    OmniZipVideo,
+    PactDbdpc,
+    PruneVid,
+    Scissor,
+    Sttm,
     ToMe,
+    VidCom2,
     AvgPool,
     Downsample,
+    Frequency,
+    SlowFast,
+    StridedTime,
 )
-MECHANISMS: dict[str, type[Mechanism]] = {cls.name: cls for cls in _CLASSES}
-"""Mechanism classes by the name policies use."""
+MECHANISMS: dict[str, type[Mechanism]] = {
+    cls.name: cls for cls in sorted(_CLASSES, key=lambda cls: (cls.family, cls.name))
+}
+"""Mechanism classes by the name policies use, family by family."""
 if len(MECHANISMS) != len(_CLASSES):
     raise RuntimeError("two mechanisms share a name")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import LAYER_SCORES, Location, Modality
 from autotc.policy import ModelReference, Policy
 
 
@@ -274,7 +274,7 @@ class Adapter(ABC):
                     )
                 mechanism = stage.build()
                 if stage.location == "decoder" and layer == 0 and mechanism.score_source == "previous":
-                    lacking = [n for n in mechanism.needs if n != "text_similarity"]
+                    lacking = [n for n in mechanism.needs if n in LAYER_SCORES or n == "representation_shift"]
                     if lacking:
                         raise PolicyError(
                             f"stages.{i}.layer: 0 given; {stage.mechanism} needs {lacking[0]} of the layer before,"

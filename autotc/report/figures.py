@@ -176,3 +176,63 @@ def front_html(figure: FrontFigure, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     page.write_html(path, include_plotlyjs=True)
     return path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against cost of one preset or one place.
+
+    Attributes:
+        name: in the legend.
+        group: mechanism family or location, which gives the colour.
+        points: (FLOPs ratio, accuracy), by rising cost.
+    """
+
+    name: str
+    group: str
+    points: Sequence[tuple[float, float]]
+
+
+_PLACES = {"input": "#7f7f7f", "encoder": "#1f77b4", "projector": "#2ca02c", "decoder": "#d62728"}
+_STYLES = ("-", "--", ":", "-.")
+
+
+def curves_png(title: str, curves: Sequence[Curve], uncompressed: Interval, split: str, path: str | Path) -> Path:
+    """Draw accuracy against FLOPs, a line for each curve, coloured by group; returns the figure's path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(10, 6.2), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    markers = "osD^v<>pPX*hd8"
+    seen: dict[str, int] = {}
+    order = [*COLORS, *_PLACES]
+    for curve in sorted(curves, key=lambda c: (order.index(c.group), c.name)):
+        number = seen.get(curve.group, 0)
+        seen[curve.group] = number + 1
+        axes.plot(
+            [x for x, _ in curve.points],
+            [y for _, y in curve.points],
+            color={**COLORS, **_PLACES}[curve.group],
+            marker=markers[number % len(markers)],
+            linestyle=_STYLES[number // len(markers) % len(_STYLES)] if curve.group in COLORS else _STYLES[number % 4],
+            markersize=5.5,
+            linewidth=1.1,
+            alpha=0.85,
+            label=curve.name,
+        )
+    mean, low, high = uncompressed
+    axes.errorbar([1.0], [mean], yerr=[[mean - low], [high - mean]], fmt="*", color="black", markersize=11, capsize=4,
+                  label="uncompressed", zorder=4)  # fmt: skip
+    axes.axhline(mean, color="black", linewidth=0.7, linestyle=":", zorder=1)
+    axes.set(xlabel="FLOPs ratio (prefill, compressed / uncompressed)", ylabel=f"accuracy ({split} split)")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlim(left=0, right=1.05)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.legend(loc="outside right upper", frameon=False, fontsize=8, ncols=2 if len(curves) > 24 else 1)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=130)
+    return path

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import AutotcError, InputsError, MechanismError, PolicyError
-from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
+from autotc.mechanisms import (
+    LAYER_SCORES,
+    TEXT_SCORES,
+    TOWER_SCORES,
+    Mechanism,
+    Modality,
+    Reduction,
+    Score,
+    Tokens,
+    score_block,
+    target_count,
+)
 from autotc.models import Adapter, Item, find_adapter
 from autotc.policy import Policy, Stage
+from autotc.runtime.asked import LayerScores, picked, text_columns
 from autotc.runtime.decode import Columns, cache_length, leading_padding
-from autotc.runtime.ledger import StageStats, Track, check_reduction
+from autotc.runtime.ledger import StageStats, Track, check_reduction, concurrent_retention
 from autotc.runtime.prepare import original_grids
-from autotc.runtime.scores import attention_row, received_attention, split_heads, text_similarity
+from autotc.runtime.scores import received_attention, text_similarity
 
 _ACTIVE: weakref.WeakKeyDictionary[nn.Module, Handle] = weakref.WeakKeyDictionary()
 
@@ -45,7 +59,7 @@ class _Step:
 
 @dataclass
 class _Tower:
-    """A tower while it runs: which of its rows are left."""
+    """A tower while it runs: which of its rows are left, and by block the scores taken there with their tokens' ids."""
 
     track: Track
     rows: Tensor
@@ -53,8 +67,8 @@ class _Tower:
     before: dict[int, Tensor] = field(default_factory=dict)
     bounds: Tensor | None = None
     position_embeddings: Any = None
-    scores: dict[Score, Tensor] = field(default_factory=dict)
-    score_ids: Tensor | None = None
+    query: Tensor | None = None
+    scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def running(self) -> Tensor:
@@ -78,6 +92,27 @@ class _Request:
     rotary: dict[int, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Observation:
+    """What one reduction of a policy saw and did.
+
+    Attributes:
+        stage: index of the stage in the policy.
+        layer: of the reduction; None at input and projector.
+        tokens, scores: what the mechanism was given.
+        reduction: what it returned.
+    """
+
+    stage: int
+    layer: int | None
+    tokens: Tokens
+    scores: dict[Score, Tensor]
+    reduction: Reduction
+
+
+Observer = Callable[[Observation], None]
+
+
 class Handle:
     """An applied policy; a context manager. ``remove()`` restores the model to exactly what it was.
 
@@ -85,12 +120,16 @@ class Handle:
         model, policy: what was applied to what.
         stats: per request (the last 1,000), what each stage was asked for and left.
         last: modality -> `Track` of the last request: which input each surviving token stands for.
+        scoring_seconds: per request, time the host spent on scores and mechanisms; on an accelerator that is the time
+            to launch them, unless it is synchronised.
     """
 
-    def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter) -> None:
-        self.model, self.policy, self._adapter = model, policy, adapter
+    def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, observer: Observer | None = None) -> None:
+        self.model, self.policy, self._adapter, self._observer = model, policy, adapter, observer
         self.stats: deque[list[StageStats]] = deque(maxlen=1000)
         self.last: dict[Modality, Track] = {}
+        self.scoring_seconds: deque[float] = deque(maxlen=1000)
+        self._spent = 0.0
         self._config: Any = model.config
         self._removers: list[Callable[[], None]] = []
         self._steps = [
@@ -154,7 +193,11 @@ class Handle:
         for i, layer in enumerate(layers):
             hook = functools.partial(self._before_layer, i)
             self._hook(layer.register_forward_pre_hook(hook, with_kwargs=True, prepend=True))
-        watched = {s.layer - 1 for s in decoder if s.mechanism.score_source == "previous" and self._projected(s)}
+        watched = {
+            s.layer - 1
+            for s in decoder
+            if s.mechanism.score_source == "previous" and LAYER_SCORES & {*s.mechanism.needs}
+        }
         for i in watched:
             projections = adapter.layer_projections(layers[i])
             for part, module in (("query", projections.query), ("key", projections.key)):
@@ -163,9 +206,8 @@ class Handle:
             self._attach_tower(modality)
 
     def _attach_tower(self, modality: Modality) -> None:
-        encoder = self._at("encoder", modality)
-        scored = [s for s in self._at("projector", modality) if self._projected(s)]
-        if not encoder and not scored:
+        watched = self._tower_scores(modality)
+        if not watched and not self._at("encoder", modality):
             return
         blocks = self._adapter.blocks(self.model, modality)
         last = len(blocks) - 1
@@ -174,16 +216,24 @@ class Handle:
             after = functools.partial(self._after_block, modality, i, last)
             self._hook(block.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
             self._hook(block.register_forward_hook(after, with_kwargs=True, prepend=True))
-        watched = {s.layer for s in encoder if self._projected(s)} | ({max(0, last - 1)} if scored else set())
         for i in watched:
             projections = self._adapter.block_projections(blocks[i])
             for part, module in (("query", projections.query), ("key", projections.key)):
                 capture = functools.partial(self._capture_block, modality, i, part)
                 self._hook(module.register_forward_hook(capture, prepend=True))
 
-    @staticmethod
-    def _projected(step: _Step) -> bool:
-        return any(need in ("received_attention", "keys", "last_query_attention") for need in step.mechanism.needs)
+    def _tower_scores(self, modality: Modality) -> dict[int, set[Score]]:
+        """Block of the modality's tower -> scores to take there."""
+        out: dict[int, set[Score]] = {}
+        for step in self._at("encoder", modality) + self._at("projector", modality):
+            for need in TOWER_SCORES & {*step.mechanism.needs}:
+                out.setdefault(self._score_block(modality, step, need), set()).add(need)
+        return out
+
+    def _score_block(self, modality: Modality, step: _Step, need: Score) -> int:
+        if step.stage.location == "encoder":
+            return step.layer
+        return score_block(self._adapter.depths(self._config).encoder[modality], need)
 
     def _hook(self, handle: Any) -> None:
         self._removers.append(handle.remove)
@@ -265,27 +315,30 @@ class Handle:
             return
         tower = self._towers[modality]
         if part == "query":
-            tower.before[-1] = output
+            tower.query = output
             return
+        with self._scoring():
+            self._score_in_block(tower, modality, index, output)
+
+    def _score_in_block(self, tower: _Tower, modality: Modality, index: int, output: Tensor) -> None:
+        """Take a block's scores, once its keys (rows, H x D) are projected."""
         projections = self._adapter.block_projections(self._adapter.blocks(self.model, modality)[index])
-        query = tower.before.pop(-1).view(output.shape[0], projections.heads, -1)
+        assert tower.query is not None  # queries are projected before keys
+        query = tower.query.view(output.shape[0], projections.heads, -1)
         key = output.view(output.shape[0], projections.heads, -1)
-        needs = {
-            need
-            for step in self._steps
-            if step.stage.modality == modality and step.stage.location in ("encoder", "projector")
-            for need in step.mechanism.needs
-        }
-        track = tower.track
-        if "keys" in needs:
+        tower.query = None
+        track, wanted = tower.track, self._tower_scores(modality)[index]
+        if "keys" in wanted:
             units = key.mean(1)[tower.rows].mean(1)
-            tower.scores["keys"] = self._rows_to_items(track, units)
-        if "received_attention" in needs:
+            tower.scores[index, "keys"] = self._rows_to_items(track, units), track.ids
+        if wanted - {"keys"}:
             rotated_query, rotated_key = self._adapter.rotate_block(query, key, tower.position_embeddings)
             assert tower.bounds is not None  # set before every block
             received = received_attention(rotated_query, rotated_key, tower.bounds, projections.scaling)
-            tower.scores["received_attention"] = self._rows_to_items(track, received[tower.rows].mean(1))
-        tower.score_ids = track.ids
+            # Shares of the item: segments of any length weigh by their length, and units sum to 1.
+            scored = self._rows_to_items(track, received[tower.rows].mean(1)) / track.valid.sum(1, keepdim=True)
+            for need in wanted - {"keys"}:
+                tower.scores[index, need] = scored, track.ids
 
     @staticmethod
     def _rows_to_items(track: Track, values: Tensor) -> Tensor:
@@ -302,14 +355,15 @@ class Handle:
             return hidden
         values = self._rows_to_items(track, hidden[tower.rows])
         scores: dict[Score, Tensor] = {
-            need: tower.scores[need] for need in step.mechanism.needs if need in ("keys", "received_attention")
+            need: tower.scores[step.layer, need][0] for need in step.mechanism.needs if need in TOWER_SCORES
         }
-        if "representation_shift" in step.mechanism.needs:
-            shift = (hidden - tower.before[step.layer]).float()
-            scores["representation_shift"] = self._rows_to_items(track, shift[tower.rows].mean(1).norm(dim=-1))
         tokens = track.tokens(values.mean(2))
         valid = track.valid
-        reduction = self._run(step, tokens, budget, scores)
+        with self._scoring():
+            if "representation_shift" in step.mechanism.needs:
+                shift = (hidden - tower.before[step.layer]).float()
+                scores["representation_shift"] = self._rows_to_items(track, shift[tower.rows].mean(1).norm(dim=-1))
+            reduction = self._run(step, tokens, budget, scores)
         track.advance(reduction, tokens)
         survivors = reduction.apply(values)[track.valid]
         kept_units = torch.zeros(valid.shape, dtype=torch.bool, device=hidden.device)
@@ -377,7 +431,15 @@ class Handle:
             raise InputsError(f"{names}: new media on a cache that already holds a request are not supported")
         if request is None:
             raise InputsError("past_key_values: the cache was made without this policy; prefill under it first")
-        request.decoding = True
+        if not request.decoding:
+            request.decoding = True
+            first = request.layers[0]
+            if first is not None:
+                # The model makes its mask for the length of layer 0's cache: that becomes the sequence to count in.
+                request.original = first if request.original is None else request.original.then(first)
+                request.layers = [
+                    None if columns is first or columns is None else columns.within(first) for columns in request.layers
+                ]
         if request.original is None:
             return None
         mask = kwargs.get("attention_mask")
@@ -398,6 +460,8 @@ class Handle:
         ids, mask = self._input_ids, kwargs.get("attention_mask")
         self._current = []
         self.stats.append(self._current)
+        self.scoring_seconds.append(self._spent)
+        self._spent = 0.0
         layers = len(self._adapter.layers(self.model))
         flash = "flash" in str(getattr(self._config, "_attn_implementation", ""))
         valid = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
@@ -413,14 +477,16 @@ class Handle:
             raise InputsError("input_ids: missing; the policy needs them to find media and query in inputs_embeds")
         if isinstance(mask, dict) or (isinstance(mask, Tensor) and mask.dim() != 2):
             raise InputsError("attention_mask: the policy needs the 2-D mask of the prompt")
-        if any("text_similarity" in s.mechanism.needs for s in self._steps):
+        if any(TEXT_SCORES & {*s.mechanism.needs} for s in self._steps):
             request.query = self._adapter.query_mask(self._config, ids, self._attention_mask)
         removed = torch.zeros(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
         values = embeds
         for modality, items in pending.items():
-            track = self._locate(modality, items, ids, towers.get(modality))
-            request.tracks[modality] = track
-            values = self._project(track, modality, values, request, towers.get(modality), removed)
+            request.tracks[modality] = self._locate(modality, items, ids, towers.get(modality))
+        for modality in self._guides_first(request.tracks):
+            values = self._project(
+                request.tracks[modality], modality, values, request, towers.get(modality), removed
+            )  # fmt: skip
         self.last = dict(request.tracks)
         if not bool(removed.any()):
             return None
@@ -435,6 +501,11 @@ class Handle:
         if kwargs.get("position_ids") is not None:
             changed["position_ids"] = columns.positions(kwargs["position_ids"])
         return args, kwargs | changed
+
+    def _guides_first(self, modalities: Iterable[Modality]) -> list[Modality]:
+        """The modalities, those that guide others before those that they guide."""
+        guided = {s.stage.modality for s in self._steps if s.mechanism.companion is not None}
+        return sorted(modalities, key=lambda modality: modality in guided)
 
     def _locate(self, modality: Modality, items: list[Item], ids: Tensor, tower: _Tower | None) -> Track:
         """Find the items' placeholders in the batch; with beams, rows repeat and so do their items."""
@@ -502,19 +573,11 @@ class Handle:
             if budget is None:
                 continue
             features = self._features(track, values)
-            scores: dict[Score, Tensor] = {}
-            if tower is not None and tower.score_ids is not None:
-                at = _match(tower.score_ids, track.ids, len(track.items))
-                for need in ("keys", "received_attention"):
-                    if need in step.mechanism.needs:
-                        source = tower.scores[need]
-                        index = at if source.dim() == 2 else at[..., None].expand(-1, -1, source.shape[2])
-                        repeated = source.repeat_interleave(len(track.items) // len(source), 0)
-                        scores[need] = repeated.gather(1, index)
-            if "text_similarity" in step.mechanism.needs:
-                scores["text_similarity"] = self._similarity(track, features, values, request)
             tokens = track.tokens(features)
-            reduction = self._run(step, tokens, budget, scores)
+            with self._scoring():
+                scores = self._tower_scores_now(track, modality, step, tower)
+                scores |= self._context_scores(request, track, step, features, values)
+                reduction = self._run(step, tokens, budget, scores)
             track.advance(reduction, tokens)
             values = self._write(track, values, reduction.apply(features), reduction)
         gone = media.clone()
@@ -522,6 +585,21 @@ class Handle:
         gone[row[track.valid], track.column[track.valid]] = False
         removed |= gone
         return values
+
+    def _tower_scores_now(
+        self, track: Track, modality: Modality, step: _Step, tower: _Tower | None
+    ) -> dict[Score, Tensor]:
+        """Scores that were taken inside the tower, for the tokens that are left."""
+        scores: dict[Score, Tensor] = {}
+        for need in step.mechanism.needs:
+            if need in TOWER_SCORES:
+                assert tower is not None  # attached because of this need
+                source, ids_then = tower.scores[self._score_block(modality, step, need), need]
+                at = _match(ids_then, track.ids, len(track.items))
+                index = at if source.dim() == 2 else at[..., None].expand(-1, -1, source.shape[2])
+                repeated = source.repeat_interleave(len(track.items) // len(source), 0)
+                scores[need] = repeated.gather(1, index)
+        return scores
 
     # --- decoder layers ---
 
@@ -582,13 +660,14 @@ class Handle:
         assert track.row is not None
         assert track.column is not None
         features = self._features(track, hidden)
-        scores = self._layer_scores(request, track, step, index, hidden, features, kwargs)
         tokens = track.tokens(features)
         old = torch.where(track.valid, track.column, 0)
         media = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         rows = track.row[:, None].expand_as(old)
         media[rows[track.valid], old[track.valid]] = True
-        reduction = self._run(step, tokens, budget, scores)
+        with self._scoring():
+            scores = self._layer_scores(request, track, step, index, hidden, features, kwargs)
+            reduction = self._run(step, tokens, budget, scores)
         track.advance(reduction, tokens)
         hidden = self._write(track, hidden, reduction.apply(features), reduction)
         kept = ~media
@@ -618,58 +697,94 @@ class Handle:
         features: Tensor,
         kwargs: dict[str, Any],
     ) -> dict[Score, Tensor]:
-        adapter, needs = self._adapter, step.mechanism.needs
-        assert track.row is not None
-        assert track.column is not None
-        at = track.column.clamp_min(0)
-        scores: dict[Score, Tensor] = {}
-        if "text_similarity" in needs:
-            scores["text_similarity"] = self._similarity(track, features, hidden, request)
+        scores = self._context_scores(request, track, step, features, hidden)
+        needs = step.mechanism.needs
         if "representation_shift" in needs:
             shift = (hidden - request.before[index - 1]).float().norm(dim=-1)
-            scores["representation_shift"] = shift[track.row].gather(1, at)
-        if "last_query_attention" not in needs and "keys" not in needs:
+            scores["representation_shift"] = shift[track.batch_row].gather(1, track.place.clamp_min(0))
+        wanted = [need for need in needs if need in LAYER_SCORES]
+        if not wanted:
             return scores
-        own = step.mechanism.score_source == "own"
-        layer = adapter.layers(self.model)[index if own else index - 1]
-        projections = adapter.layer_projections(layer)
-        column = torch.arange(hidden.shape[1], device=hidden.device)
-        last = torch.where(request.valid, column, -1).max(1).values
+        layer = self._layer_of(request, step, index, hidden, kwargs)
+        for need in wanted:
+            score = getattr(layer, need)
+            if need in TEXT_SCORES:
+                assert request.query is not None  # found at the language model's entry
+                scores[need] = score(track, text_columns(request.query))
+            else:
+                scores[need] = score(track)
+        return scores
+
+    def _layer_of(
+        self, request: _Request, step: _Step, index: int, hidden: Tensor, kwargs: dict[str, Any]
+    ) -> LayerScores:
+        """The layer that a step's scores come from: the one before, as it ran, or its own, projected here."""
+        adapter, own = self._adapter, step.mechanism.score_source == "own"
+        module = adapter.layers(self.model)[index if own else index - 1]
+        projections = adapter.layer_projections(module)
         if own:
-            normed = adapter.layer_norm(layer)(hidden)
+            normed = adapter.layer_norm(module)(hidden)
             key = projections.key(normed)
-            final = normed.gather(1, last[:, None, None].expand(-1, 1, normed.shape[2]))
-            query = projections.query(final)
             columns = request.layers[index]
             rotary = kwargs["position_embeddings"]
             if columns is not None:
                 rotary = tuple(columns.gather(p) for p in rotary)
+
+            def query(rows: Tensor, at: Tensor) -> Tensor:
+                projected: Tensor = projections.query(picked(normed, rows, at))
+                return projected
         else:
             key = request.captured[index - 1, "key"]
             captured = request.captured[index - 1, "query"]
-            query = captured.gather(1, last[:, None, None].expand(-1, 1, captured.shape[2]))
             rotary = request.rotary[index - 1]
-        heads = split_heads(key, projections.kv_heads)
-        if "keys" in needs:
-            scores["keys"] = heads.mean(1)[track.row].gather(1, at[..., None].expand(-1, -1, heads.shape[3]))
-        if "last_query_attention" in needs:
-            _, rotated = adapter.rotate(heads, heads, rotary)
-            one = tuple(p.gather(1, last[:, None, None].expand(-1, 1, p.shape[2])) for p in rotary)
-            single = split_heads(query, projections.heads)
-            single, _ = adapter.rotate(single, single, one)
-            row = attention_row(single, rotated, projections.scaling, request.valid)
-            scores["last_query_attention"] = row[track.row].gather(1, at)
+
+            def query(rows: Tensor, at: Tensor) -> Tensor:
+                return picked(captured, rows, at)
+
+        heads = step.mechanism.head_reduction
+        return LayerScores(adapter, projections, query, key, rotary, request.valid, heads)
+
+    def _context_scores(
+        self, request: _Request, track: Track, step: _Step, features: Tensor, values: Tensor
+    ) -> dict[Score, Tensor]:
+        """Scores that read no layer: the query span, and what became of the companion modality."""
+        needs = step.mechanism.needs
+        scores: dict[Score, Tensor] = {}
+        if "text_similarity" in needs:
+            scores["text_similarity"] = self._similarity(track, features, values, request)
+        if "text_features" in needs:
+            assert request.query is not None  # found at the language model's entry
+            scores["text_features"] = picked(values, track.batch_row, text_columns(request.query)[track.batch_row])
+        if "concurrent_retention" in needs:
+            companion = step.mechanism.companion
+            scores["concurrent_retention"] = concurrent_retention(
+                track, None if companion is None else request.tracks.get(companion)
+            )
         return scores
 
     # --- shared ---
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """Adds what passes inside to the request's scoring time."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            if self._encoding is not None or not self.scoring_seconds:
+                self._spent += spent  # the request begins at the language model's entry
+            else:
+                self.scoring_seconds[-1] += spent
 
     def _budget(self, track: Track, step: _Step) -> Tensor | None:
         """(B,) long tokens to keep of each item; None when no item has more than that."""
         wanted, left = track.budget(step.keep_ratio)
         untouched = sum(w >= n for w, n in zip(wanted, left, strict=True))
         requested = [target_count(step.keep_ratio, item.n0, item.n0) for item in track.items]
-        self._current.append(StageStats(step.index, step.label, requested, left, untouched))
-        if untouched == len(left):
+        layer = step.layer if step.stage.location in ("encoder", "decoder") else None
+        self._current.append(StageStats(step.index, layer, step.label, requested, left, untouched))
+        if untouched == len(left) and self._observer is None:
             return None
         return torch.tensor(wanted, device=track.valid.device)
 
@@ -681,7 +796,10 @@ class Handle:
         except Exception as error:
             raise MechanismError(f"{step.stage.mechanism}: {type(error).__name__}: {error}") from error
         self._current[-1].realised = reduction.count.tolist()
-        return check_reduction(step.stage.mechanism, reduction, budget)
+        if self._observer is not None:
+            layer = step.layer if step.stage.location in ("encoder", "decoder") else None
+            self._observer(Observation(step.index, layer, tokens, scores, reduction))
+        return check_reduction(step.stage.mechanism, reduction, budget, step.mechanism.adaptive)
 
     @staticmethod
     def _features(track: Track, values: Tensor) -> Tensor:
@@ -748,12 +866,13 @@ def _match(source: Tensor, wanted: Tensor, rows: int) -> Tensor:
     return place.gather(1, wanted.clamp_min(0))
 
 
-def apply(model: nn.Module, policy: Policy | str | Path) -> Handle:
+def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | None = None) -> Handle:
     """Apply a policy to a model; use the handle as a context manager, or call its ``remove()``.
 
     Args:
         model: a supported Hugging Face model, left as it is.
         policy: a policy or the path of its file.
+        observer: called after every reduction with what it saw and did, also where it had nothing to remove.
 
     Raises:
         PolicyError: the policy is malformed or made for another model.
@@ -765,6 +884,6 @@ def apply(model: nn.Module, policy: Policy | str | Path) -> Handle:
     adapter.validate(model, policy)
     if model in _ACTIVE:
         raise PolicyError("a policy is already applied to this model; remove it first")
-    handle = Handle(model, policy, adapter)
+    handle = Handle(model, policy, adapter, observer)
     _ACTIVE[model] = handle
     return handle

@@ -41,6 +41,14 @@ class Columns:
         index = torch.where(later.index >= 0, self.index.gather(1, later.index.clamp_min(0)), -1)
         return Columns(index, bool((index >= 0).all()), self.size)
 
+    def within(self, earlier: Columns) -> Columns:
+        """The same columns counted in the sequence that ``earlier``, of the same sequence and a superset, left."""
+        place = torch.full((len(self.index), self.size), -1, dtype=torch.long, device=self.index.device)
+        row, column = earlier.valid.nonzero(as_tuple=True)
+        place[row, earlier.index[row, column]] = column
+        index = torch.where(self.index >= 0, place.gather(1, self.index.clamp_min(0)), -1)
+        return Columns(index, self.full, earlier.index.shape[1])
+
     @property
     def valid(self) -> Tensor:
         """(B, M) bool."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autotc.mechanisms import Modality
+from autotc.mechanisms import TOWER_SCORES, Modality
 from autotc.models import find_adapter
 from autotc.policy import Policy
 
@@ -18,7 +18,7 @@ def reads_tower(policy: Policy, modality: Modality) -> bool:
     """Whether a policy has to see the modality's tower run: input and encoder stages, and scores taken inside it."""
     return any(
         stage.location in ("input", "encoder")
-        or (stage.location == "projector" and {"keys", "received_attention"} & set(stage.build().needs))
+        or (stage.location == "projector" and TOWER_SCORES & set(stage.build().needs))
         for stage in policy.modality(modality)
     )
 

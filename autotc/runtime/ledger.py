@@ -19,6 +19,7 @@ class StageStats:
 
     Attributes:
         stage: index of the stage in the policy.
+        layer: of the reduction; None at input and projector.
         label: modality, location, layer and mechanism.
         requested: keep ratio x N0 of each item, rounded.
         realised: tokens each item has left.
@@ -26,6 +27,7 @@ class StageStats:
     """
 
     stage: int
+    layer: int | None
     label: str
     requested: list[int]
     realised: list[int]
@@ -55,6 +57,18 @@ class Track:
     row: Tensor | None = None
     column: Tensor | None = None
     reductions: list[Reduction] = field(default_factory=list)
+
+    @property
+    def batch_row(self) -> Tensor:
+        """``row``, once the track has reached the language model."""
+        assert self.row is not None
+        return self.row
+
+    @property
+    def place(self) -> Tensor:
+        """``column``, -1 on padding, once the track has reached the language model."""
+        assert self.column is not None
+        return self.column
 
     @classmethod
     def start(cls, items: Sequence[Item], device: torch.device) -> Track:
@@ -102,13 +116,53 @@ class Track:
         return out
 
 
-def check_reduction(name: str, reduction: Reduction, budget: Tensor) -> Reduction:
+def concurrent_retention(track: Track, companion: Track | None) -> Tensor:
+    """Share kept of the companion modality's tokens that overlap each token in time, (B, N) float.
+
+    Items are paired when they stand in the same row of the batch; 1 where no token of the companion overlaps.
+    """
+    out = torch.ones(track.valid.shape, device=track.valid.device)
+    if companion is None:
+        return out
+    for i in range(len(track.items)):
+        spans, kept = [], []
+        for j in (companion.batch_row == track.batch_row[i]).nonzero()[:, 0].tolist():
+            spans.append(companion.items[j].boxes()[:, :2].to(out.device))
+            alive = torch.zeros(companion.items[j].count, device=out.device)
+            alive[companion.ids[j][companion.valid[j]]] = 1.0
+            kept.append(alive)
+        if not spans:
+            continue
+        start, end = torch.cat(spans).unbind(1)
+        alive = torch.cat(kept)
+        # Tokens of the companion that begin before a token ends, less those that end before it begins.
+        begins, ends = start.argsort(), end.argsort()
+        low, high = track.box[i, :, 0].contiguous(), track.box[i, :, 1].contiguous()
+        first = torch.searchsorted(end[ends], low + 1e-6)
+        last = torch.searchsorted(start[begins], high - 1e-6)
+        until = torch.cat([alive.new_zeros(1), alive[begins].cumsum(0)])
+        before = torch.cat([alive.new_zeros(1), alive[ends].cumsum(0)])
+        overlapping = last - first
+        share = (until[last] - before[first]) / overlapping.clamp_min(1)
+        out[i] = torch.where(overlapping > 0, share, out[i])
+    return out
+
+
+def check_reduction(name: str, reduction: Reduction, budget: Tensor, adaptive: bool = False) -> Reduction:
     """Hold a mechanism to its contract.
+
+    Args:
+        name: of the mechanism.
+        reduction, budget: what it returned for what.
+        adaptive: whether it may keep fewer.
 
     Raises:
         MechanismError: naming the mechanism and what it broke.
     """
-    if not torch.equal(reduction.count, budget):
+    if adaptive:
+        if bool(((reduction.count < 1) | (reduction.count > budget)).any()):
+            raise MechanismError(f"{name}: kept {reduction.count.tolist()} tokens, 1 to {budget.tolist()} are allowed")
+    elif not torch.equal(reduction.count, budget):
         raise MechanismError(f"{name}: kept {reduction.count.tolist()} tokens, {budget.tolist()} were asked for")
     if not bool(torch.isfinite(reduction.weight).all()):
         raise MechanismError(f"{name}: returned weights that are not finite")

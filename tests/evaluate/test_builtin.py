@@ -70,7 +70,7 @@ def test_log_probability_is_that_of_one_long_forward(evaluator: BuiltinEvaluator
         logits = evaluator._model(**whole).logits.log_softmax(-1)
     n = answer.shape[1]
     expected = logits[0, -n - 1 : -1].gather(1, answer[0][:, None]).sum()
-    (result,) = evaluator._run_batch(Policy(), evaluator._prepared("val", "image", Policy(), 1)[0])
+    (result,) = evaluator._run_batch(Policy(), evaluator._prepared("val", "image", Policy(), 1)[0], [])
     assert result.log_probability == pytest.approx(float(expected), abs=1e-3)
 
 
@@ -92,14 +92,14 @@ def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) ->
 
 def test_remembered_features_change_nothing(evaluator: BuiltinEvaluator) -> None:
     first = evaluator._prepared("val", "image+audio", HALF, 6)[0]
-    plain = evaluator._run_batch(HALF, first)
+    plain = evaluator._run_batch(HALF, first, [])
     assert set(first.features) == {"get_image_features", "get_audio_features"}
-    assert evaluator._run_batch(HALF, first) == plain
+    assert evaluator._run_batch(HALF, first, []) == plain
     first.features.clear()
-    assert evaluator._run_batch(HALF, first) == plain
+    assert evaluator._run_batch(HALF, first, []) == plain
     early = Policy.of([Stage(modality="image", location="encoder", layer=0, mechanism="tome", keep_ratio=0.5)])
     first.features.clear()
-    evaluator._run_batch(early, first)
+    evaluator._run_batch(early, first, [])
     assert set(first.features) == {"get_audio_features"}
     assert not any(name.startswith("get_") for name in evaluator._model.model.__dict__)
 

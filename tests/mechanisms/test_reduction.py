@@ -8,7 +8,7 @@ import torch
 from autotc.errors import MechanismError
 from autotc.mechanisms import Reduction, target_count, top_mask
 
-from .reference import item, stack
+from .kit import item, stack
 
 
 def dense(reduction: Reduction) -> torch.Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from autotc.conflicts.rules import check_rules
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS
+from autotc.mechanisms import LOCATIONS, MODALITIES, Location
 from autotc.models.base import Depths
 from autotc.policy import Policy
 from autotc.presets import PRESETS, get_preset
@@ -21,13 +22,12 @@ DEPTHS = [
 def test_builds_a_valid_policy(name: str, depths: Depths) -> None:
     preset = PRESETS[name]
     for modality in preset.modalities:
-        for keep in (0.05, 0.125, 0.5, 1.0):
+        for keep in (0.05, 0.125, 0.5, 0.95):
             stages = preset.build(modality, depths, keep)
             policy = Policy.of(stages)
             assert Policy.from_yaml(policy.to_yaml()) == policy
-            assert stages[-1].final_ratio == keep
+            assert stages[-1].final_ratio == (preset.parts_of(modality)[-1].fixed or keep)
             for stage in stages:
-                assert stage.mechanism == name
                 assert stage.location in preset.locations
                 deep = depths.decoder if stage.location == "decoder" else depths.encoder[modality]
                 assert all(layer is None or layer < deep for layer, _ in stage.steps())
@@ -42,12 +42,39 @@ def test_published_places() -> None:
     assert [ratio for _, ratio in steps] == pytest.approx([0.5, 0.25, 0.125])
 
 
-def test_every_mechanism_has_a_preset() -> None:
-    assert set(PRESETS) == set(MECHANISMS)
-    for name, preset in PRESETS.items():
-        assert preset.needs == MECHANISMS[name].needs
-        assert preset.family == MECHANISMS[name].family
-        assert set(preset.locations) <= set(MECHANISMS[name].locations)
+PUBLISHED = [
+    "random", "uniform_stride", "downsample", "avg_pool", "slowfast", "strided_time", "frequency", "tome",
+    "divprune", "dart", "g_prune", "folder", "pact_dbdpc", "mob", "evs", "vidcom2", "dyn_ttm", "dtd", "fastvid",
+    "prunevid", "holitom", "framefusion", "sttm", "scissor", "floc", "a_tome", "fastadasp", "fastv", "pyramiddrop",
+    "vtw", "fitprune", "visionzip", "vispruner", "fastervlm", "prumerge", "hired", "hiprune", "holov", "btp",
+    "top_k_audio", "rep_shift", "sparsevlm", "cdpruner", "trim", "adafv", "text_similarity", "speechprune",
+    "mustdrop", "pooled_query", "omnizip", "aim",
+]  # fmt: skip
+
+
+def test_the_published_methods_are_there() -> None:
+    assert set(PUBLISHED) <= set(PRESETS)
+    assert len(PRESETS) >= 36
+    assert sum("audio" in preset.modalities for preset in PRESETS.values()) >= 6
+    assert {preset.family for preset in PRESETS.values()} == {
+        "control", "transformation", "similarity", "attention", "query"
+    }  # fmt: skip
+    for preset in PRESETS.values():
+        assert preset.paper or preset.family == "control"
+
+
+def test_structural_rules_refuse_no_preset() -> None:
+    everywhere: dict[str, tuple[Location, ...]] = dict.fromkeys(MODALITIES, LOCATIONS)
+    for preset in PRESETS.values():
+        for modality in preset.modalities:
+            for depths in DEPTHS:
+                check_rules(Policy.of(preset.build(modality, depths, 0.2)), depths, everywhere)
+
+
+def test_ratios_scale_by_one_exponent() -> None:
+    depths = Depths(decoder=32, encoder={"image": 24})
+    steps = get_preset("pyramiddrop").build("image", depths, 0.5)[0].steps()
+    assert [ratio for _, ratio in steps] == pytest.approx([0.5 ** (1 / 3), 0.5 ** (2 / 3), 0.5], abs=1e-6)
 
 
 def test_errors_say_what_is_right() -> None:

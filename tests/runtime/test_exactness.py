@@ -222,13 +222,27 @@ def test_stages_of_several_modalities_and_depths(inputs: Any) -> None:
         torch.testing.assert_close(together[i, -1], alone[0, -1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        single("image", "decoder", "fastv", 0.3, 2),
+        single("image", "decoder", "divprune", 0.3, 0),
+        Policy.of(
+            [
+                Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.6),
+                Stage(modality="image", location="decoder", layer=0, mechanism="random", keep_ratio=0.4),
+                Stage(modality="image", location="decoder", layer=3, mechanism="fastv", keep_ratio=0.2),
+            ]
+        ),
+    ],
+    ids=["layer 2", "layer 0", "projector, layers 0 and 3"],
+)
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_forced_decoding_equals_one_long_prefill_with_masks(implementation: str, inputs: Any) -> None:
+def test_forced_decoding_equals_one_long_prefill_with_masks(implementation: str, policy: Policy, inputs: Any) -> None:
     """Decode steps over a cache whose layers differ in length see what a masked recompute sees."""
     m = model()
     m.set_attn_implementation(implementation)
     try:
-        policy = single("image", "decoder", "fastv", 0.3, 2)
         with autotc.apply(m, policy), torch.no_grad():
             first = m(**inputs, use_cache=True)
             forced = torch.tensor([[12, 13, 14]]).expand(len(ROWS), 3)
@@ -246,6 +260,17 @@ def test_forced_decoding_equals_one_long_prefill_with_masks(implementation: str,
                     position_ids=positions[None, :, t : t + 1].expand(3, -1, -1),
                 ).logits  # fmt: skip
                 torch.testing.assert_close(out[:, 0], steps[:, t], atol=1e-5, rtol=0)
+            # Rows alone, without padding, decode to the same.
+            for i, row in enumerate(ROWS):
+                one = request([row])
+                prefill = m(**one, use_cache=True)
+                whole = torch.cat([one["attention_mask"], torch.ones(1, 3, dtype=torch.long)], 1)
+                at = whole.cumsum(1)[:, -3:] - 1 + m.model.rope_deltas.view(-1, 1)
+                alone = m(
+                    input_ids=forced[i : i + 1], attention_mask=whole, past_key_values=prefill.past_key_values,
+                    position_ids=at[None].expand(3, -1, -1),
+                ).logits  # fmt: skip
+                torch.testing.assert_close(alone[0], steps[i], atol=1e-4, rtol=0)
     finally:
         m.set_attn_implementation("sdpa")
 

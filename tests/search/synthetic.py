@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -55,13 +55,15 @@ class SyntheticEvaluator(Evaluator):
                 left = ratio
         return TOWER * tower + (1 - TOWER) * (decoder + left * (6 - at) / 6)
 
-    def cost(self, policy: Policy, split: Split) -> SplitCost:
+    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
         ratio = {m: self._ratio(policy, m) for m in self.modalities}
         by = {**ratio, "image+audio": (ratio["image"] + ratio["audio"]) / 2}
         mean = float(np.mean(list(by.values())))
         stages = {m: policy.modality(m) for m in self.modalities}
         tokens = {m: 64.0 * (s[-1].final_ratio if s else 1.0) for m, s in stages.items()}
-        return SplitCost(mean, by, mean * 1e8, tokens, mean * 1e5, 0.01 if policy.stages else 0.0)
+        return SplitCost(
+            mean, by, mean * 1e8, tokens, dict.fromkeys(tokens, mean), mean * 1e5, 0.01 if policy.stages else 0.0
+        )
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         at = {"input": 0.0, "encoder": TOWER / 3, "projector": TOWER, "decoder": TOWER + 0.8 / 6}
@@ -75,7 +77,13 @@ class SyntheticEvaluator(Evaluator):
         return 0.95 - lost
 
     def run(
-        self, policy: Policy, split: Split, *, limit: int | None = None, progress: Progress | None = None
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        limit: int | None = None,
+        groups: Collection[str] | None = None,
+        progress: Progress | None = None,
     ) -> Results:
         if self.on_run is not None:
             self.on_run(policy, split)

@@ -8,33 +8,33 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
 
 
 class VisionZipParams(Params):
     """Parameters of `VisionZip`: ``dominant_share``, of the survivors; the default is the published 54 of 64.
 
-    The published 54 count the class token, which towers here lack.
+    The published 54 count the class token, which is not among the tokens here.
     """
 
     dominant_share: float = Field(54 / 64, gt=0, le=1)
 
 
 class VisionZip(Mechanism):
-    """Top of received attention as it is; of the rest, evenly spaced targets gather the others by key cosine.
+    """Top of the class token's attention as it is; of the rest, evenly spaced targets gather the others by key cosine.
 
     As in the official code (`clip_encoder.py`), a contextual token is its target plus the mean of those assigned to it,
-    where the paper averages all. Scores come from the tower's next-to-last block. Unlike it, importance is the mean
-    attention received from all tokens of the segment, which the paper uses for towers without a class token; the step
-    acts after the projector, where the code acts before it; survivors stay in raster order, where the code appends the
-    contextual tokens; and both counts follow from the budget.
+    where the paper averages all. Scores come from the tower's next-to-last block; towers without a class token give the
+    mean attention received from all tokens of the segment, as the paper has it, hence the criterion. Unlike the code,
+    the step acts after the projector, where the code acts before it; survivors stay in raster order, where the code
+    appends the contextual tokens; the class token itself is not among them; and both counts follow from the budget.
     """
 
     name = "visionzip"
     family = "attention"
     modalities = MODALITIES
     locations = ("projector",)
-    needs = ("received_attention", "keys")
+    needs = ("cls_attention", "keys")
     criterion = "received_attention"
     source = "VisionZip, arXiv 2412.04467, section 2.3; contextual tokens as in the official `clip_encoder.py`"
     Params = VisionZipParams
@@ -44,7 +44,7 @@ class VisionZip(Mechanism):
         valid = tokens.valid
         share = self.params.dominant_share
         dominant_count = torch.minimum((budget.double() * share + 0.5).long().clamp_min(1), budget)
-        dominant = top_mask(scores["received_attention"], dominant_count, valid)
+        dominant = top_mask(scores["cls_attention"], dominant_count, valid)
         rest = valid & ~dominant
         wanted = (budget - dominant_count)[:, None]
         step = (rest.sum(1, keepdim=True) // wanted.clamp_min(1)).clamp_min(1)
@@ -76,6 +76,6 @@ class VisionZip(Mechanism):
             torch.cat([assigned.new_ones(len(stays)), 1.0 / assigned[moves, target]]),
         )
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        dominant = min(max(1, int(m * self.params.dominant_share + 0.5)), m)
-        return 2 * (n - m) * (m - dominant) * d
+    def flops(self, work: Work) -> int:
+        dominant = min(max(1, int(work.m * self.params.dominant_share + 0.5)), work.m)
+        return 2 * (work.n - work.m) * (work.m - dominant) * work.k

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work
 
 
 class CDPruner(Mechanism):
@@ -64,5 +64,6 @@ class CDPruner(Mechanism):
         scaled = (score - low + 1e-6) / (high - low).clamp_min(1e-6)
         return scaled.masked_fill(~valid, 0.0)
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        return 2 * n * n * d + n * max(0, m - 1) * max(0, m - 2)
+    def flops(self, work: Work) -> int:
+        n, m = work.n, work.m
+        return 2 * n * n * work.d + n * max(0, m - 1) * max(0, m - 2)

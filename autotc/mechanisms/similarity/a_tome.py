@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.common import neighbour_runs
+
+
+class ATomeParams(AdaptiveParams):
+    """Parameters of `ATome`: ``threshold``, cosine above which neighbours are joined in the adaptive form."""
+
+    threshold: float = Field(0.85, ge=-1, le=1)
 
 
 class ATome(Mechanism):
@@ -15,7 +23,8 @@ class ATome(Mechanism):
 
     The paper merges above a fixed threshold or at a fixed ratio, in several layers. This is the rate-controlled form of
     the threshold rule: the threshold is the quantile that leaves the budget. All pairs of neighbours above it are
-    joined at once, so a run of alike tokens becomes one, without a second round.
+    joined at once, so a run of alike tokens becomes one, without a second round. The adaptive form joins every pair
+    above the given threshold, and further pairs, the most alike first, while more is left than the budget.
     """
 
     name = "a_tome"
@@ -25,18 +34,14 @@ class ATome(Mechanism):
     needs = ("keys",)
     criterion = "similarity merge"
     source = "A-ToMe, arXiv 2306.16009"
+    Params = ATomeParams
+    params: ATomeParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
-        valid = tokens.valid
-        keys = scores.get("keys", tokens.features).float().masked_fill(~valid[..., None], 0.0)
-        unit = keys / keys.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        cosine = torch.einsum("bnd,bnd->bn", unit[:, 1:], unit[:, :-1])
-        joined = torch.zeros_like(valid)
-        joined[:, 1:] = top_mask(cosine, tokens.count - budget, valid[:, 1:] & valid[:, :-1])
-        heads = valid & ~joined
-        place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
-        head = torch.where(heads, place, -1).cummax(1).values
-        return Reduction.merge(heads, head.masked_fill(~valid, -1), tokens.mass)
+        keys, threshold = scores.get("keys", tokens.features), self.params.threshold
+        head = neighbour_runs(keys, budget, tokens.valid, threshold if self.params.adaptive else None)
+        place = torch.arange(head.shape[1], device=head.device)
+        return Reduction.merge(head == place, head, tokens.mass)
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        return 2 * (n - 1) * d
+    def flops(self, work: Work) -> int:
+        return 2 * (work.n - 1) * work.k

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work
 
 
 class DivPrune(Mechanism):
@@ -28,9 +28,10 @@ class DivPrune(Mechanism):
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         unit, valid = tokens.unit_features(), tokens.valid
         rows = torch.arange(valid.shape[0], device=valid.device)
-        distance = 1.0 - torch.bmm(unit, unit.mT)
+        distance = torch.bmm(unit, unit.mT).neg_().add_(1.0)
         distance.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        nearest = distance.masked_fill(~valid[:, None, :], torch.inf).amin(2)
+        distance.masked_fill_(~valid[:, None, :], torch.inf)
+        nearest = distance.amin(2)
         chosen = torch.zeros_like(valid)
         for step in range(int(budget.max())):
             # 4 is beyond every distance: a row's only token has no neighbour, yet must beat what cannot be chosen.
@@ -41,5 +42,5 @@ class DivPrune(Mechanism):
             nearest = latest if step == 0 else torch.minimum(nearest, latest)
         return Reduction.select(chosen & valid)
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        return 2 * n * n * d
+    def flops(self, work: Work) -> int:
+        return 2 * work.n**2 * work.d

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
-from autotc.mechanisms.similarity.evs import change, frame_tokens
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.common import change, frame_tokens
 
 
 class DynTtm(Mechanism):
@@ -46,8 +46,8 @@ class DynTtm(Mechanism):
         score = torch.where(frame % 4 == 0, first_of_group, -rank.float())
         return Reduction.select(top_mask(score, budget, valid))
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        return 2 * n * d
+    def flops(self, work: Work) -> int:
+        return 2 * work.n * work.d
 
     def floor(self, grid: tuple[int, int, int]) -> int:
         return -(-grid[0] // 4) * grid[1] * grid[2]

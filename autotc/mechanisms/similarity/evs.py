@@ -7,30 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
-
-
-def frame_tokens(tokens: Tokens) -> Tensor:
-    """Tokens of one frame of each row, (B, 1) long."""
-    size = (tokens.grid + 1).masked_fill(~tokens.valid[..., None], 1).amax(1)
-    return (size[:, 1] * size[:, 2])[:, None]
-
-
-def change(tokens: Tokens, back: Tensor) -> Tensor:
-    """1 - cosine of each token to the same place some frames before.
-
-    Args:
-        tokens: rows that are full grids in raster order.
-        back: (B, N) long, how many frames before; values on the first ``back`` frames are undefined.
-
-    Returns:
-        (B, N) float.
-    """
-    unit = tokens.unit_features()
-    place = torch.arange(unit.shape[1], device=unit.device)
-    before = (place - back * frame_tokens(tokens)).clamp_min(0)
-    other = unit.gather(1, before[..., None].expand_as(unit))
-    return 1.0 - torch.einsum("bnd,bnd->bn", unit, other)
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.common import change
 
 
 class Evs(Mechanism):
@@ -53,8 +31,8 @@ class Evs(Mechanism):
         score = change(tokens, torch.ones_like(frame)).masked_fill(frame == 0, torch.inf)
         return Reduction.select(top_mask(score, budget, tokens.valid))
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        return 2 * n * d
+    def flops(self, work: Work) -> int:
+        return 2 * work.n * work.d
 
     def floor(self, grid: tuple[int, int, int]) -> int:
         return grid[1] * grid[2]

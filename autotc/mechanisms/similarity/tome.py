@@ -7,7 +7,50 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work, top_mask
+
+
+def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Tensor | None = None) -> Tensor:
+    """Rounds of bipartite soft matching, each of which removes at most half of what is left.
+
+    Args:
+        weighted: (B, N, D) float, what is matched, times mass; zeros on padding.
+        valid: (B, N) bool; padding may stand anywhere.
+        budget: (B,) long, at least 1 where the row has tokens, at most its tokens.
+        reluctance: (B, N) float, taken off a token's cosines when those who leave are chosen; tokens that meet in a
+            round have its plain mean from then on.
+
+    Returns:
+        (B, N) long, the token that each has flowed into; itself for survivors and padding.
+    """
+    place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
+    root = place.clone()
+    left = valid.sum(1)
+    while bool((left > budget).any()):
+        # Cosine ignores scale, so the sum stands for the mean.
+        sums = torch.zeros_like(weighted).scatter_add_(1, root[..., None].expand_as(weighted), weighted)
+        unit = sums / sums.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        alive = (root == place) & valid
+        order = (~alive).int().argsort(dim=1, stable=True)[:, : int(left.max())]
+        present = place[:, : order.shape[1]] < left[:, None]
+        source, sink = order[:, 0::2], order[:, 1::2]
+        wide = (-1, -1, unit.shape[2])
+        similarity = torch.bmm(
+            unit.gather(1, source[..., None].expand(wide)), unit.gather(1, sink[..., None].expand(wide)).mT
+        ).masked_fill(~present[:, None, 1::2], -torch.inf)
+        best, match = similarity.max(-1)
+        if reluctance is not None:
+            best = best - reluctance.gather(1, source)
+        removed = torch.minimum(left - budget, left // 2)
+        leaves = top_mask(best, removed, present[:, 0::2])
+        step = place.scatter(1, source, torch.where(leaves, sink.gather(1, match), source))
+        root = step.gather(1, root)
+        if reluctance is not None:
+            zero = torch.zeros_like(reluctance)
+            met = zero.scatter_add(1, step, alive.float()).clamp_min(1.0)
+            reluctance = zero.scatter_add(1, step, reluctance * alive) / met
+        left = left - removed
+    return root
 
 
 class ToMe(Mechanism):
@@ -30,33 +73,13 @@ class ToMe(Mechanism):
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid
         keys = scores.get("keys", tokens.features).float().masked_fill(~valid[..., None], 0.0)
-        weighted = keys * tokens.mass.float()[..., None]
-        place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
-        root = place.clone()  # the token each token has flowed into so far
-        left = tokens.count
-        while bool((left > budget).any()):
-            # Cosine ignores scale, so the sum stands for the mean.
-            sums = torch.zeros_like(weighted).scatter_add_(1, root[..., None].expand_as(weighted), weighted)
-            unit = sums / sums.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-            alive = (root == place) & valid
-            order = (~alive).int().argsort(dim=1, stable=True)[:, : int(left.max())]
-            present = place[:, : order.shape[1]] < left[:, None]
-            source, sink = order[:, 0::2], order[:, 1::2]
-            wide = (-1, -1, unit.shape[2])
-            similarity = torch.bmm(
-                unit.gather(1, source[..., None].expand(wide)), unit.gather(1, sink[..., None].expand(wide)).mT
-            ).masked_fill(~present[:, None, 1::2], -torch.inf)
-            best, match = similarity.max(-1)
-            removed = torch.minimum(left - budget, left // 2)
-            leaves = top_mask(best, removed, present[:, 0::2])
-            step = place.scatter(1, source, torch.where(leaves, sink.gather(1, match), source))
-            root = step.gather(1, root)
-            left = left - removed
+        root = merge_rounds(keys * tokens.mass.float()[..., None], valid, budget)
+        place = torch.arange(valid.shape[1], device=valid.device)
         return Reduction.merge((root == place) & valid, root.masked_fill(~valid, -1), tokens.mass)
 
-    def flops(self, n: int, m: int, d: int) -> int:
-        total = 0
-        while n > m:
-            total += 2 * ((n + 1) // 2) * (n // 2) * d
-            n -= min(n - m, n // 2)
+    def flops(self, work: Work) -> int:
+        n, total = work.n, 0
+        while n > work.m:
+            total += 2 * ((n + 1) // 2) * (n // 2) * work.k
+            n -= min(n - work.m, n // 2)
         return total

@@ -1,0 +1,28 @@
+"""FasterVLM: the tokens that the class token attends to most (2412.01818v1; official `encode_images`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+
+
+class ClsAttention(Mechanism):
+    """Top-k of the class token's attention in the tower's next-to-last block, mean over heads.
+
+    Towers without a class token give the attention received from all tokens, hence the criterion. The choice is made
+    over the item, where the official code gives each crop of a high-resolution image the same count.
+    """
+
+    name = "cls_attention"
+    family = "attention"
+    modalities = MODALITIES
+    locations = ("projector",)
+    needs = ("cls_attention",)
+    criterion = "received_attention"
+    source = "FasterVLM, arXiv 2412.01818v1; `encode_images` of the official code"
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        return Reduction.select(top_mask(scores["cls_attention"], budget, tokens.valid))

@@ -1,0 +1,56 @@
+"""SpeechPrune, first phase: speech-text similarity with a budget for each second (2412.12009, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work
+from autotc.mechanisms.common import allocate, count_groups, top_per_group, unit
+
+
+class SpeechPruneParams(Params):
+    """Parameters of `SpeechPrune`: ``seconds``, length of the windows that share the budget; published: 1."""
+
+    seconds: float = Field(1.0, gt=0)
+
+
+class SpeechPrune(Mechanism):
+    """A softmax of the windows' summed relevance shares the budget; each window keeps its most relevant tokens.
+
+    Relevance is the mean cosine to the tokens of the query. The paper rounds every window's count down; here the counts
+    meet the budget by largest remainders, and what a window cannot hold goes to the others. The second phase is
+    `ReceivedAttention` in the decoder.
+    """
+
+    name = "speechprune"
+    family = "query"
+    modalities = ("audio",)
+    locations = ("projector",)
+    needs = ("text_features",)
+    criterion = "text_similarity"
+    source = "SpeechPrune, arXiv 2412.12009, section 3, first phase"
+    Params = SpeechPruneParams
+    params: SpeechPruneParams
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        valid, text = tokens.valid, scores["text_features"]
+        present = text.abs().amax(2) > 0
+        query = unit(text, present).sum(1) / present.sum(1, keepdim=True).clamp_min(1)
+        relevance = torch.einsum("bnd,bd->bn", tokens.unit_features(), query)
+
+        begin = tokens.box[..., 0].double()
+        begin = begin - begin.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
+        # The allowance is for starts that are sums of hops, a rounding error below a whole second.
+        window = (begin / self.params.seconds + 1e-4).floor().long().masked_fill(~valid, 0)
+        size = count_groups(window, valid, int(window.max()) + 1)
+        total = torch.zeros(size.shape, dtype=torch.double, device=size.device)
+        total.scatter_add_(1, window, relevance.double().masked_fill(~valid, 0.0))
+        share = total.masked_fill(size == 0, -torch.inf).softmax(1)
+        return Reduction.select(top_per_group(relevance, window, allocate(budget, share, size), valid))
+
+    def flops(self, work: Work) -> int:
+        return 2 * work.n * work.d

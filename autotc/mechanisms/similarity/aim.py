@@ -1,0 +1,63 @@
+"""AIM's merge before the language model (2412.03248, section 3.1; official `bipartite_soft_matching_merge`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.common import allocate, count_groups, group_rows
+from autotc.mechanisms.similarity.tome import merge_rounds
+
+
+class Aim(Mechanism):
+    """ToMe's matching within each frame, on the projected features themselves.
+
+    Every frame keeps the same share. As in `ToMe`, evens and odds are counted in the order of positions, and averages
+    are by mass, where the code counts from what the last round left first and averages each round's groups as equals.
+    Below one token for each frame, which the published rule never reaches, frames are matched together.
+    """
+
+    name = "aim"
+    family = "similarity"
+    modalities = ("image", "video")
+    locations = ("projector",)
+    criterion = "similarity merge"
+    source = "AIM, arXiv 2412.03248, section 3.1; `bipartite_soft_matching_merge` of the official code"
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        valid = tokens.valid
+        frame = tokens.grid[..., 0].masked_fill(~valid, 0)
+        frames = int(frame.max()) + 1
+        few = (count_groups(frame, valid, frames) > 0).sum(1) > budget
+        frame = frame.masked_fill(few[:, None], 0)
+        size = count_groups(frame, valid, frames)
+        quota = allocate(budget, size.double(), size, least=1)
+
+        rows = group_rows(frame, valid, frames)
+        there = rows >= 0
+        weighted = tokens.features.float().masked_fill(~valid[..., None], 0.0) * tokens.mass.float()[..., None]
+        packed = weighted.flatten(0, 1)[rows.clamp_min(0)].masked_fill(~there[..., None], 0.0)
+        root = rows.gather(1, merge_rounds(packed, there, quota.flatten()))
+        target = torch.full((valid.numel(),), -1, dtype=torch.long, device=valid.device)
+        target[rows[there]] = root[there] % valid.shape[1]
+        target = target.view(valid.shape)
+        place = torch.arange(valid.shape[1], device=valid.device)
+        return Reduction.merge(valid & (target == place), target, tokens.mass)
+
+    def flops(self, work: Work) -> int:
+        rows = work.frames if work.m >= work.frames else 1
+        left = [-(-work.n // rows), work.n // rows]
+        quota = [-(-work.m // rows), work.m // rows]
+        total = 0
+        while any(a > b for a, b in zip(left, quota, strict=True)):
+            widest = max(left)
+            # Rows stay apart also where frames are matched together; all but the first are empty then.
+            total += 2 * work.frames * ((widest + 1) // 2) * (widest // 2) * work.d
+            left = [a - min(a - b, a // 2) for a, b in zip(left, quota, strict=True)]
+        return total
+
+    def floor(self, grid: tuple[int, int, int]) -> int:
+        return grid[0]

@@ -1,0 +1,153 @@
+"""HoliTom's merge before the language model (2505.21334, section 3.2; official `select_static_windows`, `holitom`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.common import (
+    allocate,
+    change,
+    cluster_groups,
+    count_groups,
+    frame_tokens,
+    merge_groups,
+    top_per_group,
+)
+
+
+class HoliTomParams(AdaptiveParams):
+    """Parameters of `HoliTom`; the defaults are those of the official code and scripts.
+
+    ``static_threshold``: cosine to the frame before above which a place is static. ``centre_share``: weight of a
+    cluster's centre against the mean of its other tokens. ``neighbours``: k of the density, or a set's clusters where
+    they are fewer.
+    """
+
+    static_threshold: float = Field(0.8, ge=-1, le=1)
+    centre_share: float = Field(0.6, gt=0, le=1)
+    neighbours: int = Field(7, ge=1)
+
+
+def _segments(stable: Tensor, frame: Tensor, area: Tensor, valid: Tensor, frames: int) -> Tensor:
+    """Segment of each frame, (B, T) long, such that the most static tokens can go.
+
+    A segment spares, for each place that is stable throughout, all its tokens but one. Of equal cuts, the shorter last
+    segment wins, as in the official code.
+
+    Args:
+        stable: (B, N) bool, whether a token is like that of the frame before; the first frame's count for nothing.
+        frame: (B, N) long.
+        area: (B, 1) long, tokens of one frame.
+        valid: (B, N) bool.
+        frames: T.
+    """
+    rows, n = valid.shape
+    token = torch.arange(n, device=valid.device)
+    first = valid.int().argmax(1, keepdim=True)
+    place = token - first - frame * area
+    order = (place * frames + frame).masked_fill(~valid, n * (frames + 1)).argsort(dim=1, stable=True)
+    broken = (~stable | (frame == 0)).gather(1, order)
+    past = token - torch.where(broken, token, 0).cummax(1).values
+    past = torch.empty_like(past).scatter_(1, order, past)  # stable steps that lead to a token
+    still = torch.zeros(rows, frames * frames, dtype=torch.long, device=valid.device)
+    still.scatter_add_(1, (frame * frames + past).masked_fill(~valid, 0), valid.long())
+    # Places that have been stable over the last l steps up to each frame, (B, T, l).
+    still = still.view(rows, frames, frames).flip(2).cumsum(2).flip(2)
+
+    steps = torch.arange(frames, device=valid.device)
+    best = torch.zeros(rows, frames + 1, dtype=torch.long, device=valid.device)
+    start = torch.zeros(rows, frames, dtype=torch.long, device=valid.device)
+    for end in range(frames):
+        spared = best[:, : end + 1].flip(1) + still[:, end, : end + 1] * steps[: end + 1]
+        best[:, end + 1] = spared.amax(1)
+        start[:, end] = end - spared.argmax(1)
+    begins = torch.zeros_like(start)
+    last = frame.masked_fill(~valid, 0).amax(1, keepdim=True)
+    for _ in range(frames):
+        at = start.gather(1, last)
+        begins.scatter_(1, at, 1)
+        last = (at - 1).clamp_min(0)
+    return begins.cumsum(1) - 1
+
+
+class HoliTom(Mechanism):
+    """Segments chosen to make the most places static; these merge over time and cluster, the rest keep by attention.
+
+    The segmentation is the dynamic programme of the paper. Static tokens of a segment merge over its frames and are
+    clustered by DPC-KNN; a cluster is 0.6 x its centre + 0.4 x the mean of the others, as in the code. Of each frame's
+    other tokens, those with the highest attention in the tower stay, and the rest is dropped, as the code does by
+    default. All sets keep the same share, by largest remainders, where the code rounds each up or off. Where merging
+    all static places would leave less than the budget, only the most static ones merge; the code merges all
+    (``adaptive``).
+    """
+
+    name = "holitom"
+    family = "similarity"
+    modalities = ("video",)
+    locations = ("projector",)
+    needs = ("received_attention",)
+    uses_grid = True
+    criterion = "global temporal redundancy"
+    source = "HoliTom, arXiv 2505.21334, section 3.2; `select_static_windows` and `holitom` of the official code"
+    Params = HoliTomParams
+    params: HoliTomParams
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        valid, params = tokens.valid, self.params
+        frame = tokens.grid[..., 0].masked_fill(~valid, 0)
+        area = frame_tokens(tokens)
+        frames, widest = int(frame.max()) + 1, int(area.max())
+        cosine = 1.0 - change(tokens, torch.ones_like(frame))
+        cut = _segments(cosine > params.static_threshold, frame, area, valid, frames)
+        segment = cut.gather(1, frame)
+
+        opens = torch.ones_like(cut)
+        opens[:, 1:] = cut[:, 1:] - cut[:, :-1]
+        first = valid.int().argmax(1, keepdim=True)
+        place = torch.arange(valid.shape[1], device=valid.device) - first - frame * area
+        spot = (segment * widest + place).masked_fill(~valid, 0)
+        inner = valid & (opens.gather(1, frame) == 0)
+        least = cosine.new_full((valid.shape[0], frames * widest), torch.inf)
+        least.scatter_reduce_(1, spot, cosine.masked_fill(~inner, torch.inf), "amin")
+        spare = None if params.adaptive else tokens.count - budget
+        over_time, static = merge_groups(tokens, spot, least, params.static_threshold, spare)
+
+        at, left = over_time.keep.clamp_min(0), over_time.keep >= 0
+        static = static.gather(1, at) & left
+        group = torch.where(static, segment.gather(1, at), frames + frame.gather(1, at)).masked_fill(~left, 0)
+        size = count_groups(group, left, 2 * frames)
+        count = allocate(torch.minimum(budget, left.sum(1)), size.double(), size)
+        seen = top_per_group(scores["received_attention"].gather(1, at), group, count, left & ~static)
+        values = over_time.apply(tokens.features.float().masked_fill(~valid[..., None], 0.0))
+        clusters = count[:, :frames]
+        k = clusters.clamp(1, params.neighbours)
+        centre, target = cluster_groups(values, group, clusters, static, k)
+        return over_time.then(self._join(seen | centre, target, static & ~centre, over_time.mass(tokens.mass)[0]))
+
+    def _join(self, kept: Tensor, target: Tensor, moves: Tensor, mass: Tensor) -> Reduction:
+        """Clusters of centre and mean of the others; everything else is selected."""
+        moves = moves & (target >= 0)
+        into = target.clamp_min(0)
+        others = torch.zeros_like(mass).scatter_add_(1, into, mass.masked_fill(~moves, 0.0))
+        row, token = kept.nonzero(as_tuple=True)
+        alone = torch.where(others[row, token] > 0, self.params.centre_share, 1.0)
+        moved_row, mover = moves.nonzero(as_tuple=True)
+        sink = into[moved_row, mover]
+        part = (1.0 - self.params.centre_share) * mass[moved_row, mover] / others[moved_row, sink]
+        column = kept.cumsum(1) - 1
+        return Reduction.linear(
+            kept,
+            torch.cat([row, moved_row]),
+            torch.cat([token, mover]),
+            torch.cat([column[row, token], column[moved_row, sink]]),
+            torch.cat([alone, part]),
+        )
+
+    def flops(self, work: Work) -> int:
+        area = -(-work.n // work.frames)
+        return 2 * work.d * (work.n + work.frames * area**2)

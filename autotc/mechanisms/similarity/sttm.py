@@ -1,0 +1,183 @@
+"""STTM: a quadtree in space, directed merging in time (2507.07990; official `quadtree_build_video`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.common import count_groups, group_mean, present_frames, rank_in_group, unit
+
+
+class SttmParams(AdaptiveParams):
+    """Parameters of `Sttm`; the defaults are the official ones for half of the tokens of LLaVA-Video on Video-MME.
+
+    ``space_threshold``: a cell splits when a part of it has a lower cosine to it. ``time_threshold``: of the adaptive
+    form, cosine to the frame before from which cells merge. ``root_level``: levels below the coarsest at which trees
+    begin.
+    """
+
+    space_threshold: float = Field(0.85, ge=-1, le=1)
+    time_threshold: float = Field(0.55, ge=-1, le=1)
+    root_level: int = Field(1, ge=0)
+
+
+class _Level(NamedTuple):
+    """A level of the trees: each token's cell and part of it, both by their first token, and the part's cosine."""
+
+    cell: Tensor
+    part: Tensor
+    cosine: Tensor
+    forced: Tensor
+
+
+class Sttm(Mechanism):
+    """Cells of a frame split into four where unlike their parts, then merge with like cells of the frame before.
+
+    Sides are halved until one is at most 2 (an odd side leaves its first line alone), and trees begin one level below
+    the coarsest. Every later cell has one partner: of the cells of the frame before that it holds or lies in, the most
+    like it, as the code's slow version has it (the default one takes the first above the threshold). Cells merge along
+    these links into the earliest. Averages are by mass, the code's ``weighted_avg``; a cell's missing parts are not
+    compared, where the code takes the frame's corner for them.
+
+    The rate-controlled form splits at the published threshold, then merges as many of the best links as meet the
+    budget. Where that leaves too few cells, more are split, and where the first frame, whose cells cannot merge, has
+    more cells than the budget, fewer are: in the order of the thresholds at which the rule would split them, and within
+    a cell part by part, the least like it first. A place whose token is gone has the last frame's that held it.
+    """
+
+    name = "sttm"
+    family = "similarity"
+    modalities = ("image", "video")
+    locations = ("projector", "decoder")
+    criterion = "quadtree merge"
+    source = "STTM, arXiv 2507.07990; `quadtree_build_video`, `cross_frame_node_merging_slow` of the code"
+    Params = SttmParams
+    params: SttmParams
+
+    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
+        valid = tokens.valid
+        frame = present_frames(tokens)
+        frames = frame.amax(1) + 1
+        levels = self._levels(tokens, frame)
+        cost, part = self._splits(levels, valid)
+        order = cost.argsort(dim=1, stable=True)
+        real = cost.gather(1, order).isfinite()
+
+        called_for = (cost < self.params.space_threshold).sum(1)
+        opening = frame.gather(1, part.gather(1, order)) == 0
+        # The cells of frame 0 cannot merge: there may be no more of them than the budget.
+        allowed = (((opening & real).cumsum(1) < budget[:, None]) & real).sum(1)
+        splits = torch.minimum(called_for, allowed)
+        if not self.adaptive:
+            splits = torch.where(frames + called_for < budget, budget - frames, splits)
+        done = torch.zeros_like(real).scatter_(
+            1, order, torch.arange(order.shape[1], device=real.device) < splits[:, None]
+        )
+        leaf = self._leaves(levels, done, part, valid)
+        root = self._roots(tokens, frame, leaf, (frames + splits - budget).clamp_min(0))
+        place = torch.arange(valid.shape[1], device=valid.device)
+        return Reduction.merge((root == place) & valid, root.masked_fill(~valid, -1), tokens.mass)
+
+    def _levels(self, tokens: Tokens, frame: Tensor) -> list[_Level]:
+        """From cells of single tokens' parents up to whole frames."""
+        valid, mass = tokens.valid, tokens.mass.float()
+        rows, n = valid.shape
+        place = torch.arange(n, device=valid.device).expand(rows, n)
+        at = tokens.grid[..., 1:].masked_fill(~valid[..., None], 0)
+        side = at.amax(1) + 1
+        coarsest, narrow = torch.zeros_like(side[:, :1]), side.amin(1, keepdim=True)
+        while bool((narrow > 2).any()):
+            coarsest, narrow = coarsest + (narrow > 2).long(), (narrow + 1) // 2
+        begin = (coarsest - self.params.root_level).clamp_min(0)
+        levels: list[_Level] = []
+        part, scaled = place, tokens.unit_features()
+        while bool((side > 1).any()):
+            at, side = (at + (side % 2)[:, None]) // 2, (side + 1) // 2
+            high, wide = int(side[:, 0].max()), int(side[:, 1].max())
+            number = (frame * high + at[..., 0]) * wide + at[..., 1]
+            first = torch.full((rows, (int(frame.max()) + 1) * high * wide), n, device=valid.device)
+            first.scatter_reduce_(1, number, place.masked_fill(~valid, n), "amin")
+            cell = torch.where(valid, first.gather(1, number), place)
+            means = unit(group_mean(tokens.features, cell, mass, n), valid)
+            cosine = (scaled * means.gather(1, cell[..., None].expand_as(means))).sum(2)
+            levels.append(_Level(cell, part, cosine, begin < len(levels) + 1))
+            part, scaled = cell, means
+        return levels
+
+    @staticmethod
+    def _splits(levels: list[_Level], valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Every part that can leave its cell, level by level from the coarsest: threshold from which it does, and part.
+
+        Both (B, levels x N); infinite thresholds pad. A part leaves no earlier than its cell has left its own.
+        """
+        rows, n = valid.shape
+        place = torch.arange(n, device=valid.device)
+        bound = torch.full((rows, n), -torch.inf, device=valid.device)
+        cost, part = [bound[:, :0]], [place.expand(rows, n)[:, :0]]
+        for level in reversed(levels):
+            head = (level.part == place) & valid
+            least = torch.full_like(bound, torch.inf)
+            least.scatter_reduce_(1, level.cell, level.cosine.masked_fill(~head, torch.inf), "amin")
+            parts = count_groups(level.cell, head, n).gather(1, level.cell)
+            # Above the roots cells split before all others, and need no reason. A cell of one part is that part.
+            limit = least.gather(1, level.cell) - 4.0 * level.forced
+            bound = torch.where(parts > 1, torch.maximum(bound, limit), bound)
+            rank = rank_in_group(-level.cosine, level.cell, head)
+            leaves = head & (rank < parts - 1)
+            order = (level.cell * 4 + rank).masked_fill(~leaves, 4 * n).argsort(dim=1, stable=True)
+            cost.append(bound.masked_fill(~leaves, torch.inf).gather(1, order))
+            part.append(order)
+        return torch.cat(cost, 1), torch.cat(part, 1)
+
+    @staticmethod
+    def _leaves(levels: list[_Level], done: Tensor, part: Tensor, valid: Tensor) -> Tensor:
+        """The first token of each token's cell, (B, N) long, after the splits that are done."""
+        rows, n = valid.shape
+        place = torch.arange(n, device=valid.device).expand(rows, n)
+        if not levels:
+            return place
+        label = levels[-1].cell
+        for i, level in enumerate(reversed(levels)):
+            here = slice(i * n, (i + 1) * n)
+            left = torch.zeros_like(valid).scatter_(1, part[:, here], done[:, here]).gather(1, level.part)
+            label = torch.where(left, level.part + (i + 1) * n, label)
+        first = torch.full((rows, (len(levels) + 1) * n), n, device=valid.device)
+        first.scatter_reduce_(1, label, place.masked_fill(~valid, n), "amin")
+        return torch.where(valid, first.gather(1, label), place)
+
+    def _roots(self, tokens: Tokens, frame: Tensor, leaf: Tensor, spare: Tensor) -> Tensor:
+        """The token that each flows into, (B, N) long, with ``spare`` cells merged into the frames before."""
+        valid = tokens.valid
+        rows, n = valid.shape
+        place = torch.arange(n, device=valid.device).expand(rows, n)
+        spot = tokens.grid[..., 1] * (int(tokens.grid[..., 2].max()) + 1) + tokens.grid[..., 2]
+        spot = spot.masked_fill(~valid, -1)
+        order = (spot * (int(frame.max()) + 1) + frame).argsort(dim=1, stable=True)
+        sorted_spot, before = spot.gather(1, order), order.roll(1, 1)
+        repeats = (sorted_spot == sorted_spot.roll(1, 1)) & (sorted_spot >= 0)
+        repeats[:, 0] = False
+        before = torch.zeros_like(order).scatter_(1, order, torch.where(repeats, before, -1))
+
+        scaled = unit(group_mean(tokens.features, leaf, tokens.mass.float(), n), valid)
+        partner = leaf.gather(1, before.clamp_min(0))
+        wide = (-1, -1, scaled.shape[2])
+        cosine = scaled.gather(1, leaf[..., None].expand(wide)) * scaled.gather(1, partner[..., None].expand(wide))
+        alike = cosine.sum(2).masked_fill(before < 0, -2.0)
+        best = torch.full_like(alike, -2.0).scatter_reduce_(1, leaf, alike, "amax")
+        nearest = (before >= 0) & (alike >= best.gather(1, leaf))
+        link = torch.full_like(leaf, n).scatter_reduce_(1, leaf, partner.masked_fill(~nearest, n), "amin")
+        start = leaf.gather(1, (valid & (frame == 0)).int().argmax(1, keepdim=True))
+        link = torch.where(link == n, start, link)
+
+        later = valid & (leaf == place) & (frame > 0)
+        if self.adaptive:
+            spare = spare.maximum((later & (best >= self.params.time_threshold)).sum(1))
+        root = torch.where(top_mask(best, spare, later), link, place)
+        for _ in range(int(frame.max()).bit_length()):
+            root = root.gather(1, root)
+        return root.gather(1, leaf)

@@ -1,0 +1,166 @@
+"""Published methods that go by attention, or by what stands in for it."""
+
+from __future__ import annotations
+
+from autotc.presets.base import Part, Preset
+
+ATTENTION = (
+    Preset("fastv", (Part("fastv", "decoder", layer=(2, 32)),), paper="2403.06764", flash_safe=False),
+    # Ratio 0.5 at each of three stages, after a quarter, a half and three quarters of the layers.
+    Preset(
+        "pyramiddrop",
+        tuple(Part("pyramiddrop", "decoder", keep=0.5**i, layer=(8 * i, 32)) for i in (1, 2, 3)),
+        paper="2410.17247",
+    ),
+    Preset(
+        "visionzip",
+        (Part("visionzip", "projector", keep=64 / 576),),
+        paper="2412.04467",
+        flash_safe=False,
+        adaptation="features after the projector for the tower's; received attention where there is no class token",
+    ),
+    Preset("rep_shift", (Part("rep_shift", "decoder", layer=(2, 32)),), paper="2508.00367"),
+    # drop_loc = (3, 6, 9) of 12 blocks, keep rate 0.7 of what is left at each.
+    Preset(
+        "top_k_audio",
+        parts=(
+            Part("received_attention", "encoder", keep=0.7, layer=3 / 12),
+            Part("received_attention", "encoder", keep=0.49, layer=6 / 12),
+            Part("received_attention", "encoder", keep=0.343, layer=9 / 12),
+        ),
+        paper="2504.01690",
+        flash_safe=False,
+        adaptation="without fine-tuning; output units leave after the block instead of between its attention and MLP",
+        modalities=("audio",),
+    ),
+    # LLaVA-1.5-7B at "128 tokens", the mean over layers: 288, 144 and 48 of 576 from the layers (counted from 0) 3, 6
+    # and 14 on, and none from layer 22 on.
+    # Qwen2.5-VL-7B (28 layers): layers 3, 6, 15 and 22; attention 0.1 x 1.2, then 0.4, then all.
+    Preset(
+        "btp",
+        parts=(
+            Part(
+                "btp",
+                "decoder",
+                keep=288 / 576,
+                layer=(3, 32),
+                params={"attention": 0.3, "diversity": 0.3, "space": 0.5, "widen": 3.7},
+            ),
+            Part(
+                "btp",
+                "decoder",
+                keep=144 / 576,
+                layer=(6, 32),
+                params={"attention": 0.9, "diversity": 0.1, "space": 0.0, "widen": 1.5},
+            ),
+            Part(
+                "btp",
+                "decoder",
+                keep=48 / 576,
+                layer=(14, 32),
+                params={"attention": 1.0, "diversity": 0.0, "space": 0.0, "widen": 1.2},
+            ),
+        ),
+        paper="2505.22038",
+        flash_safe=False,
+        adaptation="published stages without calibration, and without the withdrawal of all tokens before layer 22",
+        modalities=("image", "video", "audio"),
+    ),
+    # VTW: all visual tokens leave at one layer; K = 15 or 16 of 32 for LLaVA-1.5-7B (official README: --k=15). The
+    # knob is the layer: N0 tokens before it and about none from it on, so that their mean over layers is layer / depth.
+    Preset(
+        "vtw",
+        (
+            Part(
+                "withdraw",
+                "decoder",
+                keep=15 / 32,
+                layer=lambda keep, depth: max(1, int(keep * depth + 0.5)),
+                fixed=1e-6,
+            ),
+        ),
+        paper="2405.05803",
+        adaptation="the last token of each item stays; the layer follows from the keep ratio, not from samples",
+    ),
+    # FitPrune, LLaVA-1.5-7B at a reduction of 60% (the official code's default): tokens left of 576 before a layer,
+    # from the published deletions after each layer, at the layers where 3% or more have gone since the step before.
+    Preset(
+        "fitprune",
+        tuple(
+            Part("fitprune", "decoder", keep=count / 576, layer=(layer, 32))
+            for layer, count in (
+                (1, 562),
+                (2, 529),
+                (3, 440),
+                (4, 404),
+                (5, 368),
+                (6, 348),
+                (7, 293),
+                (9, 254),
+                (11, 243),
+                (15, 224),
+                (17, 194),
+                (20, 154),
+                (22, 132),
+            )
+        ),
+        paper="2409.10197",
+        flash_safe=False,
+        adaptation="the schedule of LLaVA-1.5-7B, scaled, unless fitted by --calibrate; text is the query's alone",
+    ),
+    # VisPruner: 64 of 576 tokens, half by attention, half distinct (README: ratio 0.5).
+    Preset(
+        "vispruner",
+        (Part("vispruner", "projector", keep=64 / 576),),
+        paper="2412.01818",
+        flash_safe=False,
+        adaptation="features after the projector for the tower's; received attention where there is no class token",
+    ),
+    # FasterVLM (the first version of the same paper): 95% of 576 tokens pruned at most; 64 for comparison.
+    Preset(
+        "fastervlm",
+        (Part("cls_attention", "projector", keep=64 / 576),),
+        paper="2412.01818",
+        flash_safe=False,
+        adaptation="received attention where there is no class token",
+    ),
+    # PruMerge: outliers set about 5.5% (32 of 576) of the tokens; PruMerge+ about 25% (144).
+    Preset(
+        "prumerge",
+        (Part("prumerge", "projector", keep=32 / 576),),
+        paper="2403.15388",
+        flash_safe=False,
+        adaptation="a given count in place of the outliers' (adaptive: true restores it); features after the projector",
+    ),
+    Preset(
+        "prumerge_plus",
+        (Part("prumerge", "projector", keep=144 / 576, params={"spatial_share": 0.75}),),
+        paper="2403.15388",
+        flash_safe=False,
+        adaptation="a given count in place of the outliers' (adaptive: true restores it); features after the projector",
+    ),
+    # HiRED: 20% of the tokens of thumbnail and crops, alpha = 0.5.
+    Preset(
+        "hired",
+        (Part("hired", "projector", keep=0.2),),
+        paper="2408.10945",
+        flash_safe=False,
+        adaptation="crops of the item's own grid, without a thumbnail; budgets by the next-to-last block's attention",
+    ),
+    # HiPrune: 192, 128 or 64 of 576 tokens, alpha = 0.1.
+    Preset(
+        "hiprune",
+        (Part("hiprune", "projector", keep=64 / 576),),
+        paper="2508.00553",
+        flash_safe=False,
+        adaptation="the block in the middle of the tower for the published 9 of 24; neighbours in the grid",
+    ),
+    # HoloV: 64 of 576 tokens, 16 crops.
+    Preset(
+        "holov",
+        (Part("holov", "projector", keep=64 / 576),),
+        paper="2510.02912",
+        flash_safe=False,
+        adaptation="what full crops cannot take goes to the others; received attention where there is no class token",
+    ),
+)

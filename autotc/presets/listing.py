@@ -1,0 +1,116 @@
+"""The presets as a list to filter, as the README's table, and as policy files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autotc.errors import PolicyError
+from autotc.mechanisms import Family, Location, Modality, Score
+from autotc.models.base import Depths
+from autotc.policy import ModelReference, Policy
+from autotc.presets.base import Preset
+from autotc.presets.catalogue import PRESETS, get_preset
+
+LEFT_OUT: dict[str, str] = {}
+"""Rows of the survey's methods that are not presets, and why."""
+
+
+def select(
+    *,
+    family: Family | None = None,
+    location: Location | None = None,
+    modality: Modality | None = None,
+    needs: Score | None = None,
+    paper: str | None = None,
+    flash_safe: bool | None = None,
+) -> list[Preset]:
+    """The presets that meet every given condition, in the registry's order."""
+    return [
+        preset
+        for preset in PRESETS.values()
+        if family in (None, preset.family)
+        and (location is None or location in preset.locations)
+        and (modality is None or modality in preset.modalities)
+        and (needs is None or needs in preset.needs)
+        and paper in (None, preset.paper)
+        and flash_safe in (None, preset.flash_safe)
+    ]
+
+
+def entry(preset: Preset) -> dict[str, Any]:
+    """A preset as ``autotc presets --json`` lists it."""
+    return {
+        "name": preset.name,
+        "family": preset.family,
+        "modalities": list(preset.modalities),
+        "locations": list(preset.locations),
+        "needs": list(preset.needs),
+        "paper": preset.paper,
+        "flash_safe": preset.flash_safe,
+        "adaptation": preset.adaptation,
+    }
+
+
+def markdown(presets: Sequence[Preset]) -> str:
+    """The README's table."""
+    lines = [
+        "| preset | family | modalities | at | reads | paper | published form runs under FlashAttention | adaptation |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for preset in presets:
+        paper = f"[{preset.paper}](https://arxiv.org/abs/{preset.paper})" if preset.paper else ""
+        cells = [
+            f"`{preset.name}`",
+            preset.family,
+            ", ".join(preset.modalities),
+            ", ".join(preset.locations),
+            ", ".join(preset.needs),
+            paper,
+            "yes" if preset.flash_safe else "no",
+            preset.adaptation or "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def preset_policy(
+    name: str,
+    keep: float | None,
+    depths: Depths,
+    model: ModelReference | None,
+    modalities: Sequence[Modality] | None = None,
+    offered: Sequence[Modality] | None = None,
+) -> Policy:
+    """A preset as a policy for a model.
+
+    Args:
+        name: of the preset.
+        keep: keep ratio after the last part; None takes the published one of each modality.
+        depths: of the model.
+        model: it is for.
+        modalities: to compress; None takes all that both preset and model take.
+        offered: modalities of the model; None for those that have a tower.
+
+    Raises:
+        PolicyError: the preset is unknown, or preset and model share no modality.
+    """
+    preset = get_preset(name)
+    known = tuple(offered) if offered is not None else tuple(depths.encoder)
+    chosen = modalities if modalities is not None else [m for m in preset.modalities if m in known]
+    wrong = [m for m in chosen if m not in known]
+    if wrong or not chosen:
+        raise PolicyError(
+            f"modality: {name} takes {', '.join(preset.modalities)}, the model {', '.join(known) or 'none'};"
+            f" {', '.join(wrong) or 'none'} asked for"
+        )
+    stages = [
+        stage
+        for modality in chosen
+        for stage in preset.build(modality, depths, preset.published(modality) if keep is None else keep)
+    ]
+    note = f"preset {name}" + (f" (arXiv {preset.paper})" if preset.paper else "")
+    note += ": published settings, not measured here"
+    if preset.adaptation:
+        note += f"; adaptation: {preset.adaptation}"
+    return Policy.of(stages, model).model_copy(update={"note": note})

@@ -1,0 +1,134 @@
+"""Answers decoder stages' requests for scores from one layer's projections: just the rows that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from autotc.models import Adapter, Projections
+from autotc.runtime.decode import Columns
+from autotc.runtime.ledger import Track
+from autotc.runtime.scores import attention_rank, attention_rows, global_query_attention, split_heads
+
+COLUMNS = 1024
+"""Keys that `LayerScores.last_query_attention` rotates at a time."""
+
+
+def text_columns(query: Tensor) -> Tensor:
+    """Columns (B, T) of the query span, right-aligned, -1 on padding, T at least 1; ``query`` (B, L) bool."""
+    index = Columns.of(query).index
+    return index if index.shape[1] else index.new_full((index.shape[0], 1), -1)
+
+
+def picked(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Values (B, L, D) at columns (I, R) of batch rows (I,): (I, R, D), zeros where a column is -1."""
+    return values[rows[:, None], columns.clamp_min(0)].masked_fill((columns < 0)[..., None], 0.0)
+
+
+class LayerScores:
+    """Scores of one layer over one sequence.
+
+    Args:
+        adapter: of the model.
+        projections: of the layer.
+        query: projected queries (I, R, H x D) of columns (I, R) of batch rows (I,).
+        key: (B, L, G x D), projected, before rotation.
+        rotary: what the layer gets as position embeddings, of this sequence.
+        valid: (B, L) bool.
+        heads: how heads are joined.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        projections: Projections,
+        query: Callable[[Tensor, Tensor], Tensor],
+        key: Tensor,
+        rotary: Sequence[Tensor],
+        valid: Tensor,
+        heads: Literal["mean", "max"],
+    ) -> None:
+        self._adapter, self._projections, self._query, self._heads = adapter, projections, query, heads
+        b = valid.shape[0]
+        self._rotary = [part.expand(b, *part.shape[1:]) for part in rotary]
+        self._key, self._valid = split_heads(key, projections.kv_heads), valid
+
+    @cached_property
+    def _rotated(self) -> Tensor:
+        _, rotated = self._adapter.rotate(self._key, self._key, tuple(self._rotary))
+        return rotated
+
+    def _queries(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(I, H, R, D), rotary applied."""
+        heads = split_heads(self._query(rows, columns), self._projections.heads)
+        there: Any = tuple(picked(part, rows, columns) for part in self._rotary)
+        rotated, _ = self._adapter.rotate(heads, heads, there)
+        return rotated
+
+    def _rows(self, rows: Tensor, columns: Tensor) -> Any:
+        query, key = self._queries(rows, columns), self._rotated[rows]
+        return attention_rows(query, columns, key, self._projections.scaling, self._valid[rows], self._heads)
+
+    def last_query_attention(self, track: Track) -> Tensor:
+        """(I, N)."""
+        column = torch.arange(self._valid.shape[1], device=self._valid.device)
+        last = torch.where(self._valid, column, -1).amax(1, keepdim=True)
+        batch = torch.arange(len(last), device=last.device)
+        query = self._queries(batch, last)
+        b, h, _, d = query.shape
+        groups = self._key.shape[1]
+        grouped = query.view(b, groups, h // groups, d)
+        parts = []
+        # Rotated a run of keys at a time, so that what is held is a row of scores per head.
+        for start in range(0, len(column), COLUMNS):
+            key = self._key[:, :, start : start + COLUMNS]
+            there: Any = tuple(part[:, start : start + COLUMNS] for part in self._rotary)
+            parts.append(torch.matmul(grouped, self._adapter.rotate(key, key, there)[1].mT).float())
+        scores = torch.cat(parts, -1).view(b, h, -1) * self._projections.scaling
+        weights = scores.masked_fill(~self._valid[:, None], -torch.inf).softmax(-1)
+        return self._at(weights.mean(1) if self._heads == "mean" else weights.amax(1), track)
+
+    def text_attention(self, track: Track, text: Tensor) -> Tensor:
+        """(I, N, T) of the query span's columns ``text`` (B, T)."""
+        batch = torch.arange(len(text), device=text.device)
+        rows = torch.cat([block for _, block in self._rows(batch, text)], 1)
+        return picked(rows.mT, track.batch_row, track.place)
+
+    def received_attention(self, track: Track) -> Tensor:
+        """(I, N)."""
+        total = torch.zeros(len(track.items), self._valid.shape[1], device=self._valid.device)
+        for _, block in self._rows(track.batch_row, track.place):
+            total += block.sum(1)
+        mean = total / track.valid.sum(1, keepdim=True).clamp_min(1)
+        return mean.gather(1, track.place.clamp_min(0))
+
+    def global_query_attention(self, track: Track) -> Tensor:
+        """(I, N)."""
+        rows, at = track.batch_row, track.place
+        index = at.clamp_min(0)[:, None, :, None].expand(-1, self._rotated.shape[1], -1, self._rotated.shape[3])
+        keys = self._rotated[rows].gather(2, index)
+        return global_query_attention(self._queries(rows, at), keys, self._projections.scaling, track.valid)
+
+    def attention_rank(self, track: Track) -> Tensor:
+        """(I, N)."""
+        batch = torch.arange(len(self._valid), device=self._valid.device)
+        column = torch.arange(self._valid.shape[1], device=self._valid.device).expand(self._valid.shape)
+        query = self._queries(batch, column)
+        rank = attention_rank(query, self._rotated, self._projections.scaling, self._valid)
+        return self._at(rank, track)
+
+    def keys(self, track: Track) -> Tensor:
+        """(I, N, D)."""
+        return picked(self._key.mean(1), track.batch_row, track.place)
+
+    def text_keys(self, track: Track, text: Tensor) -> Tensor:
+        """(I, T, D) of the query span's columns ``text`` (B, T)."""
+        return picked(self._key.mean(1), track.batch_row, text[track.batch_row])
+
+    @staticmethod
+    def _at(row: Tensor, track: Track) -> Tensor:
+        return row[track.batch_row].gather(1, track.place.clamp_min(0))

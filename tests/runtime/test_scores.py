@@ -1,0 +1,158 @@
+"""Scores that mechanisms get equal those computed from the model's own eager attention weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import autotc
+from autotc.mechanisms import SCORES_AT, Reduction, Tokens
+from autotc.mechanisms.attention.fastv import FastV
+from autotc.mechanisms.base import RANK_ROUNDS, RANK_TEMPERATURE
+from autotc.mechanisms.similarity.evs import Evs
+from autotc.models import find_adapter
+from autotc.policy import Policy, Stage
+from tests.runtime.helpers import media, model, request, single
+
+ROWS = [media(1, image=96), media(2, image=64, audio=1.0), media(3, image=128)]
+LAYER = 2
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What FastV is given when it asks for everything."""
+    given: dict[str, Any] = {}
+
+    def reduce(self: FastV, tokens: Tokens, budget: Tensor, scores: Any) -> Reduction:
+        given.update(scores, tokens=tokens)
+        column = torch.arange(tokens.valid.shape[1]).flip(0)
+        return Reduction.select((column < budget[:, None]) & tokens.valid)
+
+    monkeypatch.setattr(FastV, "reduce", reduce)
+    return given
+
+
+def attentions(inputs: Any, layer: int) -> Tensor:
+    """(B, H, L, L) of an eager forward."""
+    model().set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            out: Tensor = model()(**inputs, output_attentions=True).attentions[layer]
+            return out
+    finally:
+        model().set_attn_implementation("sdpa")
+
+
+def columns(inputs: Any, row: int) -> Tensor:
+    return (inputs["input_ids"][row] == 9).nonzero()[:, 0]
+
+
+@pytest.mark.parametrize("heads", ["mean", "max"])
+@pytest.mark.parametrize("source", ["previous", "own"])
+def test_attention_scores(asked: Any, source: Any, heads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = tuple(sorted(SCORES_AT["decoder"] - {"representation_shift", "concurrent_retention"}))
+    monkeypatch.setattr(FastV, "needs", needs)
+    monkeypatch.setattr(FastV, "score_source", source)
+    monkeypatch.setattr(FastV, "head_reduction", heads)
+    inputs = request(ROWS)
+    with autotc.apply(model(), single("image", "decoder", "fastv", 0.3, LAYER)), torch.no_grad():
+        model()(**inputs)
+    weights = attentions(inputs, LAYER if source == "own" else LAYER - 1)
+    query = find_adapter(model()).query_mask(model().config, inputs["input_ids"], inputs["attention_mask"])
+    joined = weights.mean(1) if heads == "mean" else weights.amax(1)
+    length = weights.shape[-1]
+    valid = inputs["attention_mask"].bool()
+    for row in range(len(ROWS)):
+        at, text = columns(inputs, row), query[row].nonzero()[:, 0]
+        n = len(at)
+        expected = {
+            "last_query_attention": joined[row, -1, at],
+            "text_attention": joined[row][text][:, at].T,
+            "received_attention": joined[row][at][:, at].mean(0),
+        }
+        for name, value in expected.items():
+            got = asked[name][row, -n:]
+            got = got[:, -len(text) :] if name == "text_attention" else got
+            torch.testing.assert_close(got, value, atol=1e-5, rtol=1e-4)
+        # PageRank on sharpened weights: w ** (1 / temperature), since a softmax's scores are its logarithms.
+        sharp = (weights[row].clamp_min(1e-30).log() / RANK_TEMPERATURE).softmax(-1) * valid[row][None, :, None]
+        rank = valid[row].float().div(valid[row].sum()).expand(weights.shape[1], length)
+        for _ in range(RANK_ROUNDS):
+            rank = torch.einsum("hi,hij->hj", rank, sharp)
+        torch.testing.assert_close(
+            asked["attention_rank"][row, -n:], rank.square().mean(0).sqrt()[at], atol=1e-5, rtol=1e-3
+        )
+        assert asked["text_keys"].shape[1] == asked["text_features"].shape[1] == asked["text_attention"].shape[2]
+        assert asked["global_query_attention"][row, -n:].sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_text_features_are_the_query_spans_embeddings(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastV, "needs", ("text_features",))
+    monkeypatch.setattr(FastV, "locations", ("projector", "decoder"))
+    inputs = request(ROWS)
+    with autotc.apply(model(), single("image", "projector", "fastv", 0.3)), torch.no_grad():
+        model()(**inputs)
+    adapter = find_adapter(model())
+    query = adapter.query_mask(model().config, inputs["input_ids"], inputs["attention_mask"])
+    table = adapter.language_model(model()).get_input_embeddings()
+    for row in range(len(ROWS)):
+        expected = table(inputs["input_ids"][row][query[row]])
+        torch.testing.assert_close(asked["text_features"][row, -len(expected) :], expected)
+
+
+def test_global_query_attention_by_hand() -> None:
+    from autotc.runtime.scores import global_query_attention
+
+    query = torch.randn(1, 4, 5, 8)
+    key = torch.randn(1, 2, 5, 8)
+    valid = torch.tensor([[False, True, True, True, True]])
+    got = global_query_attention(query, key, 0.3, valid)[0]
+    expected = torch.zeros(5)
+    for head in range(4):
+        mean = query[0, head, 1:].mean(0)
+        expected[1:] += (key[0, head // 2, 1:] @ mean * 0.3).softmax(0) / 4
+    torch.testing.assert_close(got, expected)
+
+
+def test_tower_scores_of_next_to_last_and_middle_block(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastV, "needs", ("cls_attention", "middle_attention", "received_attention"))
+    monkeypatch.setattr(FastV, "locations", ("projector", "decoder"))
+    inputs = request(ROWS[:1])
+    with autotc.apply(model(), single("image", "projector", "fastv", 0.3)), torch.no_grad():
+        model()(**inputs)
+    # The embedded tower has no class token and three blocks: the middle one is the next to last.
+    assert torch.equal(asked["cls_attention"], asked["received_attention"])
+    assert torch.equal(asked["middle_attention"], asked["received_attention"])
+    assert asked["cls_attention"].sum() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_one_modalitys_reduction_guides_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video tokens see which share of the audio at their time was kept, whatever the order of the modalities."""
+    given: dict[str, Tensor] = {}
+
+    def reduce(self: Evs, tokens: Tokens, budget: Tensor, scores: Any) -> Reduction:
+        given.update(scores, tokens=tokens)
+        column = torch.arange(tokens.valid.shape[1]).flip(0)
+        return Reduction.select((column < budget[:, None]) & tokens.valid)
+
+    monkeypatch.setattr(Evs, "needs", ("concurrent_retention",))
+    monkeypatch.setattr(Evs, "companion", "audio")
+    monkeypatch.setattr(Evs, "reduce", reduce)
+    inputs = request([media(3, video=6, audio=2.4), media(4, video=4)])
+    video = Stage(modality="video", location="projector", mechanism="evs", keep_ratio=0.5)
+    audio = Stage(modality="audio", location="projector", mechanism="divprune", keep_ratio=0.4)
+    with autotc.apply(model(), Policy.of([video, audio])) as handle, torch.no_grad():
+        model()(**inputs)
+    track = handle.last["audio"]
+    alive = set(track.ids[0][track.valid[0]].tolist())
+    item = track.items[0]
+    for column in given["tokens"].valid[0].nonzero()[:, 0].tolist():
+        start, end = given["tokens"].box[0, column, :2].tolist()
+        spans = [(i, i * item.extent[0], (i + 1) * item.extent[0]) for i in range(item.count)]
+        there = [i for i, low, high in spans if low < end - 1e-6 and high > start + 1e-6]
+        expected = sum(i in alive for i in there) / len(there) if there else 1.0
+        assert given["concurrent_retention"][0, column] == pytest.approx(expected, abs=1e-5)
+    assert (given["concurrent_retention"][1][given["tokens"].valid[1]] == 1).all()
