@@ -200,11 +200,15 @@ def check(args: argparse.Namespace) -> Outcome:
 def compare(args: argparse.Namespace) -> Outcome:
     """``autotc compare``."""
     from autotc.compare import COSTS, KEEPS, TOKENS, compare_locations, compare_presets
+    from autotc.mechanisms import build_mechanism
     from autotc.presets import get_preset
     from autotc.report.tables import ProgressBar
 
+    # What is wrong is told before the model is loaded.
     for name in args.presets if args.presets != "all" else []:
-        get_preset(name)  # a wrong name is told before the model is loaded
+        get_preset(name)
+    if args.by == "location":
+        build_mechanism(args.mechanism)
     evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
     shared: dict[str, Any] = {
         "split": args.split,
@@ -320,12 +324,17 @@ def _validate_policy(policy: Policy, path: Path) -> None:
             raise PolicyError(
                 f"{path}: model.architecture: {policy.model.architecture!r} is not supported; supported: {known}"
             )
+        from autotc.models.published import PUBLISHED, published_config
         from autotc.tiny.config import build_config
 
         locations = {str(modality): places for modality, places in adapters[0].locations.items()}
-        config = build_config()
-        if policy.model.fingerprint == adapters[0].fingerprint(config):
-            depths = adapters[0].depths(config)
+        mine = [name for name, (architecture, _) in PUBLISHED.items() if architecture == policy.model.architecture]
+        configs = [published_config(name) for name in mine]
+        if policy.model.architecture == "Qwen2_5OmniThinkerForConditionalGeneration":
+            configs.append(build_config())
+        for config in configs:
+            if policy.model.fingerprint == adapters[0].fingerprint(config):
+                depths = adapters[0].depths(config)
     try:
         check_rules(policy, depths=depths, locations=locations)
     except PolicyError as error:
@@ -368,6 +377,8 @@ def _preset(args: argparse.Namespace) -> Outcome:
     from autotc.presets import get_preset
     from autotc.presets.listing import entry, preset_policy
 
+    if args.name == "all":
+        return _every_preset(args)
     preset = get_preset(args.name)
     if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
         lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
@@ -388,9 +399,26 @@ def _preset(args: argparse.Namespace) -> Outcome:
 
     reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
     policy = preset_policy(
-        args.name, args.keep, adapter.depths(config), reference, args.modality, tuple(adapter.locations)
+        args.name, args.keep, adapter.depths(config), reference, args.modality, adapter.offers(config)
     )
     return _written(policy, args.out)
+
+
+def _every_preset(args: argparse.Namespace) -> Outcome:
+    """Every preset that the model takes, each as a file ``NAME-KEEP.yaml`` in a folder."""
+    from autotc.policy import ModelReference
+    from autotc.presets.listing import every_policy
+
+    if args.out is None or args.keep is None:
+        raise PolicyError("presets all: --keep R and --out FOLDER are needed")
+    adapter, config, architecture = _configuration(args.model)
+    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
+    policies = every_policy(args.keep, adapter.depths(config), reference, adapter.offers(config))
+    files = []
+    for name, policy in policies.items():
+        files.append(args.out / f"{name}-{args.keep:g}.yaml")
+        policy.save(files[-1])
+    return Outcome({"policies": files}, f"wrote {len(files)} policies to {args.out}")
 
 
 def _written(policy: Policy, out: Path | None) -> Outcome:
@@ -420,11 +448,14 @@ def _calibrated(args: argparse.Namespace) -> Outcome:
 def _configuration(name: str | None) -> tuple[Adapter, Any, str]:
     """Adapter, configuration and architecture of a folder or hub name; None for the embedded model."""
     from autotc.models import ADAPTERS
+    from autotc.models.published import PUBLISHED, published_config
 
     if name is None:
         from autotc.tiny.config import build_config
 
         architecture, config = "Qwen2_5OmniThinkerForConditionalGeneration", build_config()
+    elif name in PUBLISHED:
+        architecture, config = PUBLISHED[name][0], published_config(name)
     else:
         import transformers
 
@@ -763,7 +794,9 @@ def _arguments() -> argparse.ArgumentParser:
         "presets", presets, "list the published methods, or write one as a policy",
         "autotc presets --family query --modality video\n  autotc presets divprune --keep 0.25 --out divprune.yaml",
     )  # fmt: skip
-    sub.add_argument("name", nargs="?", metavar="NAME", help="of one preset: what it is, or the policy it becomes")
+    sub.add_argument(
+        "name", nargs="?", metavar="NAME", help="of one preset: what it is, or the policy it becomes; or all"
+    )
     families = ("control", "transformation", "similarity", "attention", "query")
     sub.add_argument("--family", choices=families, help="list those of a family")
     sub.add_argument("--location", choices=("input", "encoder", "projector", "decoder"), help="... that act there")
@@ -780,7 +813,10 @@ def _arguments() -> argparse.ArgumentParser:
         help="... whose published form runs, or does not run, under FlashAttention",
     )  # fmt: skip
     sub.add_argument("--markdown", action="store_true", help="print the README's table")
-    sub.add_argument("--model", metavar="PATH", help="with NAME: folder or hub name (default: the embedded model)")
+    sub.add_argument(
+        "--model", metavar="PATH",
+        help="with NAME: folder, hub name, llava-1.5-7b or qwen2.5-vl-7b (default: the embedded model)",
+    )  # fmt: skip
     sub.add_argument("--keep", type=_ratio, metavar="R", help="with NAME: keep ratio (default: the published one)")
     sub.add_argument(
         "--calibrate", type=_positive, metavar="N",
@@ -788,7 +824,7 @@ def _arguments() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--data", type=Path, metavar="FILE.jsonl", help="with --calibrate: your own data")
     sub.set_defaults(metric=None)
-    sub.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy; with all: a folder")
 
     sub = command(
         "compare", compare, "measure presets on equal terms, or one mechanism at every place",

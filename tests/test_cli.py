@@ -18,7 +18,7 @@ from autotc.resources import search_space
 
 COMMANDS = (
     *("search", "eval", "check", "front", "report", "study"),
-    *("show", "validate", "presets", "models", "init"),
+    *("show", "validate", "presets", "compare", "models", "init"),
 )
 
 
@@ -49,7 +49,7 @@ def test_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture[str
     assert code == 0
     listed = {line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4:5].strip()}
     assert set(COMMANDS) <= listed
-    assert not {"compare", "conflicts", "bench", "export", "worker"} & listed
+    assert not {"conflicts", "bench", "export", "worker"} & listed
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_validate_knows_the_depths_of_the_embedded_model(capsys: pytest.CaptureF
     from autotc.models import ADAPTERS
     from autotc.tiny.config import build_config
 
-    adapter = ADAPTERS[0]
+    adapter = next(a for a in ADAPTERS if a.family == "qwen2_5_omni")
     data = yaml.safe_load(policy.read_text())
     data["model"] = {"architecture": adapter.architectures[0], "fingerprint": adapter.fingerprint(build_config())}
     data["stages"] = [{"modality": "image", "location": "decoder", "layer": 6, "mechanism": "fastv", "keep_ratio": 0.5}]
@@ -151,7 +151,7 @@ def test_json_of_lists(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "presets", "--json")
     assert (code, err) == (0, "")
     keys = {"name", "family", "modalities", "locations", "needs", "paper", "flash_safe"}
-    assert all(set(entry) == keys for entry in json.loads(out))
+    assert all(keys <= set(entry) for entry in json.loads(out))
     code, out, err = run(capsys, "models", "--json")
     assert (code, err) == (0, "")
     assert all(set(entry) == {"family", "architectures", "locations"} for entry in json.loads(out))
@@ -159,6 +159,50 @@ def test_json_of_lists(capsys: pytest.CaptureFixture[str]) -> None:
         code, out, err = run(capsys, command)
         assert (code, err) == (0, "")
         assert out.count("\n") > 2
+
+
+def test_presets_are_filtered_and_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = run(capsys, "presets", "--family", "query", "--modality", "audio", "--no-flash-safe", "--json")
+    assert (code, err) == (0, "")
+    entries = json.loads(out)
+    assert entries
+    assert all(e["family"] == "query" and "audio" in e["modalities"] and not e["flash_safe"] for e in entries)
+    code, out, _ = run(capsys, "presets", "pyramiddrop")
+    assert "https://arxiv.org/abs/2410.17247" in out
+    assert "layer 24 of 32" in out
+    file = tmp_path / "p.yaml"
+    code, out, err = run(capsys, "presets", "pyramiddrop", "--model", "llava-1.5-7b", "--keep", "0.125", "--out", file)
+    assert (code, err) == (0, "")
+    written = yaml.safe_load(file.read_text())
+    assert written["model"]["architecture"] == "LlavaForConditionalGeneration"
+    assert written["stages"][0]["layers"] == {8: 0.5, 16: 0.25, 24: 0.125}
+    assert "not measured here" in written["note"]
+    assert run(capsys, "validate", file)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["presets", "fastvv"], ["fastvv", "did you mean 'fastv'"]),
+        (["presets", "--keep", "0.5"], ["--keep", "name of a preset"]),
+        (["presets", "fastv", "--calibrate", "4"], ["--calibrate", "fitprune"]),
+        (["presets", "a_tome", "--model", "llava-1.5-7b"], ["a_tome", "audio", "the model offers image"]),
+        (["presets", "fastv", "--model", "no/such/folder"], ["--model", "no/such/folder"]),
+        (["presets", "all"], ["--keep R and --out FOLDER"]),
+        (["compare", "--presets", "fastvv"], ["fastvv", "did you mean 'fastv'"]),
+        (["compare", "--tokens", "0.5,2"], ["--tokens", "'2'", "(0, 1]"]),
+        (["compare", "--by", "layer"], ["--by", "location"]),
+        (["compare", "--by", "location", "--mechanism", "nothing"], ["nothing", "known"]),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_wrong_presets_and_comparisons(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], parts: list[str]
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert all(part in err for part in parts), err
 
 
 def test_show(capsys: pytest.CaptureFixture[str], policy: Path) -> None:

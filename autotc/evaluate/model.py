@@ -98,7 +98,7 @@ class ModelEvaluator(Evaluator):
         self.seed = seed
         self.model = self._adapter.reference(model)
         self.depths = self._adapter.depths(model.config)
-        self.locations = self._adapter.locations
+        self.locations = self._adapter.offers(model.config)
         self._batches: dict[tuple[str, str, str, int | None], list[_Batch]] = {}
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
         self._results: dict[tuple[str, str, str, int | None], list[SampleResult]] = {}
@@ -174,15 +174,10 @@ class ModelEvaluator(Evaluator):
     def _requests(self, inputs: Any, rows: int) -> tuple[Request, ...]:
         """Shapes of a processed batch's rows."""
         placeholders = self._adapter.placeholders(self._model.config)
-        grids: dict[Modality, str] = {
-            "image": "image_grid_thw",
-            "video": "video_grid_thw",
-            "audio": "feature_attention_mask",
-        }
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         owned: list[list[Any]] = [[] for _ in range(rows)]
         media = torch.zeros_like(mask)
-        for modality, name in grids.items():
+        for modality, name in self._adapter.shape_inputs().items():
             if name not in inputs:
                 continue
             here = ids == placeholders[modality]
@@ -281,7 +276,7 @@ class ModelEvaluator(Evaluator):
                 continue
             modality: Modality = group
             requests = self._all_requests(split, group)
-            for location in self._adapter.locations[modality]:
+            for location in self.locations[modality]:
                 out[group, location] = policy_floor(
                     self._adapter, self._model.config, modality, location, requests
                 )  # fmt: skip

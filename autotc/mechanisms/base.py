@@ -44,7 +44,8 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``received_attention``: mean attention a token receives from its item's tokens; in towers the item's sum to 1.
 - ``global_query_attention`` (decoder): softmax over the item's keys for the mean of the item's queries.
 - ``attention_rank`` (decoder): PageRank of each token on the layer's sharpened attention between the prompt's tokens.
-- ``cls_attention`` (projector): the class token's attention in the tower's next-to-last block; ``received_attention``
+- ``cls_attention`` (projector): the class token's attention, the item's tokens scaled to sum to 1, in the tower's
+  next-to-last block; ``received_attention``
   there where the tower has no class token.
 - ``middle_attention`` (projector): the same, in the block in the middle of the tower.
 - ``text_similarity``: cosine to the mean embedding of the query span.

@@ -1,9 +1,11 @@
 """Model families: one adapter file each."""
 
 from autotc.models.base import Adapter, DecoderShape, Depths, Item, Projections, TowerShape, column_index, find_adapter
+from autotc.models.llava import Llava
 from autotc.models.qwen2_5_omni import Qwen25OmniThinker
+from autotc.models.qwen2_5_vl import Qwen25VL
 
-ADAPTERS: tuple[Adapter, ...] = (Qwen25OmniThinker(),)
+ADAPTERS: tuple[Adapter, ...] = (Llava(), Qwen25VL(), Qwen25OmniThinker())
 """Every family the runtime knows."""
 
 __all__ = [

@@ -114,9 +114,10 @@ class Projections:
     """Where an attention module makes queries and keys.
 
     Attributes:
-        query, key: the linear layers.
+        query, key: the linear layers, or the norms behind them.
         heads, kv_heads: their numbers of heads.
         scaling: factor of the scores.
+        fused: whether ``query`` and ``key`` are one layer that makes queries, keys and values side by side.
     """
 
     query: nn.Module
@@ -124,6 +125,7 @@ class Projections:
     heads: int
     kv_heads: int
     scaling: float
+    fused: bool = False
 
 
 class Adapter(ABC):
@@ -210,12 +212,24 @@ class Adapter(ABC):
         """Modality -> name of the base's method that encodes it."""
 
     @abstractmethod
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        """Modality -> name of the model input that tells the shape of its items."""
+
+    @abstractmethod
     def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         """Items of one call of a feature method, from its bound arguments."""
 
     @abstractmethod
     def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
         """(units, unit) long: rows of the tower's sequence that make up each unit, in the language model's order."""
+
+    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
+        """(tiles,) long: rows of the tower's class tokens; None where it has none."""
+        return None
+
+    def offers(self, config: Any) -> Mapping[Modality, tuple[Location, ...]]:
+        """Modality -> locations of a model with this configuration; those of the family, less what it cannot do."""
+        return self.locations
 
     @abstractmethod
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
@@ -260,7 +274,7 @@ class Adapter(ABC):
                 )
         depths = self.depths(model.config)
         for i, stage in enumerate(policy.stages):
-            offered = self.locations.get(stage.modality, ())
+            offered = self.offers(model.config).get(stage.modality, ())
             if stage.location not in offered:
                 raise PolicyError(
                     f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality};"

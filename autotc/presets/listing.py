@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotc.errors import PolicyError
@@ -11,9 +11,6 @@ from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
-
-LEFT_OUT: dict[str, str] = {}
-"""Rows of the survey's methods that are not presets, and why."""
 
 
 def select(
@@ -79,8 +76,8 @@ def preset_policy(
     keep: float | None,
     depths: Depths,
     model: ModelReference | None,
-    modalities: Sequence[Modality] | None = None,
-    offered: Sequence[Modality] | None = None,
+    modalities: Sequence[Modality] | None,
+    offers: Mapping[Modality, Sequence[Location]],
 ) -> Policy:
     """A preset as a policy for a model.
 
@@ -90,19 +87,23 @@ def preset_policy(
         depths: of the model.
         model: it is for.
         modalities: to compress; None takes all that both preset and model take.
-        offered: modalities of the model; None for those that have a tower.
+        offers: modality -> locations of the model.
 
     Raises:
-        PolicyError: the preset is unknown, or preset and model share no modality.
+        PolicyError: the preset is unknown, or preset and model share no modality at the preset's locations.
     """
     preset = get_preset(name)
-    known = tuple(offered) if offered is not None else tuple(depths.encoder)
-    chosen = modalities if modalities is not None else [m for m in preset.modalities if m in known]
-    wrong = [m for m in chosen if m not in known]
+    fitting = [
+        modality
+        for modality in preset.modalities
+        if all(part.location in offers.get(modality, ()) for part in preset.parts_of(modality))
+    ]
+    chosen = fitting if modalities is None else list(modalities)
+    wrong = [modality for modality in chosen if modality not in fitting]
     if wrong or not chosen:
+        has = "; ".join(f"{modality} at {', '.join(places)}" for modality, places in offers.items())
         raise PolicyError(
-            f"modality: {name} takes {', '.join(preset.modalities)}, the model {', '.join(known) or 'none'};"
-            f" {', '.join(wrong) or 'none'} asked for"
+            f"{name}: acts on {', '.join(preset.modalities)} at {', '.join(preset.locations)}; the model offers {has}"
         )
     stages = [
         stage
@@ -114,3 +115,16 @@ def preset_policy(
     if preset.adaptation:
         note += f"; adaptation: {preset.adaptation}"
     return Policy.of(stages, model).model_copy(update={"note": note})
+
+
+def every_policy(
+    keep: float, depths: Depths, model: ModelReference, offers: Mapping[Modality, Sequence[Location]]
+) -> dict[str, Policy]:
+    """Every preset that a model takes, by name, as a policy at one keep ratio."""
+    out = {}
+    for name in PRESETS:
+        try:
+            out[name] = preset_policy(name, keep, depths, model, None, offers)
+        except PolicyError:
+            continue
+    return out

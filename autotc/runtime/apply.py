@@ -36,7 +36,8 @@ from autotc.runtime.asked import LayerScores, picked, text_columns
 from autotc.runtime.decode import Columns, cache_length, leading_padding
 from autotc.runtime.ledger import StageStats, Track, check_reduction, concurrent_retention
 from autotc.runtime.prepare import original_grids
-from autotc.runtime.scores import received_attention, text_similarity
+from autotc.runtime.scores import text_similarity
+from autotc.runtime.towers import TowerRun
 
 _ACTIVE: weakref.WeakKeyDictionary[nn.Module, Handle] = weakref.WeakKeyDictionary()
 
@@ -55,25 +56,6 @@ class _Step:
     def label(self) -> str:
         layer = f"[{self.layer}]" if self.stage.location in ("encoder", "decoder") else ""
         return f"{self.stage.modality} {self.stage.location}{layer} {self.stage.mechanism}"
-
-
-@dataclass
-class _Tower:
-    """A tower while it runs: which of its rows are left, and by block the scores taken there with their tokens' ids."""
-
-    track: Track
-    rows: Tensor
-    kept: Tensor
-    before: dict[int, Tensor] = field(default_factory=dict)
-    bounds: Tensor | None = None
-    position_embeddings: Any = None
-    query: Tensor | None = None
-    scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def running(self) -> Tensor:
-        """(S + 1,) kept rows before each original row."""
-        return torch.cat([self.kept.new_zeros(1, dtype=torch.long), self.kept.cumsum(0)])
 
 
 @dataclass
@@ -139,7 +121,7 @@ class Handle:
         ]
         self._has_input = {s.stage.modality for s in self._steps if s.stage.location == "input"}
         self._encoding: Modality | None = None
-        self._towers: dict[Modality, _Tower] = {}
+        self._towers: dict[Modality, TowerRun] = {}
         self._pending: dict[Modality, list[Item]] = {}
         self._input_ids: Tensor | None = None
         self._attention_mask: Tensor | None = None
@@ -218,7 +200,8 @@ class Handle:
             self._hook(block.register_forward_hook(after, with_kwargs=True, prepend=True))
         for i in watched:
             projections = self._adapter.block_projections(blocks[i])
-            for part, module in (("query", projections.query), ("key", projections.key)):
+            # Hooks that are prepended run last first; queries must come before keys, also of one fused layer.
+            for part, module in (("key", projections.key), ("query", projections.query)):
                 capture = functools.partial(self._capture_block, modality, i, part)
                 self._hook(module.register_forward_hook(capture, prepend=True))
 
@@ -287,73 +270,33 @@ class Handle:
         hidden: Tensor = args[0]
         if index == 0:
             items = self._pending[modality]
-            rows = self._adapter.unit_rows(self._config, modality, items).to(hidden.device)
-            kept = torch.ones(hidden.shape[0], dtype=torch.bool, device=hidden.device)
-            self._towers[modality] = _Tower(Track.start(items, hidden.device), rows, kept)
+            self._towers[modality] = TowerRun(self._adapter, self._config, modality, items, hidden)
         tower = self._towers[modality]
+        rows = tower.packed(hidden)
         if index > 0:
             for step in self._at("encoder", modality, index - 1):
-                hidden = self._reduce_tower(tower, step, hidden)
-        changed = dict(kwargs)
-        if not bool(tower.kept.all()):
-            running = tower.running
-            bounds = torch.unique_consecutive(running[kwargs["cu_seqlens"].long()])
-            changed["cu_seqlens"] = bounds.to(kwargs["cu_seqlens"].dtype)
-            if kwargs.get("max_seqlen") is not None:
-                changed["max_seqlen"] = int((bounds[1:] - bounds[:-1]).max())
-            if kwargs.get("position_embeddings") is not None:
-                changed["position_embeddings"] = tuple(p[tower.kept] for p in kwargs["position_embeddings"])
-        tower.before[index] = hidden
-        tower.bounds = changed["cu_seqlens"]
-        tower.position_embeddings = changed.get("position_embeddings")
-        return (hidden, *args[1:]), changed
+                rows = self._reduce_tower(tower, step, rows)
+        tower.before[index] = rows
+        flash = "flash" in str(getattr(getattr(module, "config", None), "_attn_implementation", ""))
+        further, changed = tower.call(args[1:], kwargs, flash)
+        return (tower.batched(rows), *further), changed
 
     def _capture_block(
         self, modality: Modality, index: int, part: str, module: nn.Module, args: tuple[Any, ...], output: Tensor
     ) -> None:
-        if self._encoding != modality:
-            return
-        tower = self._towers[modality]
-        if part == "query":
-            tower.query = output
-            return
-        with self._scoring():
-            self._score_in_block(tower, modality, index, output)
+        if self._encoding == modality:
+            projections = self._adapter.block_projections(self._adapter.blocks(self.model, modality)[index])
+            with self._scoring():
+                tower, wanted = self._towers[modality], self._tower_scores(modality)[index]
+                tower.capture(index, part, output, projections, wanted)
 
-    def _score_in_block(self, tower: _Tower, modality: Modality, index: int, output: Tensor) -> None:
-        """Take a block's scores, once its keys (rows, H x D) are projected."""
-        projections = self._adapter.block_projections(self._adapter.blocks(self.model, modality)[index])
-        assert tower.query is not None  # queries are projected before keys
-        query = tower.query.view(output.shape[0], projections.heads, -1)
-        key = output.view(output.shape[0], projections.heads, -1)
-        tower.query = None
-        track, wanted = tower.track, self._tower_scores(modality)[index]
-        if "keys" in wanted:
-            units = key.mean(1)[tower.rows].mean(1)
-            tower.scores[index, "keys"] = self._rows_to_items(track, units), track.ids
-        if wanted - {"keys"}:
-            rotated_query, rotated_key = self._adapter.rotate_block(query, key, tower.position_embeddings)
-            assert tower.bounds is not None  # set before every block
-            received = received_attention(rotated_query, rotated_key, tower.bounds, projections.scaling)
-            # Shares of the item: segments of any length weigh by their length, and units sum to 1.
-            scored = self._rows_to_items(track, received[tower.rows].mean(1)) / track.valid.sum(1, keepdim=True)
-            for need in wanted - {"keys"}:
-                tower.scores[index, need] = scored, track.ids
-
-    @staticmethod
-    def _rows_to_items(track: Track, values: Tensor) -> Tensor:
-        """Values (units left, ...) in item order -> (B, N, ...)."""
-        out = values.new_zeros(*track.valid.shape, *values.shape[1:])
-        out[track.valid] = values
-        return out
-
-    def _reduce_tower(self, tower: _Tower, step: _Step, hidden: Tensor) -> Tensor:
+    def _reduce_tower(self, tower: TowerRun, step: _Step, rows: Tensor) -> Tensor:
         """Remove units before a block: survivors take their sources' weighted sum, patch by patch."""
         track = tower.track
         budget = self._budget(track, step)
         if budget is None:
-            return hidden
-        values = self._rows_to_items(track, hidden[tower.rows])
+            return rows
+        values = tower.by_item(rows[tower.rows])
         scores: dict[Score, Tensor] = {
             need: tower.scores[step.layer, need][0] for need in step.mechanism.needs if need in TOWER_SCORES
         }
@@ -361,27 +304,11 @@ class Handle:
         valid = track.valid
         with self._scoring():
             if "representation_shift" in step.mechanism.needs:
-                shift = (hidden - tower.before[step.layer]).float()
-                scores["representation_shift"] = self._rows_to_items(track, shift[tower.rows].mean(1).norm(dim=-1))
+                shift = (rows - tower.before[step.layer]).float()
+                scores["representation_shift"] = tower.by_item(shift[tower.rows].mean(1).norm(dim=-1))
             reduction = self._run(step, tokens, budget, scores)
         track.advance(reduction, tokens)
-        survivors = reduction.apply(values)[track.valid]
-        kept_units = torch.zeros(valid.shape, dtype=torch.bool, device=hidden.device)
-        kept_units.scatter_(1, reduction.keep.clamp_min(0), track.valid)
-        # Padding in ``keep`` points at column 0, which may be a real survivor of a full row.
-        kept_units[:, 0] |= (reduction.keep == 0).any(1)
-        flags = kept_units[valid]
-        stay = torch.ones(hidden.shape[0], dtype=torch.bool, device=hidden.device)
-        stay[tower.rows[~flags].reshape(-1)] = False
-        hidden = hidden.clone()
-        hidden[tower.rows[flags]] = survivors
-        hidden = hidden[stay]
-        place = stay.cumsum(0) - 1
-        tower.rows = place[tower.rows[flags]]
-        original = tower.kept.nonzero()[:, 0]
-        tower.kept = tower.kept.clone()
-        tower.kept[original[~stay]] = False
-        return hidden
+        return tower.drop(reduction, values, rows, valid)
 
     def _after_block(
         self,
@@ -397,13 +324,13 @@ class Handle:
             return None
         tower = self._towers[modality]
         hidden = output[0] if isinstance(output, tuple) else output
+        rows = tower.packed(hidden)
         for step in self._at("encoder", modality, last):
-            hidden = self._reduce_tower(tower, step, hidden)
+            rows = self._reduce_tower(tower, step, rows)
         tower.before.clear()
-        if bool(tower.kept.all()):
+        if tower.whole:
             return None
-        whole = hidden.new_full((tower.kept.shape[0], hidden.shape[1]), float("nan"))
-        whole[tower.kept] = hidden
+        whole = tower.with_holes(rows)
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     # --- the language model's entry ---
@@ -445,11 +372,16 @@ class Handle:
         mask = kwargs.get("attention_mask")
         embeds = kwargs["inputs_embeds"]
         columns = request.original
+        if kwargs.get("position_ids") is None:
+            # The model would count from what its cache holds; positions go on from the uncompressed prompt.
+            start = columns.size + cache_length(kwargs["past_key_values"]) - columns.index.shape[1]
+            positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
+            kwargs = kwargs | {"position_ids": positions}
         if isinstance(mask, dict):
             raise InputsError("attention_mask: prepared per layer type; pass the 2-D mask")
         if mask is None:
             if columns.full:
-                return None
+                return args, kwargs
             additions = cache_length(kwargs["past_key_values"]) - columns.index.shape[1] + embeds.shape[1]
             mask = torch.ones(len(columns.index), columns.size + additions, dtype=torch.long, device=embeds.device)
         additions = mask.shape[1] - columns.size
@@ -498,8 +430,10 @@ class Handle:
         self._move(request, columns, embeds.shape[1])
         # A mask is always passed: without one, gaps in the positions would be taken for packed sequences.
         changed = {"inputs_embeds": columns.gather(values), "attention_mask": request.valid.long()}
-        if kwargs.get("position_ids") is not None:
-            changed["position_ids"] = columns.positions(kwargs["position_ids"])
+        positions = kwargs.get("position_ids")
+        if positions is None:
+            positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        changed["position_ids"] = columns.positions(positions)
         return args, kwargs | changed
 
     def _guides_first(self, modalities: Iterable[Modality]) -> list[Modality]:
@@ -507,7 +441,7 @@ class Handle:
         guided = {s.stage.modality for s in self._steps if s.mechanism.companion is not None}
         return sorted(modalities, key=lambda modality: modality in guided)
 
-    def _locate(self, modality: Modality, items: list[Item], ids: Tensor, tower: _Tower | None) -> Track:
+    def _locate(self, modality: Modality, items: list[Item], ids: Tensor, tower: TowerRun | None) -> Track:
         """Find the items' placeholders in the batch; with beams, rows repeat and so do their items."""
         places = (ids == self._adapter.placeholders(self._config)[modality]).nonzero()
         total = sum(item.count for item in items)
@@ -551,7 +485,7 @@ class Handle:
         modality: Modality,
         values: Tensor,
         request: _Request,
-        tower: _Tower | None,
+        tower: TowerRun | None,
         removed: Tensor,
     ) -> Tensor:
         """Drop holes and run projector stages; marks dropped columns in ``removed``, returns the embeddings."""
@@ -587,7 +521,7 @@ class Handle:
         return values
 
     def _tower_scores_now(
-        self, track: Track, modality: Modality, step: _Step, tower: _Tower | None
+        self, track: Track, modality: Modality, step: _Step, tower: TowerRun | None
     ) -> dict[Score, Tensor]:
         """Scores that were taken inside the tower, for the tokens that are left."""
         scores: dict[Score, Tensor] = {}

@@ -128,6 +128,25 @@ def received_attention(query: Tensor, key: Tensor, bounds: Tensor, scaling: floa
     return out
 
 
+def class_attention(query: Tensor, key: Tensor, bounds: Tensor, scaling: float) -> Tensor:
+    """Attention that each segment's class token pays to its rows, mean over heads.
+
+    Args:
+        query: (segments, H, D) of the class tokens, position embedding applied.
+        key: (S, H, D).
+        bounds: (segments + 1,) int, cumulative lengths.
+        scaling: factor of the scores.
+
+    Returns:
+        (S,) float32, summing to 1 over each segment.
+    """
+    out = torch.zeros(key.shape[0], device=key.device)
+    for i, (start, end) in enumerate(itertools.pairwise(bounds.tolist())):
+        scores = torch.bmm(query[i][:, None], key[start:end].permute(1, 2, 0)).float()[:, 0] * scaling
+        out[start:end] = scores.softmax(-1).mean(0)
+    return out
+
+
 def text_similarity(features: Tensor, query: Tensor) -> Tensor:
     """Cosine of tokens to the mean of the query's embeddings.
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import PolicyError
 from autotc.mechanisms import LOCATIONS, MODALITIES, Location
+from autotc.models import ADAPTERS
 from autotc.models.base import Depths
-from autotc.policy import Policy
+from autotc.models.published import PUBLISHED as SHAPES
+from autotc.models.published import published_config
+from autotc.policy import ModelReference, Policy
 from autotc.presets import PRESETS, get_preset
+from autotc.presets.listing import entry, every_policy, select
 
 DEPTHS = [
     Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3}),
@@ -88,3 +94,40 @@ def test_errors_say_what_is_right() -> None:
         get_preset("evs").build("video", DEPTHS[0], 0.0)
     with pytest.raises(PolicyError, match="the model has none"):
         get_preset("tome").build("audio", Depths(decoder=6, encoder={"image": 3}), 0.5)
+
+
+def test_filters_and_listing() -> None:
+    names = {preset.name for preset in select(family="query", modality="video")}
+    assert {"cdpruner", "text_similarity"} <= names
+    assert "speechprune" not in names
+    assert {preset.name for preset in select(location="encoder", needs="received_attention")} >= {
+        "top_k_audio",
+        "folder",
+    }
+    assert {preset.name for preset in select(paper="2412.01818")} == {"vispruner", "fastervlm"}
+    assert {p.name for p in select(flash_safe=True)} | {p.name for p in select(flash_safe=False)} == set(PRESETS)
+    assert set(entry(get_preset("fastv"))) >= {
+        "name", "family", "modalities", "locations", "needs", "paper", "flash_safe"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", sorted(SHAPES))
+def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
+    architecture, _ = SHAPES[model]
+    config = published_config(model)
+    adapter = next(a for a in ADAPTERS if architecture in a.architectures)
+    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
+    folder = Path(__file__).parents[2] / "policies" / model
+    shipped = {path.stem: path for path in folder.glob("*.yaml")}
+    made = {
+        f"{name}-{keep:g}": policy
+        for keep in (0.5, 0.25, 0.1)
+        for name, policy in every_policy(keep, adapter.depths(config), reference, adapter.offers(config)).items()
+    }
+    again = f"autotc presets all --model {model} --keep R --out policies/{model}"
+    assert set(shipped) == set(made), again
+    for name, policy in made.items():
+        assert shipped[name].read_text(encoding="utf-8") == policy.to_yaml(), again
+        assert policy.note is not None
+        assert "published settings, not measured here" in policy.note
+        check_rules(policy, adapter.depths(config), {str(m): places for m, places in adapter.offers(config).items()})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens
+from autotc.mechanisms.common import merge_boxes
 
 
 def _part(place: Tensor, parts: Tensor, size: Tensor) -> Tensor:
@@ -78,9 +79,4 @@ class AvgPool(Mechanism):
     source = "PLLaVA, arXiv 2404.16994; adaptive average pooling of the official `modeling_pllava.py`"
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
-        box, centre = partition(tokens, budget)
-        row, at = centre.nonzero(as_tuple=True)
-        token = torch.zeros_like(box)
-        token[row, box[row, at]] = at
-        target = token.gather(1, box).masked_fill(~tokens.valid, -1)
-        return Reduction.merge(centre, target, tokens.valid.float())
+        return merge_boxes(*partition(tokens, budget), tokens.valid, tokens.valid.float())

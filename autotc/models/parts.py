@@ -1,0 +1,189 @@
+"""Parts that families share: decoders with rotary embedding, Qwen's vision towers, the last user turn of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+from transformers.vision_utils import get_vision_window_index
+
+from autotc.mechanisms import Modality
+from autotc.models.base import Adapter, DecoderShape, Item, Projections, TowerShape
+
+QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
+"""Qwen's released vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""
+SECONDS_PER_FRAME = 1.0
+"""Extent of a video's frame in time where the request does not tell it."""
+
+
+def child(module: nn.Module, name: str) -> nn.Module:
+    """A submodule by its dotted name."""
+    return module.get_submodule(name)
+
+
+def _found(ids: Tensor, pattern: Sequence[int]) -> Tensor:
+    """(B, L) bool: where a run of ids ends."""
+    out = ids == pattern[-1]
+    for back, token in enumerate(reversed(pattern[:-1]), start=1):
+        out &= ids.roll(back, 1) == token
+    out[:, : len(pattern) - 1] = False
+    return out
+
+
+def last_turn(ids: Tensor, opening: Sequence[int], closing: Sequence[int]) -> Tensor:
+    """(B, L) bool: what stands between the last opening of a user's turn and the closing after it.
+
+    Args:
+        ids: (B, L) long.
+        opening: ids that open a turn; a row without any opens before its first token.
+        closing: ids that close it; where they are missing the turn goes on to the end.
+    """
+    column = torch.arange(ids.shape[1], device=ids.device)
+    first = torch.where(_found(ids, opening), column, -1).amax(1, keepdim=True)
+    closed = _found(ids, closing) & (column > first)
+    last = torch.where(closed, column - (len(closing) - 1), ids.shape[1]).amin(1, keepdim=True)
+    return (column > first) & (column < last)
+
+
+class RotaryDecoder(Adapter):
+    """A language model of pre-norm layers with rotary embedding, under ``model.language_model``."""
+
+    def decoder_shape(self, config: Any) -> DecoderShape:
+        text = config.get_text_config()
+        return DecoderShape(
+            width=text.hidden_size,
+            heads=text.num_attention_heads,
+            kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
+            head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+            hidden=text.intermediate_size,
+            layers=text.num_hidden_layers,
+            vocabulary=text.vocab_size,
+        )
+
+    def base(self, model: nn.Module) -> nn.Module:
+        return child(model, "model")
+
+    def language_model(self, model: nn.Module) -> nn.Module:
+        return child(self.base(model), "language_model")
+
+    def layers(self, model: nn.Module) -> Sequence[nn.Module]:
+        return list(child(self.language_model(model), "layers").children())
+
+    def layer_norm(self, layer: nn.Module) -> nn.Module:
+        return child(layer, "input_layernorm")
+
+    def layer_projections(self, layer: nn.Module) -> Projections:
+        attention: Any = layer.self_attn
+        width = attention.head_dim
+        heads, groups = attention.q_proj.out_features // width, attention.k_proj.out_features // width
+        return Projections(attention.q_proj, attention.k_proj, heads, groups, attention.scaling)
+
+    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        cos, sin = position_embeddings
+        out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
+        return out
+
+    def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        opening, closing, template = self.chat(config)
+        excluded = torch.tensor([*template, *self.placeholders(config).values()], device=input_ids.device)
+        out = last_turn(input_ids, opening, closing) & ~torch.isin(input_ids, excluded)
+        return out if attention_mask is None else out & attention_mask.bool()
+
+    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Ids that open the user's turn, that close it, and those of the template inside it."""
+        marks = getattr(config, "chat_marks", None)
+        if marks is not None:
+            end = marks["end"]
+            return marks["user"], end if isinstance(end, Sequence) else (end,), marks["template"]
+        return self.released_chat()
+
+    def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """The same for the released checkpoints' vocabulary."""
+        return QWEN_CHAT
+
+
+class QwenVision(Adapter):
+    """Qwen2.5's vision tower: packed patches in window order, a merger that joins squares of them."""
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        vision = config.vision_config
+        unit = vision.spatial_merge_size**2
+        return TowerShape(vision.hidden_size, vision.num_heads, vision.intermediate_size, True, vision.depth, unit)
+
+    def stem_flops(self, config: Any, item: Item) -> int:
+        vision = config.vision_config
+        patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        return int(2 * item.count * vision.spatial_merge_size**2 * patch * vision.hidden_size)
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        vision = config.vision_config
+        wide = vision.hidden_size * vision.spatial_merge_size**2
+        return int(2 * item.count * (wide * wide + wide * vision.out_hidden_size))
+
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        _t, y, x = item.grid
+        if block in config.vision_config.fullatt_block_indexes:
+            return torch.split(torch.arange(item.count), y * x)
+        index, cu = self._windows(config, [item])
+        lengths = (cu[1:] - cu[:-1]) // config.vision_config.spatial_merge_size**2
+        return torch.split(index, lengths.tolist())
+
+    def extra_rows(self, item: Item) -> int:
+        return 0
+
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        return list(child(self.base(model), "visual.blocks").children())
+
+    def block_projections(self, block: nn.Module) -> Projections:
+        attention: Any = block.attn
+        fused = hasattr(attention, "qkv")
+        query, key = (attention.qkv, attention.qkv) if fused else (attention.q, attention.k)
+        return Projections(query, key, attention.num_heads, attention.num_heads, attention.scaling, fused)
+
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        cos, sin = position_embeddings
+        out: tuple[Tensor, Tensor] = apply_rotary_pos_emb_vision(query, key, cos, sin)
+        return out
+
+    def feature_methods(self) -> Mapping[Modality, str]:
+        return {"image": "get_image_features", "video": "get_video_features"}
+
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        return {"image": "image_grid_thw", "video": "video_grid_thw"}
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        grids = arguments[self.shape_inputs()[modality]]
+        merge, patch = config.vision_config.spatial_merge_size, config.vision_config.patch_size
+        side = float(merge * patch)
+        seconds = SECONDS_PER_FRAME if modality == "video" else 0.0
+        out: list[Item] = []
+        for t, h, w in grids.tolist():
+            grid = (int(t), int(h) // merge, int(w) // merge)
+            out.append(Item(modality, grid, grid[0] * grid[1] * grid[2], (seconds, side, side)))
+        return out
+
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        unit = config.vision_config.spatial_merge_size**2
+        index, _ = self._windows(config, items)
+        place = torch.empty_like(index)
+        place[index] = torch.arange(len(index))
+        rows: Tensor = place[:, None] * unit + torch.arange(unit)
+        return rows
+
+    @staticmethod
+    def _windows(config: Any, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+        """Order of the units in windows, and the windows' cumulative lengths in patches."""
+        vision = config.vision_config
+        merge = vision.spatial_merge_size
+        grids = torch.tensor([[item.grid[0], item.grid[1] * merge, item.grid[2] * merge] for item in items])
+        index, lengths = get_vision_window_index(
+            grids, spatial_merge_size=merge, window_size=vision.window_size, patch_size=vision.patch_size
+        )
+        return index, lengths
+
+    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+        return {"image": config.image_token_id, "video": config.video_token_id}

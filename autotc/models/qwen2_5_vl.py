@@ -1,0 +1,32 @@
+"""Qwen2.5-VL: a vision tower with a 2 x 2 merger in window order, and an M-RoPE decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from autotc.mechanisms import Location, Modality
+from autotc.models.base import Depths
+from autotc.models.parts import QwenVision, RotaryDecoder
+
+
+class Qwen25VL(QwenVision, RotaryDecoder):
+    """`Qwen2_5_VLForConditionalGeneration`."""
+
+    family = "qwen2_5_vl"
+    architectures = ("Qwen2_5_VLForConditionalGeneration",)
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
+        "image": ("input", "encoder", "projector", "decoder"),
+        "video": ("input", "encoder", "projector", "decoder"),
+    }
+    structural = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
+        "vision_config.depth", "vision_config.hidden_size", "vision_config.patch_size",
+        "vision_config.spatial_merge_size", "vision_config.temporal_patch_size", "vision_config.window_size",
+        "vision_config.fullatt_block_indexes",
+    )  # fmt: skip
+
+    def depths(self, config: Any) -> Depths:
+        vision = config.vision_config.depth
+        return Depths(config.text_config.num_hidden_layers, {"image": vision, "video": vision})

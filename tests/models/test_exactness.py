@@ -1,0 +1,349 @@
+"""Every family: keeping everything changes nothing, removing equals masking, batches equal rows, FLOPs are counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import autotc
+from autotc.cost import Request, prefill_cost
+from autotc.mechanisms import MECHANISMS
+from autotc.models import ADAPTERS, find_adapter
+from autotc.policy import Policy, Stage
+from autotc.runtime.apply import Handle
+from tests.runtime.helpers import snapshot
+from tests.test_cost import SDPA
+
+from .families import FAMILIES, Family
+
+MERGING_OR_SELECTING = (
+    "random", "divprune", "tome", "visionzip", "fastv", "pyramiddrop", "cdpruner", "cls_attention", "hiprune", "evs",
+    "prumerge", "sparsevlm", "fitprune", "attention_rank", "pact_dbdpc", "dart", "avg_pool", "rep_shift", "folder",
+)  # fmt: skip
+SELECTORS = ("random", "divprune", "fastv", "pyramiddrop", "cdpruner", "cls_attention", "evs", "fitprune", "dart")
+
+
+def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]]:
+    """Family, modality, location, mechanism and layer of everything that is legal."""
+    out: list[tuple[str, str, str, str, int | None]] = []
+    for family in FAMILIES.values():
+        adapter = find_adapter(family.build())
+        for modality, locations in adapter.offers(family.build().config).items():
+            for name in names:
+                cls = MECHANISMS[name]
+                for location in locations:
+                    if location == "input" or location not in cls.locations or modality not in cls.modalities:
+                        continue
+                    depth = adapter.depths(family.build().config).encoder[modality]
+                    layers = {"encoder": (0, depth - 1), "decoder": (1, 2)}.get(location, (None,))
+                    out += [(family.name, modality, location, name, layer) for layer in layers]
+    return out
+
+
+def policy_of(modality: str, location: str, name: str, layer: int | None, keep: float) -> Policy:
+    stage = {"modality": modality, "location": location, "mechanism": name, "layer": layer, "keep_ratio": keep}
+    return Policy.model_validate({"stages": [stage]})
+
+
+def logits(family: Family, policy: Policy, inputs: Any) -> tuple[Tensor, Handle]:
+    with autotc.apply(family.build(), policy) as handle, torch.no_grad():
+        return family.build()(**inputs).logits, handle
+
+
+def test_every_family_is_known() -> None:
+    assert set(FAMILIES) == {adapter.family for adapter in ADAPTERS} - {"qwen2_5_omni"}
+
+
+@pytest.mark.parametrize("case", places(MERGING_OR_SELECTING), ids=lambda c: "-".join(map(str, c)))
+def test_keep_everything_is_bit_equal(case: tuple[str, str, str, str, int | None]) -> None:
+    family = FAMILIES[case[0]]
+    inputs = family.request(family.rows)
+    with torch.no_grad():
+        expected = family.build()(**inputs).logits
+    got, _ = logits(family, policy_of(*case[1:], 1.0), inputs)
+    assert torch.equal(got, expected)
+
+
+def entry(family: Family, inputs: Any) -> tuple[Tensor, Tensor]:
+    """Embeddings and positions as the language model gets them."""
+    model = family.build()
+    caught: dict[str, Any] = {}
+
+    def catch(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        caught.update(kwargs)
+
+    hook = find_adapter(model).language_model(model).register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            model(**inputs)
+    finally:
+        hook.remove()
+    embeds = caught["inputs_embeds"]
+    positions = caught.get("position_ids")
+    return embeds, torch.arange(embeds.shape[1])[None] if positions is None else positions
+
+
+def masked(family: Family, embeds: Tensor, positions: Tensor, hidden_from: Tensor, pad: Tensor) -> Tensor:
+    """Logits of the uncompressed decoder in which removed tokens are hidden as keys from their layer on."""
+    model: Any = family.build()
+    language: Any = find_adapter(model).language_model(model)
+    length = embeds.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+
+    def mask_for(layer: int) -> Tensor:
+        seen = causal[None] & ~(hidden_from <= layer)[:, None, :] & ~pad[:, None, :]
+        seen = seen | torch.eye(length, dtype=torch.bool)
+        return torch.where(seen, 0.0, torch.finfo(torch.float32).min)[:, None]
+
+    hooks = []
+    for i, layer in enumerate(language.layers):
+
+        def swap(module: Any, args: Any, kwargs: dict[str, Any], i: int = i) -> Any:
+            return args, kwargs | {"attention_mask": mask_for(i)}
+
+        hooks.append(layer.register_forward_pre_hook(swap, with_kwargs=True))
+    try:
+        with torch.no_grad():
+            out = language(inputs_embeds=embeds, position_ids=positions, attention_mask=mask_for(0), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    result: Tensor = model.lm_head(out.last_hidden_state)
+    return result
+
+
+def gone_from(family: Family, handle: Handle, inputs: Any, layer: int) -> Tensor:
+    """First layer from which each prompt token is gone, 99 if never."""
+    out = torch.full(inputs["input_ids"].shape, 99)
+    placeholders = handle._adapter.placeholders(family.build().config)
+    taken = dict.fromkeys(placeholders, 0)
+    for row in range(len(out)):
+        for modality, track in handle.last.items():
+            columns = (inputs["input_ids"][row] == placeholders[modality]).nonzero()[:, 0].tolist()
+            while columns:
+                i = taken[modality]
+                taken[modality] += 1
+                mine, columns = columns[: track.items[i].count], columns[track.items[i].count :]
+                kept = set(track.ids[i][track.valid[i]].tolist())
+                for unit, column in enumerate(mine):
+                    if unit not in kept and track.reductions:
+                        out[row, column] = layer
+    return out
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in places(SELECTORS) if c[2] in ("projector", "decoder")], ids=lambda c: "-".join(map(str, c))
+)
+def test_removing_equals_masking(case: tuple[str, str, str, str, int | None]) -> None:
+    family, layer = FAMILIES[case[0]], case[4] or 0
+    inputs = family.request(family.rows)
+    got, handle = logits(family, policy_of(*case[1:], 0.3), inputs)
+    assert handle.last[case[1]].reductions  # type: ignore[index]
+    gone = gone_from(family, handle, inputs, layer)
+    pad = ~inputs["attention_mask"].bool()
+    embeds, positions = entry(family, inputs)
+    expected = masked(family, embeds, positions, gone, pad)
+    for row in range(len(family.rows)):
+        kept = ((gone[row] == 99) & ~pad[row]).nonzero()[:, 0]
+        torch.testing.assert_close(got[row, -len(kept) :], expected[row, kept], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in places(("random", "divprune")) if c[2] == "encoder"],
+    ids=lambda c: "-".join(map(str, c)),
+)
+def test_removing_in_the_tower_equals_masking_keys(
+    case: tuple[str, str, str, str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Survivors' features equal those of a tower in which blocks behind the stage do not see the removed rows."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    family, modality, block = FAMILIES[case[0]], case[1], int(case[4] or 0)
+    model: Any = family.build()
+    inputs = family.request([row for row in family.rows if modality in row and len(set(row) & {"image", "video"}) == 1])
+    with autotc.apply(model, policy_of(*case[1:], 0.4)) as handle, torch.no_grad():
+        model(**inputs)
+        track = handle.last[modality]  # type: ignore[index]
+    embeds_reduced = _entry_under(family, policy_of(*case[1:], 0.4), inputs)
+    adapter = handle._adapter
+    rows = adapter.unit_rows(model.config, modality, track.items)  # type: ignore[arg-type]
+    gone = torch.ones(len(rows), dtype=torch.bool)
+    start = 0
+    for i, item in enumerate(track.items):
+        gone[start + track.ids[i][track.valid[i]]] = False
+        start += item.count
+    total = int(rows.max()) + 1
+    dead = torch.zeros(total, dtype=torch.bool)
+    dead[rows[gone].reshape(-1)] = True
+    state = {"block": -1, "row": 0}
+
+    def hide(module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *args: Any, **kwargs: Any) -> Any:
+        size = k.shape[0] * k.shape[2]
+        state["row"] %= total  # blocks behind the last that counts have no hook
+        here = dead[state["row"] : state["row"] + size].view(k.shape[0], -1)
+        state["row"] += size
+        kwargs.pop("attention_mask", None)
+        if state["block"] > block:
+            mask = (~here)[:, None, None].expand(-1, 1, q.shape[2], -1)
+        return sdpa_attention_forward(module, q, k, v, mask, *args, **kwargs)
+
+    blocks = adapter.blocks(model, modality)  # type: ignore[arg-type]
+    hooks = [b.register_forward_pre_hook(lambda m, a: state.update(block=state["block"] + 1, row=0)) for b in blocks]
+    attention: Any = getattr(blocks[0], "self_attn", None) or blocks[0].attn
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "hiding", hide)
+    before = attention.config._attn_implementation
+    attention.config._attn_implementation = "hiding"
+    try:
+        whole, _ = entry(family, inputs)
+    finally:
+        attention.config._attn_implementation = before
+        for hook in hooks:
+            hook.remove()
+    placeholder = adapter.placeholders(model.config)[modality]  # type: ignore[index]
+    unit = 0
+    for i, item in enumerate(track.items):
+        row = int(track.row[i])  # type: ignore[index]
+        earlier = sum(other.count for j, other in enumerate(track.items[:i]) if int(track.row[j]) == row)  # type: ignore[index]
+        columns = (inputs["input_ids"][row] == placeholder).nonzero()[:, 0][earlier : earlier + item.count]
+        alive = ~gone[unit : unit + item.count]
+        unit += item.count
+        got = embeds_reduced[row, track.column[i][track.valid[i]]]  # type: ignore[index]
+        torch.testing.assert_close(got, whole[row, columns[alive]], atol=2e-5, rtol=1e-4)
+
+
+def _entry_under(family: Family, policy: Policy, inputs: Any) -> Tensor:
+    """Embeddings that reach the first layer under a policy."""
+    model = family.build()
+    caught: list[Tensor] = []
+    adapter = find_adapter(model)
+    with autotc.apply(model, policy), torch.no_grad():
+        hook = adapter.layers(model)[0].register_forward_pre_hook(
+            lambda m, a, k: caught.append(a[0] if a else k["hidden_states"]), with_kwargs=True
+        )
+        try:
+            model(**inputs)
+        finally:
+            hook.remove()
+    return caught[0]
+
+
+RAGGED = [
+    ("projector", "divprune", None),
+    ("projector", "visionzip", None),
+    ("encoder", "tome", 0),
+    ("decoder", "fastv", 2),
+    ("decoder", "pyramiddrop", 1),
+    ("decoder", "random", 0),
+]
+
+
+@pytest.mark.parametrize("stage", RAGGED, ids=lambda s: "-".join(map(str, s)))
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_ragged_batch_equals_single_rows(name: str, stage: tuple[str, str, int | None]) -> None:
+    family = FAMILIES[name]
+    policy = policy_of("image", *stage, 0.35)
+    inputs = family.request(family.rows)
+    together, _ = logits(family, policy, inputs)
+    model: Any = family.build()
+    with autotc.apply(model, policy):
+        ids = model.generate(**inputs, max_new_tokens=6, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    for i, row in enumerate(family.rows):
+        one = family.request([row])
+        alone, _ = logits(family, policy, one)
+        n = min(alone.shape[1], together.shape[1]) if "image" in row else int(one["attention_mask"].sum())
+        torch.testing.assert_close(together[i, -n:], alone[0, -n:], atol=1e-4, rtol=1e-3)
+        with autotc.apply(model, policy):
+            out = model.generate(**one, max_new_tokens=6, do_sample=False)[0, one["input_ids"].shape[1] :]
+        assert ids[i, : len(out)].tolist() == out.tolist()
+
+
+def test_decoding_without_position_ids_goes_on_from_the_prompt() -> None:
+    """Steps over the shorter cache equal one prefill that forces the same tokens; families with M-RoPE need them."""
+    family = FAMILIES["llava"]
+    model: Any = family.build()
+    inputs = family.request(family.rows[:1])
+    forced = torch.tensor([[21, 22, 23]])
+    longer = {**inputs, "input_ids": torch.cat([inputs["input_ids"], forced], 1)}
+    longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+    policy = policy_of("image", "projector", "divprune", None, 0.3)
+    with autotc.apply(model, policy), torch.no_grad():
+        expected = model(**longer).logits[:, -3:]
+        first = model(**inputs, use_cache=True)
+        steps = model(
+            input_ids=forced, attention_mask=longer["attention_mask"], past_key_values=first.past_key_values
+        ).logits
+    torch.testing.assert_close(steps, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_everything_is_restored(name: str) -> None:
+    family = FAMILIES[name]
+    model: Any = family.build()
+    inputs = family.request(family.rows)
+    with torch.no_grad():
+        plain = model(**inputs, output_hidden_states=True).logits
+    before = snapshot(model)
+    policy = Policy.of(
+        [
+            Stage(modality="image", location="encoder", layer=0, mechanism="tome", keep_ratio=0.8),
+            Stage(modality="image", location="projector", mechanism="visionzip", keep_ratio=0.5, layer=None),
+            Stage(modality="image", location="decoder", layer=2, mechanism="fastv", keep_ratio=0.2),
+        ]
+    )
+    with autotc.apply(model, policy), torch.no_grad():
+        model(**inputs)
+        model.generate(**inputs, max_new_tokens=2)
+    assert snapshot(model) == before
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, plain)
+
+
+@pytest.mark.parametrize("case", places(MERGING_OR_SELECTING), ids=lambda c: "-".join(map(str, c)))
+def test_cost_agrees_with_the_profiler(case: tuple[str, str, str, str, int | None]) -> None:
+    family = FAMILIES[case[0]]
+    model: Any = family.build()
+    adapter = find_adapter(model)
+    row = next(r for r in family.rows if case[1] in r)
+    inputs = family.request([row])
+    items = [
+        item
+        for modality, name in adapter.shape_inputs().items()
+        if name in inputs
+        for item in adapter.geometry(model.config, modality, inputs)
+    ]
+    query = int(adapter.query_mask(model.config, inputs["input_ids"], inputs["attention_mask"]).sum())
+    text = inputs["input_ids"].shape[1] - sum(item.count for item in items)
+    for policy in (Policy(), policy_of(*case[1:], 0.4)):
+        counter = FlopCounterMode(display=False, custom_mapping=SDPA)
+        with torch.no_grad(), autotc.apply(model, policy), counter:
+            model(**inputs)
+        cost = prefill_cost(adapter, model.config, policy, [Request(tuple(items), text, query)])
+        assert cost.total == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_class_attention_is_the_class_tokens_row() -> None:
+    family = FAMILIES["llava"]
+    model: Any = family.build()
+    inputs = family.request(family.rows[:2])
+    given: list[Any] = []
+    policy = policy_of("image", "projector", "cls_attention", None, 0.5)
+    with autotc.apply(model, policy, observer=lambda seen: given.append(seen)), torch.no_grad():
+        model(**inputs)
+    tower = model.model.vision_tower
+    before = tower.config._attn_implementation
+    tower.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            blocks = find_adapter(model).depths(model.config).encoder["image"]
+            weights = tower(inputs["pixel_values"], output_attentions=True).attentions[blocks - 2]
+    finally:
+        tower.set_attn_implementation(before)
+    expected = weights.mean(1)[:, 0, 1:]
+    expected = expected / expected.sum(1, keepdim=True)
+    torch.testing.assert_close(given[0].scores["cls_attention"], expected, atol=1e-6, rtol=1e-4)
