@@ -4,8 +4,9 @@ from autotc.models.base import Adapter, DecoderShape, Depths, Item, Projections,
 from autotc.models.llava import Llava
 from autotc.models.qwen2_5_omni import Qwen25OmniThinker
 from autotc.models.qwen2_5_vl import Qwen25VL
+from autotc.models.qwen2_vl import Qwen2VL
 
-ADAPTERS: tuple[Adapter, ...] = (Llava(), Qwen25VL(), Qwen25OmniThinker())
+ADAPTERS: tuple[Adapter, ...] = (Llava(), Qwen2VL(), Qwen25VL(), Qwen25OmniThinker())
 """Every family the runtime knows."""
 
 __all__ = [

@@ -28,6 +28,7 @@ from autotc.errors import PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.mechanisms import Modality, Tokens, build_mechanism
 from autotc.models.base import Adapter, Item, Projections
+from autotc.models.published import PUBLISHED
 from autotc.models.qwen2_5_omni import AudioItem, Qwen25OmniThinker
 from autotc.policy import Policy
 from autotc.presets import PRESETS
@@ -36,6 +37,12 @@ from autotc.runtime.ledger import Track
 from autotc.runtime.scores import ROWS, received_attention
 
 N = 2304
+
+
+def seven_billion() -> Any:
+    """Qwen2.5-Omni-7B's thinker: the sizes of Qwen2.5-VL-7B, and its own audio tower."""
+    _, sizes = PUBLISHED["qwen2.5-vl-7b"]
+    return Qwen2_5OmniThinkerConfig(text_config=sizes["text_config"], vision_config=sizes["vision_config"])
 
 
 def seconds(*calls: Callable[[], object], rounds: int) -> list[float]:
@@ -149,7 +156,7 @@ def memory() -> None:
     track.row, track.column = torch.zeros(1, dtype=torch.long), torch.arange(length)[None]
     with Peak() as peak:
         scores.last_query_attention(track)
-    config = Qwen2_5OmniThinkerConfig()
+    config = seven_billion()
     shape = adapter.decoder_shape(config)
     kv = shape.kv_heads * shape.head_dim
     attention = shape.heads * shape.head_dim
@@ -179,7 +186,7 @@ def memory() -> None:
 
 def shares() -> None:
     """Scoring and selection of every preset: share of FLOPs at N = 2304, share of time on the embedded model."""
-    adapter, config = Qwen25OmniThinker(), Qwen2_5OmniThinkerConfig()
+    adapter, config = Qwen25OmniThinker(), seven_billion()
     items: dict[Modality, Item] = {
         "image": Item("image", (1, 48, 48), N, (0.0, 28.0, 28.0)),
         "video": Item("video", (16, 12, 12), N, (1.0, 28.0, 28.0)),

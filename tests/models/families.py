@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -107,8 +107,34 @@ def qwen2_5_vl() -> Any:
     return _seeded(lambda: Qwen2_5_VLForConditionalGeneration(config))
 
 
-def qwen_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Images as (y, x) and videos as (t, y, x) in output units."""
+@cache
+def qwen2_vl() -> Any:
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    config = Qwen2VLConfig(
+        text_config={**TEXT_MODEL, "rope_parameters": rope},
+        vision_config={
+            "depth": 3, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 4, "patch_size": 4, "spatial_merge_size": 2,
+            "temporal_patch_size": 2, "hidden_size": 48, "in_channels": 3,
+        },
+        image_token_id=9, video_token_id=10, vision_start_token_id=7, vision_end_token_id=8,
+    )  # fmt: skip
+    config.chat_marks = MARKS
+    return _seeded(lambda: Qwen2VLForConditionalGeneration(config))
+
+
+QWEN_ROWS: tuple[dict[str, Any], ...] = (
+    {"image": [(4, 6)], "seed": 1},
+    {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},
+    {"video": [(3, 3, 4)], "seed": 3},
+    {"seed": 4},
+    {"image": [(4, 4)], "video": [(2, 4, 4)], "seed": 5},
+)
+
+
+def qwen_request(rows: Sequence[dict[str, Any]], seconds: bool = False) -> dict[str, Any]:
+    """Images as (y, x) and videos as (t, y, x) in output units; ``seconds`` tells the pace of videos."""
     ids: list[list[int]] = []
     media: dict[str, list[Tensor]] = {"image": [], "video": []}
     grids: dict[str, list[list[int]]] = {"image": [], "video": []}
@@ -128,7 +154,7 @@ def qwen_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if media[kind]:
             out[name] = torch.cat(media[kind])
             out[f"{kind}_grid_thw"] = torch.tensor(grids[kind])
-    if media["video"]:
+    if media["video"] and seconds:
         out["second_per_grid_ts"] = torch.ones(len(media["video"]))
     return out
 
@@ -147,17 +173,7 @@ FAMILIES = {
             ),
             llava_request,
         ),
-        Family(
-            "qwen2_5_vl",
-            qwen2_5_vl,
-            (
-                {"image": [(4, 6)], "seed": 1},
-                {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},
-                {"video": [(3, 3, 4)], "seed": 3},
-                {"seed": 4},
-                {"image": [(4, 4)], "video": [(2, 4, 4)], "seed": 5},
-            ),
-            qwen_request,
-        ),
+        Family("qwen2_vl", qwen2_vl, QWEN_ROWS, qwen_request),
+        Family("qwen2_5_vl", qwen2_5_vl, QWEN_ROWS, partial(qwen_request, seconds=True)),
     )
 }
