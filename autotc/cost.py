@@ -20,7 +20,6 @@ from autotc.mechanisms import (
     Mechanism,
     Modality,
     Work,
-    score_block,
     target_count,
 )
 from autotc.mechanisms.transformation.downsample import Downsample
@@ -223,8 +222,9 @@ def _block_scores(
         if stage.location not in ("encoder", "projector"):
             continue
         for need in (TOWER_SCORES - {"keys"}) & set(stage.build().needs):
-            blocks = adapter.depths(config).encoder[stage.modality]
-            scored = {k for k, _ in stage.steps()} if stage.location == "encoder" else {score_block(blocks, need)}
+            scored = {k for k, _ in stage.steps()}
+            if stage.location == "projector":
+                scored = {adapter.score_block(config, stage.modality, need)}
             if block in scored:
                 width = adapter.tower_shape(config, stage.modality).width
                 squares = (_squares(adapter, config, i, block, n) for i, n in zip(items, left, strict=True))

@@ -18,7 +18,6 @@ from autotc.mechanisms.base import (
     Score,
     Tokens,
     Work,
-    score_block,
     target_count,
     top_mask,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "Tokens",
     "Work",
     "build_mechanism",
-    "score_block",
     "target_count",
     "top_mask",
 ]

@@ -42,12 +42,13 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``last_query_attention`` (decoder): attention of the prompt's last token to each token.
 - ``text_attention`` (B, N, T) (decoder): attention of each query-span token to each token.
 - ``received_attention``: mean attention a token receives from its item's tokens; in towers the item's sum to 1.
-- ``global_query_attention`` (decoder): softmax over the item's keys for the mean of the item's queries.
+- ``global_query_attention`` (decoder): softmax over the item's keys for the mean of its queries, before rotation.
 - ``attention_rank`` (decoder): PageRank of each token on the layer's sharpened attention between the prompt's tokens.
 - ``cls_attention`` (projector): the class token's attention, the item's tokens scaled to sum to 1, in the tower's
   next-to-last block; ``received_attention``
   there where the tower has no class token.
-- ``middle_attention`` (projector): the same, in the block in the middle of the tower.
+- ``middle_attention`` (projector): ``received_attention`` in the block in the middle of the tower. Which blocks these
+  are, the adapter says (`autotc.models.base.Adapter.score_block`).
 - ``text_similarity``: cosine to the mean embedding of the query span.
 - ``text_features`` (B, T, D): the query span's tokens as they stand where the stage acts.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
@@ -96,11 +97,6 @@ def target_count(keep_ratio: float, n0: int, left: int) -> int:
         left: tokens the item still has.
     """
     return max(1, min(left, int(keep_ratio * n0 + 0.5 + 1e-9)))
-
-
-def score_block(blocks: int, need: Score) -> int:
-    """Block of a tower of ``blocks`` that a projector stage's scores come from: next to last, or in the middle."""
-    return blocks // 2 if need == "middle_attention" else max(0, blocks - 2)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import LAYER_SCORES, Location, Modality
+from autotc.mechanisms import LAYER_SCORES, Location, Modality, Score
 from autotc.policy import ModelReference, Policy
 
 
@@ -23,11 +23,13 @@ class Depths:
 
     Attributes:
         decoder: layers of the language model.
-        encoder: modality -> blocks of its tower.
+        encoder: modality -> blocks of its tower, up to the one whose output is read.
+        unread: modality -> blocks behind that one.
     """
 
     decoder: int
     encoder: dict[str, int]
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,11 @@ class Adapter(ABC):
     def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
         """(tiles,) long: rows of the tower's class tokens; None where it has none."""
         return None
+
+    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+        """Block of the tower that a projector stage's scores come from: next to last, or in the middle."""
+        blocks = self.depths(config).encoder[modality]
+        return blocks // 2 if need == "middle_attention" else max(0, blocks - 2)
 
     def offers(self, config: Any) -> Mapping[Modality, tuple[Location, ...]]:
         """Modality -> locations of a model with this configuration; those of the family, less what it cannot do."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import Location, Modality, Score
 from autotc.models.base import Depths, Item, Projections, TowerShape
 from autotc.models.parts import RotaryDecoder, child
 
@@ -54,7 +54,17 @@ class Llava(RotaryDecoder):
         return layer if layer >= 0 else blocks + 1 + layer
 
     def depths(self, config: Any) -> Depths:
-        return Depths(config.text_config.num_hidden_layers, {"image": self._used(config)})
+        used = self._used(config)
+        unread = config.vision_config.num_hidden_layers - used
+        return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
+
+    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+        # As the methods published for this tower do: the next to last of all its blocks, also where the last is not
+        # read, and 9 of 24 (HiPrune's object layer, counted from 1) for the middle.
+        blocks: int = config.vision_config.num_hidden_layers
+        if need == "middle_attention":
+            return max(0, 9 * blocks // 24 - 1)
+        return max(0, min(self._used(config) - 1, blocks - 2))
 
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config

@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_window_index
 
-from autotc.mechanisms import Modality
+from autotc.mechanisms import Modality, Score
 from autotc.models.base import Adapter, DecoderShape, Item, Projections, TowerShape
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
@@ -134,6 +134,12 @@ class QwenVision(Adapter):
 
     def extra_rows(self, item: Item) -> int:
         return 0
+
+    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+        # In a windowed block every window receives as much as every other: the nearest block that sees the whole.
+        wanted = super().score_block(config, modality, need)
+        whole = getattr(config.vision_config, "fullatt_block_indexes", None) or [wanted]
+        return int(min(whole, key=lambda block: (abs(block - wanted), block)))
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         return list(child(self.base(model), "visual.blocks").children())

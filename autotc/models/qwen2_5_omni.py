@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Location, Modality
-from autotc.models.base import Depths, Item, Projections, TowerShape
+from autotc.mechanisms import Location, Modality, Score
+from autotc.models.base import Adapter, Depths, Item, Projections, TowerShape
 from autotc.models.parts import QwenVision, RotaryDecoder, child
 
 _MEL_SECONDS = 0.01
@@ -71,6 +71,11 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         if item.modality != "audio":
             return super().segments(config, item, block)
         return torch.split(torch.arange(item.count), config.audio_config.n_window // 2)
+
+    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+        if modality != "audio":
+            return super().score_block(config, modality, need)
+        return Adapter.score_block(self, config, modality, need)
 
     def extra_rows(self, item: Item) -> int:
         return item.extra if isinstance(item, AudioItem) else 0

@@ -24,9 +24,9 @@ ATTENTION = (
     Preset(
         "top_k_audio",
         parts=(
-            Part("received_attention", "encoder", keep=0.7, layer=3 / 12),
-            Part("received_attention", "encoder", keep=0.49, layer=6 / 12),
-            Part("received_attention", "encoder", keep=0.343, layer=9 / 12),
+            Part("received_attention", "encoder", keep=0.7, layer=3 / 11),
+            Part("received_attention", "encoder", keep=0.49, layer=6 / 11),
+            Part("received_attention", "encoder", keep=0.343, layer=9 / 11),
         ),
         paper="2504.01690",
         flash_safe=False,
@@ -83,7 +83,7 @@ ATTENTION = (
         adaptation="the last token of each item stays; the layer follows from the keep ratio, not from samples",
     ),
     # FitPrune, LLaVA-1.5-7B at a reduction of 60% (the official code's default): tokens left of 576 before a layer,
-    # from the published deletions after each layer, at the layers where 3% or more have gone since the step before.
+    # from the published deletions after each layer, at the layers where 4% or more of what was left have gone.
     Preset(
         "fitprune",
         tuple(
@@ -96,10 +96,12 @@ ATTENTION = (
                 (5, 368),
                 (6, 348),
                 (7, 293),
+                (8, 272),
                 (9, 254),
                 (11, 243),
-                (15, 224),
+                (14, 231),
                 (17, 194),
+                (19, 178),
                 (20, 154),
                 (22, 132),
             )
@@ -155,7 +157,7 @@ ATTENTION = (
         flash_safe=False,
         adaptation="the block in the middle of the tower for the published 9 of 24; neighbours in the grid",
     ),
-    # HoloV: 64 of 576 tokens, 16 crops.
+    # HoloV: 64 of 576 tokens, then 16 crops.
     Preset(
         "holov",
         (Part("holov", "projector", keep=64 / 576),),

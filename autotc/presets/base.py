@@ -62,7 +62,8 @@ class Part:
             published, of = self.layer
             return max(1, min(depth - 1, int(published * depth / of + 0.5)))
         if isinstance(self.layer, int):
-            return max(0, depth + self.layer)
+            total = depth + depths.unread.get(modality, 0)
+            return max(0, min(depth - 1, total + self.layer))
         return max(0, min(depth - 1, int(self.layer * (depth - 1) + 0.5)))
 
 

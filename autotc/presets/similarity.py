@@ -47,7 +47,7 @@ SIMILARITY = (
         parts=(Part("folder", "encoder", keep=192 / 576, layer=-2),),
         paper="2501.02430",
         flash_safe=False,
-        adaptation="received attention for the class token's; merging after the block, attention not weighted by size",
+        adaptation="received attention for the class token's; merging after the block",
         modalities=("image", "video", "audio"),
     ),
     # LLaVA-OneVision-7B (28 layers): layer 4, bound 0.21, 0.55 left by pruning, alpha 1.5; 71.3% of the tokens removed.
@@ -218,6 +218,7 @@ SIMILARITY = (
         "floc",
         parts=(Part("floc", "projector", keep=0.25),),
         paper="2511.00141",
+        adaptation="over the whole item at once; features, clips and ratio of the published form not confirmed",
         modalities=("image", "video", "audio"),
     ),
 )

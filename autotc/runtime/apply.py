@@ -27,7 +27,6 @@ from autotc.mechanisms import (
     Reduction,
     Score,
     Tokens,
-    score_block,
     target_count,
 )
 from autotc.models import Adapter, Item, find_adapter
@@ -216,7 +215,7 @@ class Handle:
     def _score_block(self, modality: Modality, step: _Step, need: Score) -> int:
         if step.stage.location == "encoder":
             return step.layer
-        return score_block(self._adapter.depths(self._config).encoder[modality], need)
+        return self._adapter.score_block(self._config, modality, need)
 
     def _hook(self, handle: Any) -> None:
         self._removers.append(handle.remove)

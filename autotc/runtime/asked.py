@@ -107,11 +107,13 @@ class LayerScores:
         return mean.gather(1, track.place.clamp_min(0))
 
     def global_query_attention(self, track: Track) -> Tensor:
-        """(I, N)."""
+        """(I, N), of queries and keys before rotation, as PACT's official code has them."""
         rows, at = track.batch_row, track.place
-        index = at.clamp_min(0)[:, None, :, None].expand(-1, self._rotated.shape[1], -1, self._rotated.shape[3])
-        keys = self._rotated[rows].gather(2, index)
-        return global_query_attention(self._queries(rows, at), keys, self._projections.scaling, track.valid)
+        index = at.clamp_min(0)[:, None, :, None].expand(-1, self._key.shape[1], -1, self._key.shape[3])
+        query = split_heads(self._query(rows, at), self._projections.heads)
+        return global_query_attention(
+            query, self._key[rows].gather(2, index), self._projections.scaling, track.valid
+        )  # fmt: skip
 
     def attention_rank(self, track: Track) -> Tensor:
         """(I, N)."""

@@ -90,7 +90,7 @@ def global_query_attention(query: Tensor, key: Tensor, scaling: float, valid: Te
     """Attention that an item's mean query pays to its own tokens, mean over heads.
 
     Args:
-        query: (B, H, N, D) of the item's tokens.
+        query: (B, H, N, D) of the item's tokens, before rotation.
         key: (B, G, N, D) of the same.
         scaling: factor of the scores.
         valid: (B, N) bool.

@@ -131,7 +131,7 @@ class TowerRun:
         assert self._bounds is not None  # set before every block
         received = None
         for need in sorted(attention):
-            if need != "received_attention" and self._class_rows is not None:
+            if need == "cls_attention" and self._class_rows is not None:
                 place = self.kept.cumsum(0) - 1
                 scored = class_attention(
                     query[place[self._class_rows]], key, self._bounds, projections.scaling

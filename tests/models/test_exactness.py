@@ -13,6 +13,7 @@ import autotc
 from autotc.cost import Request, prefill_cost
 from autotc.mechanisms import MECHANISMS
 from autotc.models import ADAPTERS, find_adapter
+from autotc.models.published import PUBLISHED, published_config
 from autotc.policy import Policy, Stage
 from autotc.runtime.apply import Handle
 from tests.runtime.helpers import snapshot
@@ -327,6 +328,14 @@ def test_cost_agrees_with_the_profiler(case: tuple[str, str, str, str, int | Non
         assert cost.total == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
+@pytest.mark.parametrize(("name", "last", "middle"), [("llava-1.5-7b", 22, 8), ("qwen2.5-vl-7b", 31, 15)])
+def test_scores_come_from_the_published_blocks(name: str, last: int, middle: int) -> None:
+    config = published_config(name)
+    adapter = next(a for a in ADAPTERS if PUBLISHED[name][0] in a.architectures)
+    assert adapter.score_block(config, "image", "cls_attention") == last
+    assert adapter.score_block(config, "image", "middle_attention") == middle
+
+
 def test_class_attention_is_the_class_tokens_row() -> None:
     family = FAMILIES["llava"]
     model: Any = family.build()
@@ -340,8 +349,8 @@ def test_class_attention_is_the_class_tokens_row() -> None:
     tower.set_attn_implementation("eager")
     try:
         with torch.no_grad():
-            blocks = find_adapter(model).depths(model.config).encoder["image"]
-            weights = tower(inputs["pixel_values"], output_attentions=True).attentions[blocks - 2]
+            block = find_adapter(model).score_block(model.config, "image", "cls_attention")
+            weights = tower(inputs["pixel_values"], output_attentions=True).attentions[block]
     finally:
         tower.set_attn_implementation(before)
     expected = weights.mean(1)[:, 0, 1:]

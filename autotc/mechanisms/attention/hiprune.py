@@ -23,16 +23,16 @@ class HiPrune(Mechanism):
 
     Anchors number budget x alpha / 5, as in the official code. Unlike there, neighbours are those in the grid (the code
     goes by index, so that a row's end neighbours the next row's start, and clamps what lies outside to the first and
-    last token), the object block is the one in the middle of the tower (the code sets 9 of 24, or 16 of 32), and
-    attention is the class token's where there is one (the code takes the mean received from all tokens). Should anchors
-    and buffers alone exceed the budget, anchors come first, then buffers by attention.
+    last token), and the deep block is the next to last (the code takes the last that is read). Attention is the mean
+    received from all tokens, also where there is a class token. Should anchors and buffers alone exceed the budget,
+    anchors come first, then buffers by attention.
     """
 
     name = "hiprune"
     family = "attention"
     modalities = ("image", "video")
     locations = ("projector",)
-    needs = ("middle_attention", "cls_attention")
+    needs = ("middle_attention", "received_attention")
     criterion = "middle_attention, received_attention"
     source = "HiPrune, arXiv 2508.00553; `encode_images` of the official code"
     Params = HiPruneParams
@@ -40,7 +40,7 @@ class HiPrune(Mechanism):
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid
-        middle, deep = scores["middle_attention"].float(), scores["cls_attention"].float()
+        middle, deep = scores["middle_attention"].float(), scores["received_attention"].float()
         wanted = (budget.double() * self.params.alpha / 5).round().long()
         anchor = valid & (rank_in_group(middle, torch.zeros_like(tokens.grid[..., 0]), valid) < wanted[:, None])
         buffer = self._beside(anchor, tokens) & valid & ~anchor

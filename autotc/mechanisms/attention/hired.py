@@ -31,7 +31,8 @@ class HiRed(Mechanism):
     the tokens that the whole has left. Unlike the official code (`HiRED_token_selection`), crops are counted where they
     lie (the code counts runs of rows), both steps read the attention of the next-to-last block (the code counts by the
     first block's, as the first shows where content is), and largest remainders and full crops leave nothing unspent.
-    Crops of a video are crops of its frames.
+    Crops of a video are crops of its frames. For models without crops (LLaVA-1.5) the code is plain top-k of the class
+    token's attention, which ``crops: 1`` gives.
     """
 
     name = "hired"

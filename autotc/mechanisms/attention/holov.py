@@ -15,11 +15,12 @@ from autotc.mechanisms.common import allocate, count_groups, group_rows, top_per
 class HoloVParams(Params):
     """Parameters of `HoloV`.
 
-    ``crops``: runs of tokens in raster order that the item is cut into; published: 16.
+    ``crops``: runs of tokens in raster order that the item is cut into; None takes 16 at the published ratio of 64 of
+    576 and in proportion fewer where more is kept, as the official code for Qwen does (that for LLaVA sets 16).
     ``variance_weight``: of the variance of similarity, scaled to the mean attention of the crop; published: 0.09.
     """
 
-    crops: int = Field(16, ge=1)
+    crops: int | None = Field(None, ge=1)
     variance_weight: float = Field(0.09, ge=0)
 
 
@@ -45,9 +46,10 @@ class HoloV(Mechanism):
     params: HoloVParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
-        valid, crops = tokens.valid, self.params.crops
+        valid, parts = tokens.valid, self._parts(tokens.count, budget)
+        crops = int(parts.max())
         attention = scores["cls_attention"].float().masked_fill(~valid, 0.0)
-        run = self._runs(valid)
+        run = self._runs(valid, parts)
         size = count_groups(run, valid, crops)
         mean = torch.zeros(size.shape, device=valid.device).scatter_add_(1, run, attention) / size.clamp_min(1)
 
@@ -65,14 +67,22 @@ class HoloV(Mechanism):
         count = allocate(budget, score, size)
         return Reduction.select(top_per_group(attention, run, count, valid))
 
-    def _runs(self, valid: Tensor) -> Tensor:
+    def _parts(self, count: Tensor, budget: Tensor) -> Tensor:
+        """Runs of each row, (B,) long."""
+        if self.params.crops is not None:
+            return torch.full_like(count, self.params.crops)
+        return (1024 * count // (576 * budget)).clamp_min(1)
+
+    @staticmethod
+    def _runs(valid: Tensor, parts: Tensor) -> Tensor:
         """Run of each token, (B, N) long: near-equal in length, the first ones longer by one where need be."""
         n, rank = valid.sum(1, keepdim=True), (valid.cumsum(1) - 1).clamp_min(0)
-        short, longer = n // self.params.crops, n % self.params.crops
+        short, longer = n // parts[:, None], n % parts[:, None]
         split = longer * (short + 1)
         late = longer + (rank - split) // short.clamp_min(1)
         return torch.where(rank < split, rank // (short + 1), late).masked_fill(~valid, 0)
 
     def flops(self, work: Work) -> int:
-        longest = -(-work.n // self.params.crops)
-        return 2 * self.params.crops * longest**2 * work.d
+        crops = self.params.crops or max(1, 1024 * work.n // (576 * work.m))
+        longest = -(-work.n // crops)
+        return 2 * crops * longest**2 * work.d

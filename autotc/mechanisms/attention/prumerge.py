@@ -32,9 +32,10 @@ class PruMerge(Mechanism):
     As in the official code (`token_prune_merge_advanced`), the sum is not normalised, takes survivors in as well, and
     the same token may flow into several; and one more survivor, which the paper lacks, is the weighted sum of all that
     were not chosen (from a budget of 2 on; it stands where the best of them stood). Attention is the mean over heads of
-    the next-to-last block, where the code computes it as one head, in the last; keys are of that block too. The evenly
-    spaced tokens of PruMerge+ are taken from those not chosen by attention, where the code takes every k-th token of
-    all and drops repetitions. Nothing is merged where every token stays.
+    the next-to-last block, scaled to sum to 1 over the item, where the code computes it as one head, in the last; keys
+    are of that block too. Survivors stay in the order of their positions, where the code sorts them by attention. The
+    evenly spaced tokens of PruMerge+ are taken from those not chosen by attention, where the code takes every k-th
+    token of all and drops repetitions. Nothing is merged where every token stays.
     """
 
     name = "prumerge"

@@ -12,10 +12,10 @@ from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Toke
 class ReceivedAttention(Mechanism):
     """Top-k of the attention a token receives, mean over heads and over the tokens of its segment or item.
 
-    In an audio tower this is the official code's TopK pruning, which drops between attention and MLP of a block, where
-    this drops after the block; it fine-tunes the model at the reduced count and leaves out the class token. In the
-    decoder, from the tokens of the item alone, it is the second phase of SpeechPrune (2412.12009, section 3),
-    which estimates the same scores from the signs of the first layer's weights and inputs.
+    In an audio tower this is the official code's TopK pruning for AudioMAE, which drops between attention and MLP of a
+    block, where this drops after the block; it fine-tunes the model at the reduced count and leaves out the class
+    token. In the decoder, from the tokens of the item alone, it is the second phase of SpeechPrune (2412.12009, section
+    3), which estimates the same scores from the signs of the first layer's weights and inputs.
     """
 
     name = "received_attention"

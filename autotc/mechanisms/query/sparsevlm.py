@@ -31,10 +31,11 @@ class SparseVLM(Mechanism):
 
     Raters are the query's tokens whose share of the tokens' softmaxed products with the text is above the mean. As in
     the official code, clusters grow from density peaks among the recycled tokens, with as many neighbours as clusters,
-    and in the adaptive form the count is 13.5 times the rank (its first release; later ones fix it), where the paper
-    deletes a share of count minus rank. Unlike there, clusters count towards the budget and stand at their centres,
-    where the code appends them; they are averaged by mass, and ties of density go to the earlier token, not to chance;
-    raters are chosen from the query as it stands at each stage, where the code takes all embeddings after the image.
+    and in the adaptive form the count is a multiple of the rank (an early release; later ones fix it for images; the
+    factor 13.5 is not confirmed), where the paper deletes a share of count minus rank. Unlike there, clusters count
+    towards the budget and stand at their centres, where the code appends them; they are averaged by mass, and ties of
+    density go to the earlier token, not to chance; raters are chosen from the query as it stands at each stage, where
+    the code takes all embeddings after the image.
     """
 
     name = "sparsevlm"

@@ -23,7 +23,8 @@ class ATome(Mechanism):
 
     The paper merges above a fixed threshold or at a fixed ratio, in several layers. This is the rate-controlled form of
     the threshold rule: the threshold is the quantile that leaves the budget. All pairs of neighbours above it are
-    joined at once, so a run of alike tokens becomes one, without a second round. The adaptive form joins every pair
+    joined at once, so a run of alike tokens becomes one, without a second round, where disjoint pairs may be meant (the
+    default threshold, too, is not confirmed). The adaptive form joins every pair
     above the given threshold, and further pairs, the most alike first, while more is left than the budget.
     """
 

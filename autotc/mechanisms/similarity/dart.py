@@ -23,11 +23,11 @@ class Dart(Mechanism):
     """Pivots by key L1 norm, from the item and the text; each pivot in turn keeps the tokens least similar to it.
 
     The item's pivots survive themselves. What the budget leaves is split evenly over all pivots, earlier pivots taking
-    the remainder; a token taken by one pivot is no longer there for the next. The code gives every pivot
-    budget // pivots tokens and so keeps a few more or fewer than asked. It also visits pivots in no defined order: here
-    the item's come first, then the text's, each by falling norm. Its text is all that follows the image, its norms are
-    of whole keys and its cosines of features after the final norm layer; here these are the query span, the mean key
-    over heads, and the features as they stand.
+    the remainder; a token taken by one pivot is no longer there for the next. The code gives every pivot budget //
+    pivots tokens and so keeps a few more or fewer than asked. It also visits pivots in no defined order: here the
+    item's come first, then the text's, each by falling norm. Its text is all that follows the image, its norms are of
+    whole rotated keys and its cosines of features after the final norm layer; here these are the query span, the mean
+    key over heads before rotation, and the features as they stand.
     """
 
     name = "dart"

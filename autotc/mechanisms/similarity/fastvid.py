@@ -44,11 +44,12 @@ class FastVid(Mechanism):
     Per frame, the tokens of highest attention in the tower stay as they are. A segment's other survivors are anchors,
     in its last frame and every fourth before it: peaks of density x separation among the frame's other tokens. Every
     dropped token flows, once for each anchor frame of its segment, into the nearest anchor there by cosine; an anchor
-    becomes w x itself + (1 - w) x the mean of what it gathers, w = max(1 / (gathered + 1), 0.6). Unlike the code,
-    anchors gather no tokens that survive elsewhere, so that keeping all changes nothing (its version for Qwen2.5-VL
-    exempts the salient ones); frames are compared by the mean of their tokens, as that version does, where the others
-    take the tower's pooled output; equal densities count in order, where it adds noise; and shares go by largest
-    remainders, where it rounds off.
+    becomes w x itself + (1 - w) x the mean of what it gathers, w = max(1 / (gathered + 1), 0.6). Salience is the class
+    token's attention, or what a token receives where there is none; the code for LLaVA-OneVision takes that of the
+    tower's pooling head. Unlike the code, anchors gather neither themselves nor tokens that survive elsewhere, so that
+    keeping all changes nothing (its version for Qwen2.5-VL exempts the salient ones); frames are compared by the mean
+    of their tokens, as that version does, where the others take the tower's pooled output; equal densities count in
+    order, where it adds noise; and shares go by largest remainders, where it rounds off.
     """
 
     name = "fastvid"

@@ -23,6 +23,8 @@ class Floc(Mechanism):
     The sum is submodular, so an old gain bounds the present one: as in lazy greedy, only candidates of the highest old
     gains are computed again, here in blocks, until the best of all is up to date. The choice is that of plain greedy.
     Cosines below zero count as zero, the value of an empty choice, and tokens that stand for several count as often.
+    The choice is over the whole item, by features after the projector: how the published one cuts long videos into
+    clips, and which features it reads, is not confirmed.
     """
 
     name = "floc"

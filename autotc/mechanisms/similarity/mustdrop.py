@@ -30,8 +30,9 @@ class MustDrop(Mechanism):
     A window's likeness is the mean cosine over its pairs; its tokens flow into its last, averaged by mass. The code
     merges every window above a threshold (``adaptive``), after the tower's first block; here the most alike windows
     merge until the count is met, the last of them in part, after the projector. The code's key tokens are safe from the
-    filter in the decoder, which cannot know them here; instead they are kept out of the merge. Below what merging all
-    windows leaves, the least attended survivors go.
+    filter in the decoder, which cannot know them here; instead they are kept out of the merge. They go by the attention
+    of the next-to-last block, in the code by the last block's. Below what merging all windows leaves, the least
+    attended survivors go.
     """
 
     name = "mustdrop"

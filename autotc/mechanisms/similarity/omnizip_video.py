@@ -32,9 +32,10 @@ class OmniZipVideo(Mechanism):
 
     Within a window, as in the official code, frames 0, 2, ... keep the tokens of highest density x separation (DPC-KNN
     on cosine distance), frames 1, 3, ... those least like the same place in the frame before, and all frames keep alike
-    many; what the paper calls merged is dropped. Unlike the code, which fixes the extreme windows, rescales
-    the others towards the target and clips them, each window's share of the budget is in proportion to
-    1 - most + (most - least) x retention of the audio, and counts meet the budget by largest remainders.
+    many; what the paper calls merged is dropped. Unlike the code, which fixes the extreme windows, rescales the others
+    towards the target and clips them, each window's share of the budget is in proportion to 1 - most + (most - least) x
+    retention of the audio, and counts meet the budget by largest remainders. A window without audio counts as one whose
+    audio is kept, as in the code's first version; its later one keeps the plain share.
     """
 
     name = "omnizip_video"

@@ -46,7 +46,8 @@ class PactDbdpc(Mechanism):
     it; the other pruned tokens are dropped. With ``adaptive`` the bound is the published one; else, and where that
     leaves too many, it is the smallest that leaves at most the budget, by bisection, and what is then missing is made
     up by the tokens farthest from their centres. Distances are between mean keys over heads before rotation, where the
-    code compares whole rotated keys. Attention is not weighted by cluster size afterwards.
+    code compares whole rotated keys. The mean query and its softmax are over the item, where the code takes all tokens
+    up to the image's last. Attention is not weighted by cluster size afterwards.
     """
 
     name = "pact_dbdpc"

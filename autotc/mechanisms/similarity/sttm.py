@@ -40,9 +40,9 @@ class Sttm(Mechanism):
 
     Sides are halved until one is at most 2 (an odd side leaves its first line alone), and trees begin one level below
     the coarsest. Every later cell has one partner: of the cells of the frame before that it holds or lies in, the most
-    like it, as the code's slow version has it (the default one takes the first above the threshold). Cells merge along
-    these links into the earliest. Averages are by mass, the code's ``weighted_avg``; a cell's missing parts are not
-    compared, where the code takes the frame's corner for them.
+    like it, which the code's slow version intends (it and the default one merge further pairs above the threshold).
+    Cells merge along these links into the earliest. Averages are by mass, the code's ``weighted_avg``; a cell's missing
+    parts are not compared, where the code takes the frame's corner for them.
 
     The rate-controlled form splits at the published threshold, then merges as many of the best links as meet the
     budget. Where that leaves too few cells, more are split, and where the first frame, whose cells cannot merge, has

@@ -7,7 +7,7 @@ from ..kit import Case, Given, Row, top
 
 def reference(given: Given, m: int) -> list[int]:
     """Anchors, the tokens one step away from each, then the most attended others."""
-    middle, deep, n = given.scores["middle_attention"], given.scores["cls_attention"], len(given.x)
+    middle, deep, n = given.scores["middle_attention"], given.scores["received_attention"], len(given.x)
     places = [tuple(int(v) for v in place) for place in given.places]
     anchors = top(middle, round(m * float(str(given.params.get("alpha", 0.1))) / 5))
     buffers = []
@@ -32,7 +32,7 @@ ROW = Row(
             5,
             [1, 3, 4, 5, 7],
             grid=(1, 3, 3),
-            scores={"middle_attention": [0.1] * 4 + [0.9] + [0.1] * 4, "cls_attention": _DEEP},
+            scores={"middle_attention": [0.1] * 4 + [0.9] + [0.1] * 4, "received_attention": _DEEP},
             params={"alpha": 1.0},
         ),
         Case(
@@ -40,7 +40,7 @@ ROW = Row(
             5,
             [1, 2, 5, 7, 8],
             grid=(1, 3, 3),
-            scores={"middle_attention": [0.1] * 2 + [0.9] + [0.1] * 6, "cls_attention": _DEEP},
+            scores={"middle_attention": [0.1] * 2 + [0.9] + [0.1] * 6, "received_attention": _DEEP},
             params={"alpha": 1.0},
         ),
     ),

@@ -11,7 +11,7 @@ from .hired import shared_out
 def reference(given: Given, m: int) -> list[int]:
     """Quotas by the mean of every token's score; then the most attended of each run."""
     x, attention, n = given.x, given.scores["cls_attention"], len(given.x)
-    crops = int(str(given.params.get("crops", 16)))
+    crops = int(str(given.params.get("crops", max(1, int(1024 / 576 * n / m + 1e-9)))))
     weight = float(str(given.params.get("variance_weight", 0.09)))
     runs, start = [], 0
     for c in range(crops):
