@@ -533,30 +533,37 @@ def markdown(
 
 
 def summary(rows: Sequence[Row], uncompressed: Mapping[str, Interval]) -> str:
-    """One table: a line for each preset, a column for each target and modality, points lost against uncompressed.
+    """A table for each modality: a line for each preset, a column for each target, points lost against uncompressed.
 
-    A difference whose 95% interval against ``random`` does not lie above zero is set in italics.
+    In italics where the 95% interval of the difference to ``random`` does not lie above zero; ``~`` marks a target that
+    was not met within 0.01; empty where the target lies below what the preset can reach.
     """
-    columns = list(dict.fromkeys((row.modality, row.match, row.target) for row in rows))
-    columns.sort(key=lambda c: (MODALITIES.index(c[0]) if c[0] in MODALITIES else 9, c[1] == "cost", -c[2]))
-    cells = {(row.preset, row.modality, row.match, row.target): row for row in rows}
-    names = list(dict.fromkeys(row.preset for row in rows))
-    titles = [f"{m} {'tok' if match == 'tokens' else 'FLOPs'} {target:g}" for m, match, target in columns]
-    lines = ["| preset | at | " + " | ".join(titles) + " |", "|---|---|" + "---|" * len(columns)]
-    plain = ["", ""] + [f"{100 * uncompressed[m][0]:.1f}" for m, _, _ in columns]
-    lines.append("| uncompressed accuracy, % |" + " | ".join(plain[1:]) + " |")
-    for name in names:
-        line = [f"`{name}`", next(row.place for row in rows if row.preset == name)]
-        for column in columns:
-            row = cells.get((name, *column))
-            if row is None:
-                line.append("")
-                continue
-            text = f"{100 * row.against_uncompressed[0]:+.1f}" + ("" if row.met else "~")
-            beaten = row.against_random is None or row.against_random[1] > 0 or name == "random"
-            line.append(text if beaten else f"*{text}*")
-        lines.append("| " + " | ".join(line) + " |")
-    return "\n".join(lines)
+    blocks = []
+    for modality in dict.fromkeys(row.modality for row in rows):
+        mine = [row for row in rows if row.modality == modality]
+        columns = sorted({(row.match, row.target) for row in mine}, key=lambda c: (c[0] == "cost", -c[1]))
+        cells = {(row.preset, row.match, row.target): row for row in mine}
+        titles = [f"{'tokens' if match == 'tokens' else 'FLOPs'} {target:g}" for match, target in columns]
+        mean, low, high = (100 * x for x in uncompressed[modality])
+        lines = [
+            f"**{modality}**, uncompressed {mean:.1f}% [{low:.1f}, {high:.1f}]; points lost:",
+            "",
+            "| preset | at | " + " | ".join(titles) + " |",
+            "|---|---|" + "---|" * len(columns),
+        ]
+        for name in dict.fromkeys(row.preset for row in mine):
+            line = [f"`{name}`", next(row.place for row in mine if row.preset == name)]
+            for column in columns:
+                row = cells.get((name, *column))
+                if row is None:
+                    line.append("")
+                    continue
+                text = f"{100 * row.against_uncompressed[0]:+.1f}" + ("" if row.met else "~")
+                beaten = row.against_random is None or row.against_random[1] > 0 or name == "random"
+                line.append(text if beaten else f"*{text}*")
+            lines.append("| " + " | ".join(line) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def _points(value: Interval | None) -> str:

@@ -717,7 +717,7 @@ class Handle:
         requested = [target_count(step.keep_ratio, item.n0, item.n0) for item in track.items]
         layer = step.layer if step.stage.location in ("encoder", "decoder") else None
         self._current.append(StageStats(step.index, layer, step.label, requested, left, untouched))
-        if untouched == len(left) and self._observer is None:
+        if untouched == len(left) and self._observer is None and not step.mechanism.adaptive:
             return None
         return torch.tensor(wanted, device=track.valid.device)
 
