@@ -117,12 +117,13 @@ class QwenVision(Adapter):
     def stem_flops(self, config: Any, item: Item) -> int:
         vision = config.vision_config
         patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        return int(2 * item.count * vision.spatial_merge_size**2 * patch * vision.hidden_size)
+        width = self.tower_shape(config, item.modality).width
+        return int(2 * item.count * vision.spatial_merge_size**2 * patch * width)
 
     def projector_flops(self, config: Any, item: Item) -> int:
-        vision = config.vision_config
-        wide = vision.hidden_size * vision.spatial_merge_size**2
-        return int(2 * item.count * (wide * wide + wide * vision.out_hidden_size))
+        shape = self.tower_shape(config, item.modality)
+        wide = shape.width * shape.unit
+        return int(2 * item.count * (wide * wide + wide * self.decoder_shape(config).width))
 
     def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
         _t, y, x = item.grid

@@ -19,7 +19,7 @@ class Qwen25VL(QwenVision, RotaryDecoder):
         "image": ("input", "encoder", "projector", "decoder"),
         "video": ("input", "encoder", "projector", "decoder"),
     }
-    structural = (
+    structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
         "vision_config.depth", "vision_config.hidden_size", "vision_config.patch_size",
