@@ -23,7 +23,7 @@ from autotc.mechanisms import (
     target_count,
 )
 from autotc.mechanisms.transformation.downsample import Downsample
-from autotc.models import Adapter, Item
+from autotc.models import Adapter, Item, spread
 from autotc.policy import Policy, Stage
 
 
@@ -90,25 +90,29 @@ def _shrunk(item: Item, stages: Sequence[Stage]) -> Item:
     return item
 
 
-def _tower_blocks(adapter: Adapter, config: Any, item: Item, units: Sequence[int]) -> float:
-    """FLOPs of a tower's blocks on one item with ``units[k]`` units in block k."""
-    shape = adapter.tower_shape(config, item.modality)
-    flops = 0.0
-    for block, count in enumerate(units):
-        rows = count * shape.unit + adapter.extra_rows(item)
-        mlp = (3 if shape.gated else 2) * shape.width * shape.hidden
-        flops += 2 * rows * (4 * shape.width**2 + mlp)
-        flops += 4 * shape.width * _squares(adapter, config, item, block, count)
-    return flops
+def _tower_rows(adapter: Adapter, config: Any, items: Sequence[Item], block: int, left: Sequence[int]) -> list[float]:
+    """Rows of each segment of a block that still run, survivors spread evenly over an item's segments.
+
+    Segments of a tiled tower are rows of one batch, padded to the longest.
+    """
+    rows: list[float] = []
+    for item, count in zip(items, left, strict=True):
+        shape = adapter.tower_shape(config, item.modality)
+        sizes = [len(segment) for segment in adapter.segments(config, item, block)]
+        kept: Sequence[float] = spread(count, sizes) if shape.tiled else [size * count / item.count for size in sizes]
+        spare = adapter.spare_rows(config, item, block)
+        rows += [units * shape.unit + more for units, more in zip(kept, spare, strict=True)]
+    if items and adapter.tower_shape(config, items[0].modality).tiled:
+        return [max(rows)] * len(rows)
+    return rows
 
 
-def _squares(adapter: Adapter, config: Any, item: Item, block: int, count: int) -> float:
-    """Sum of squared segment lengths in rows, survivors spread evenly over the segments."""
-    unit = adapter.tower_shape(config, item.modality).unit
-    lengths = [len(segment) for segment in adapter.segments(config, item, block)]
-    rows = [length * count / item.count * unit for length in lengths]
-    rows[-1] += adapter.extra_rows(item)
-    return sum(r * r for r in rows)
+def _tower_block(adapter: Adapter, config: Any, items: Sequence[Item], block: int, left: Sequence[int]) -> float:
+    """FLOPs of a block of a tower on items with ``left`` units each."""
+    shape = adapter.tower_shape(config, items[0].modality)
+    rows = _tower_rows(adapter, config, items, block, left)
+    mlp = (3 if shape.gated else 2) * shape.width * shape.hidden
+    return 2 * sum(rows) * (4 * shape.width**2 + mlp) + 4 * shape.width * sum(r * r for r in rows)
 
 
 Realised = Mapping[tuple[int, int | None], Sequence[int]]
@@ -154,19 +158,17 @@ def prefill_cost(
         members = [pair for owned in owners for pair in owned if pair[0].modality == modality]
         items = [item for item, _ in members]
         left = [item.count for item in items]
-        units: list[list[int]] = [[] for _ in items]
         in_tower = {k: s for s in stages[modality] if s.location == "encoder" for k, _ in s.steps()}
         for block in range(depths.encoder.get(modality, 0) if items else 0):
-            for mine, count in zip(units, left, strict=True):
-                mine.append(count)
+            encoder += _tower_block(adapter, config, items, block, left)
             scoring += _block_scores(adapter, config, stages[modality], block, items, left)
             if block in in_tower:
                 after = left_by(in_tower[block], block, items, left)
                 if after != left:
                     scoring += _tower_mechanism(adapter, config, in_tower[block], items, left, after)
                 left = after
-        for (item, counts), mine, count in zip(members, units, left, strict=True):
-            encoder += adapter.stem_flops(config, item) + _tower_blocks(adapter, config, item, mine)
+        for (item, counts), count in zip(members, left, strict=True):
+            encoder += adapter.stem_flops(config, item)
             projector += adapter.projector_flops(config, item)
             counts += [count] * decoder.layers
     for modality in ("image", "video", "audio"):
@@ -191,7 +193,8 @@ def prefill_cost(
     rows = len(batch)
     attention_width = decoder.heads * decoder.head_dim
     kv_width = decoder.kv_heads * decoder.head_dim
-    weights = 2 * decoder.width * attention_width + 2 * decoder.width * kv_width + 3 * decoder.width * decoder.hidden
+    weights = 2 * decoder.width * (attention_width + kv_width)
+    weights += decoder.width * (3 * decoder.hidden + decoder.experts)
     layers = sum(rows * (2 * n * weights + 4 * n * n * attention_width) for n in lengths)
     head = rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary
     tokens: Counter[str] = Counter()
@@ -227,20 +230,22 @@ def _block_scores(
                 scored = {adapter.score_block(config, stage.modality, need)}
             if block in scored:
                 width = adapter.tower_shape(config, stage.modality).width
-                squares = (_squares(adapter, config, i, block, n) for i, n in zip(items, left, strict=True))
-                return 2 * width * sum(squares)
+                return 2 * width * sum(r * r for r in _tower_rows(adapter, config, items, block, left))
     return 0.0
 
 
 def _tower_mechanism(
     adapter: Adapter, config: Any, stage: Stage, items: Sequence[Item], before: Sequence[int], after: Sequence[int]
 ) -> float:
-    """The mechanism of an encoder stage, on the padded items."""
+    """The mechanism of an encoder stage, on the padded items; on each tile of a tiled tower."""
     mechanism = stage.build()
     frames = max(item.grid[0] for item in items)
-    return len(items) * mechanism.flops(
-        _work(adapter, config, stage, mechanism, max(before), max(after), frames, 0)
-    )  # fmt: skip
+    if adapter.tower_shape(config, stage.modality).tiled:
+        sizes = [[len(tile) for tile in adapter.segments(config, item, 0)] for item in items]
+        before = [n for count, tiles in zip(before, sizes, strict=True) for n in spread(count, tiles)]
+        after = [n for count, tiles in zip(after, sizes, strict=True) for n in spread(count, tiles)]
+    work = _work(adapter, config, stage, mechanism, max(before), max(after), frames, 0)
+    return len(before) * mechanism.flops(work)
 
 
 def _scoring(

@@ -8,7 +8,7 @@ number of survivors it was asked for. What it needs beside the tokens (attention
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -186,11 +186,34 @@ class Reduction:
     dst: Tensor
     weight: Tensor
     size: int
+    _host: tuple[Tensor, bool] | None = None
+
+    # The constructors copy the mask of the survivors to the host: the one synchronisation with an accelerator that a
+    # stage plans for. What follows from it (counts, columns, shapes) is worked out there.
 
     @property
     def count(self) -> Tensor:
         """Survivors of each row, (B,) long."""
         return (self.keep >= 0).sum(1)
+
+    @property
+    def kept(self) -> Tensor:
+        """``keep`` on the host."""
+        return self.keep.cpu() if self._host is None else self._host[0]
+
+    @property
+    def counts(self) -> list[int]:
+        """``count`` on the host."""
+        out: list[int] = (self.kept >= 0).sum(1).tolist()
+        return out
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether every survivor is one token, unchanged."""
+        if self._host is not None and self._host[1]:
+            return True
+        alone = self._edges_per_survivor() == (self.keep >= 0)
+        return bool(alone.all() & (self.weight == 1).all())
 
     @staticmethod
     def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,10 +235,12 @@ class Reduction:
     @classmethod
     def select(cls, mask: Tensor) -> Reduction:
         """The tokens of ``mask`` (B, N) bool survive as they are; the rest is dropped."""
-        keep, column = cls._positions(mask)
-        row, src = mask.nonzero(as_tuple=True)
-        weight = torch.ones(len(row), device=mask.device)
-        return cls(keep, row, src, column[row, src], weight, mask.shape[1])
+        device, host = mask.device, mask.cpu()
+        keep, column = cls._positions(host)
+        row, src = host.nonzero(as_tuple=True)
+        row, src, dst = torch.stack([row, src, column[row, src]]).to(device, non_blocking=True)
+        weight = torch.ones(len(row), device=device)
+        return cls(keep.to(device, non_blocking=True), row, src, dst, weight, mask.shape[1], (keep, True))
 
     @classmethod
     def merge(cls, mask: Tensor, target: Tensor, mass: Tensor) -> Reduction:
@@ -229,14 +254,19 @@ class Reduction:
         Raises:
             MechanismError: a token flows into one that does not survive.
         """
-        keep, column = cls._positions(mask)
-        row, src = (target >= 0).nonzero(as_tuple=True)
-        dst = column[row, target[row, src]]
+        device = mask.device
+        alive, flow = torch.stack([mask.long(), target]).cpu()
+        keep, column = cls._positions(alive.bool())
+        row, src = (flow >= 0).nonzero(as_tuple=True)
+        dst = column[row, flow[row, src]]
         if bool((dst < 0).any()):
             raise MechanismError("merge: a token flows into one that does not survive")
+        selection = len(row) == int(alive.sum()) and bool((flow[row, src] == src).all())
+        row, src, dst = torch.stack([row, src, dst]).to(device, non_blocking=True)
         share = mass[row, src].float()
-        total = torch.zeros(keep.shape, device=mask.device).index_put_((row, dst), share, accumulate=True)
-        return cls(keep, row, src, dst, share / total[row, dst], mask.shape[1])
+        total = torch.zeros(keep.shape, device=device).index_put_((row, dst), share, accumulate=True)
+        weight = torch.ones_like(share) if selection else share / total[row, dst]
+        return cls(keep.to(device, non_blocking=True), row, src, dst, weight, mask.shape[1], (keep, selection))
 
     @classmethod
     def linear(cls, mask: Tensor, row: Tensor, src: Tensor, dst: Tensor, weight: Tensor) -> Reduction:
@@ -247,9 +277,11 @@ class Reduction:
             row, src, dst: (E,) long; ``dst`` counts a row's survivors from 0 in ascending order of their positions.
             weight: (E,) float, signed.
         """
-        keep, _ = cls._positions(mask)
-        offset = keep.shape[1] - mask.sum(1)
-        return cls(keep, row, src, dst + offset[row], weight, mask.shape[1])
+        host = mask.cpu()
+        keep, _ = cls._positions(host)
+        offset = (keep.shape[1] - host.sum(1)).to(mask.device, non_blocking=True)
+        keep_there = keep.to(mask.device, non_blocking=True)
+        return cls(keep_there, row, src, dst + offset[row], weight, mask.shape[1], (keep, False))
 
     def apply(self, values: Tensor) -> Tensor:
         """Survivors' values (B, M, ...) of tokens' values (B, N, ...); zeros on padding; dtype kept.
@@ -277,18 +309,48 @@ class Reduction:
             out = sums.to(flat.dtype)
             alone = self._edges_per_survivor() == 1
             single = alone[self.row, self.dst] & (self.weight == 1)
-            out[self.row[single], self.dst[single]] = flat[self.row[single], self.src[single]]
+            # Copies stay bit-equal: an edge that is no copy points behind the last survivor.
+            total = self.keep.numel()
+            at = torch.where(single, self.row * m + self.dst, total)
+            source = at.new_full((total + 1,), -1).scatter_(0, at, self.row * n + self.src)[:total].view(-1, m)
+            copies = flat.reshape(used.numel(), -1)[source.clamp_min(0)]
+            out = torch.where((source >= 0)[..., None], copies, out)
         return out.reshape(*self.keep.shape, *values.shape[2:])
-
-    @property
-    def is_selection(self) -> bool:
-        """Whether every survivor is one token, unchanged."""
-        alone = self._edges_per_survivor() == (self.keep >= 0)
-        return bool(alone.all()) and bool((self.weight == 1).all())
 
     def _edges_per_survivor(self) -> Tensor:
         ones = torch.ones_like(self.row)
         return torch.zeros_like(self.keep).index_put_((self.row, self.dst), ones, accumulate=True)
+
+    def lifted(self, index: Tensor, shape: tuple[int, int]) -> Reduction:
+        """The same reduction of the tokens of other rows, of which this one's are parts.
+
+        Args:
+            index: (B, N) long on the host, where each token stands in the flattened rows (R x L); -1 on padding. Tokens
+                that stand nowhere here are dropped.
+            shape: (R, L).
+        """
+        device = self.keep.device
+        at = self.kept
+        survivor = torch.where(at >= 0, index.gather(1, at.clamp_min(0)), -1)
+        mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
+        mask[survivor[at >= 0]] = True
+        keep, column = self._positions(mask.view(shape))
+        there, survivors, columns = index.to(device), survivor.to(device), column.view(-1).to(device)
+        source, target = there[self.row, self.src], survivors[self.row, self.dst]
+        row = torch.div(source, shape[1], rounding_mode="floor")
+        host = (keep, self._host is not None and self._host[1])
+        return Reduction(
+            keep.to(device), row, source - row * shape[1], columns[target], self.weight, shape[1], host
+        )  # fmt: skip
+
+    def rows(self, order: Sequence[int]) -> Reduction:
+        """The reductions of the rows in ``order``, each as often as it is named."""
+        parts = [(self.row == old).nonzero()[:, 0] for old in order]
+        edges = torch.cat(parts)
+        row = torch.repeat_interleave(torch.tensor([len(part) for part in parts], device=edges.device))
+        return Reduction(
+            self.keep[list(order)], row, self.src[edges], self.dst[edges], self.weight[edges], self.size
+        )  # fmt: skip
 
     def mass(self, mass: Tensor) -> tuple[Tensor, Tensor]:
         """Mass of the survivors (B, M) and mass dropped (B,), from the tokens' mass (B, N).

@@ -1,6 +1,16 @@
 """Model families: one adapter file each."""
 
-from autotc.models.base import Adapter, DecoderShape, Depths, Item, Projections, TowerShape, column_index, find_adapter
+from autotc.models.base import (
+    Adapter,
+    DecoderShape,
+    Depths,
+    Item,
+    Projections,
+    TowerShape,
+    column_index,
+    find_adapter,
+    spread,
+)
 from autotc.models.llava import Llava
 from autotc.models.qwen2_5_omni import Qwen25OmniThinker
 from autotc.models.qwen2_5_vl import Qwen25VL
@@ -19,4 +29,5 @@ __all__ = [
     "TowerShape",
     "column_index",
     "find_adapter",
+    "spread",
 ]

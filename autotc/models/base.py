@@ -7,13 +7,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import LAYER_SCORES, Location, Modality, Score
+from autotc.mechanisms import LAYER_SCORES, SCORES_AT, Location, Modality, Score
 from autotc.policy import ModelReference, Policy
 
 
@@ -53,6 +53,15 @@ class Item:
         """Units of the item as it enters the tower."""
         return self.grid[0] * self.grid[1] * self.grid[2]
 
+    @property
+    def slots(self) -> int:
+        """Placeholders it takes in the prompt: its units, and structure such as newlines that is never offered."""
+        return self.count
+
+    def offsets(self) -> Tensor:
+        """(N,) long, ascending: which of the item's placeholders holds each unit."""
+        return torch.arange(self.count)
+
     def resized(self, grid: tuple[int, int, int]) -> Self:
         """The item after an input stage has brought it to another unit grid."""
         return replace(self, grid=grid, extent=self._scaled(self.grid, grid))
@@ -88,6 +97,7 @@ class TowerShape:
         gated: whether the MLP has three matrices.
         blocks: number of blocks.
         unit: rows of the tower per output unit.
+        tiled: whether it takes a batch of tiles (T, L, D), padded to the longest, and not one packed sequence (S, D).
     """
 
     width: int
@@ -96,11 +106,18 @@ class TowerShape:
     gated: bool
     blocks: int
     unit: int
+    tiled: bool = False
 
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Dimensions of a language model."""
+    """Dimensions of a language model.
+
+    Attributes:
+        width, heads, kv_heads, head_dim, layers, vocabulary: as the configuration has them.
+        hidden: MLP width that a token passes through; of all its experts together where they are a mixture.
+        experts: number of experts that a router chooses from; 0 without one.
+    """
 
     width: int
     heads: int
@@ -109,6 +126,7 @@ class DecoderShape:
     hidden: int
     layers: int
     vocabulary: int
+    experts: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,10 +134,12 @@ class Projections:
     """Where an attention module makes queries and keys.
 
     Attributes:
-        query, key: the linear layers, or the norms behind them.
+        query, key: the linear layers.
         heads, kv_heads: their numbers of heads.
         scaling: factor of the scores.
         fused: whether ``query`` and ``key`` are one layer that makes queries, keys and values side by side.
+        norms: of queries and keys, behind the linear layers and in front of the rotation, if any.
+        norm_heads: whether they take each head's vector (..., D), and not all heads side by side (..., heads x D).
     """
 
     query: nn.Module
@@ -128,6 +148,19 @@ class Projections:
     kv_heads: int
     scaling: float
     fused: bool = False
+    norms: tuple[nn.Module, nn.Module] | None = None
+    norm_heads: bool = True
+
+    def split(self, projected: Tensor, part: Literal["query", "key"]) -> Tensor:
+        """Queries or keys as projected (..., heads x D), normed: (..., heads, D)."""
+        heads = self.heads if part == "query" else self.kv_heads
+        norm = self.norms[0 if part == "query" else 1] if self.norms is not None else None
+        if norm is not None and not self.norm_heads:
+            projected = norm(projected)
+        out = projected.reshape(*projected.shape[:-1], heads, -1)
+        if norm is not None and self.norm_heads:
+            out = norm(out)
+        return out
 
 
 class Adapter(ABC):
@@ -169,9 +202,9 @@ class Adapter(ABC):
     def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
         """Units that attend to each other in a block: index tensors (units,) in the language model's order."""
 
-    @abstractmethod
-    def extra_rows(self, item: Item) -> int:
-        """Rows of the tower that belong to no unit (an odd audio frame)."""
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        """Rows of each of `segments` that belong to no unit: a class token, an odd audio frame, padding of a tile."""
+        return [0] * len(self.segments(config, item, block))
 
     @abstractmethod
     def base(self, model: nn.Module) -> nn.Module:
@@ -205,13 +238,40 @@ class Adapter(ABC):
     def block_projections(self, block: nn.Module) -> Projections:
         """Query and key projections of a tower block."""
 
+    def block_attention(self, block: nn.Module) -> nn.Module:
+        """The attention of a block of a tiled tower: takes (or gets) ``attention_mask`` by name."""
+        raise NotImplementedError(f"{self.family}: the tower takes no batch of tiles")
+
     @abstractmethod
     def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
         """Apply the tower's position embedding, if any, to (rows, heads, head_dim) queries and keys."""
 
+    def expand_at(self, config: Any, modality: Modality) -> tuple[int, ...]:
+        """Blocks behind which the rows return to their original number, holes marked; the last is always among them."""
+        return tuple(sorted({*self.deepstack(config, modality), self.depths(config).encoder[modality] - 1}))
+
+    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+        """Blocks whose projected outputs are added to the media's tokens behind decoder layers 0, 1, ..., if any."""
+        return ()
+
+    def windows(self, config: Any) -> Sequence[int | None]:
+        """Sliding window of each decoder layer in tokens; None where a token sees all before it."""
+        text = config.get_text_config()
+        kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+        return [text.sliding_window if kind == "sliding_attention" else None for kind in kinds]
+
+    def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+        """(B, L) long on the host: tokens of one block see each other in both directions, -1 for none; None without.
+
+        Args:
+            config: of the model.
+            arguments: of the model's call.
+        """
+        return None
+
     @abstractmethod
     def feature_methods(self) -> Mapping[Modality, str]:
-        """Modality -> name of the base's method that encodes it."""
+        """Modality -> name of the base's method that encodes it, or of its tower where no method does."""
 
     @abstractmethod
     def shape_inputs(self) -> Mapping[Modality, str]:
@@ -219,7 +279,11 @@ class Adapter(ABC):
 
     @abstractmethod
     def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
-        """Items of one call of a feature method, from its bound arguments."""
+        """Items of one call of a feature method, from its bound arguments; of the whole model's where a tower is named.
+
+        Raises:
+            InputsError: an argument that tells the shapes is missing.
+        """
 
     @abstractmethod
     def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
@@ -237,6 +301,10 @@ class Adapter(ABC):
     def offers(self, config: Any) -> Mapping[Modality, tuple[Location, ...]]:
         """Modality -> locations of a model with this configuration; those of the family, less what it cannot do."""
         return self.locations
+
+    def scores(self, config: Any, modality: Modality, location: Location) -> frozenset[Score]:
+        """Scores that exist at a location; fewer than elsewhere where no row of the tower belongs to one token."""
+        return SCORES_AT[location]
 
     @abstractmethod
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
@@ -287,6 +355,14 @@ class Adapter(ABC):
                     f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality};"
                     f" it offers {', '.join(offered) or 'none'}"
                 )
+            absent = [
+                n for n in stage.build().needs if n not in self.scores(model.config, stage.modality, stage.location)
+            ]
+            if absent:
+                raise PolicyError(
+                    f"stages.{i}.mechanism: {stage.mechanism} needs {absent[0]}, which {self.family} does not have for"
+                    f" {stage.modality} at the {stage.location}"
+                )
             limit = {"encoder": depths.encoder.get(stage.modality, 0), "decoder": depths.decoder}.get(stage.location)
             for layer, _ in stage.steps():
                 if limit is not None and layer is not None and layer >= limit:
@@ -301,6 +377,21 @@ class Adapter(ABC):
                             f"stages.{i}.layer: 0 given; {stage.mechanism} needs {lacking[0]} of the layer before,"
                             " so 1 or deeper is right"
                         )
+
+
+def spread(total: int, sizes: Sequence[int]) -> list[int]:
+    """Divide survivors over an item's tiles in proportion to their sizes; what rounding leaves goes to largest rests.
+
+    Args:
+        total: survivors, at most the sum of ``sizes``.
+        sizes: units of each tile.
+    """
+    whole = sum(sizes)
+    out = [total * size // whole for size in sizes]
+    rests = [(-(total * size % whole), i) for i, size in enumerate(sizes)]
+    for _, i in sorted(rests)[: total - sum(out)]:
+        out[i] += 1
+    return out
 
 
 def column_index(lengths: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:

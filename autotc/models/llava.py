@@ -69,7 +69,9 @@ class Llava(RotaryDecoder):
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config
         used = self._used(config)
-        return TowerShape(vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, used, 1)
+        return TowerShape(
+            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, used, 1, True
+        )
 
     def stem_flops(self, config: Any, item: Item) -> int:
         vision = config.vision_config
@@ -85,8 +87,8 @@ class Llava(RotaryDecoder):
     def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
         return (torch.arange(item.count),)
 
-    def extra_rows(self, item: Item) -> int:
-        return 1  # the class token
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        return (1,)  # the class token
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         config: Any = model.config
@@ -97,6 +99,9 @@ class Llava(RotaryDecoder):
         return Projections(
             attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scale
         )
+
+    def block_attention(self, block: nn.Module) -> nn.Module:
+        return child(block, "self_attn")
 
     def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
         return query, key

@@ -80,7 +80,13 @@ class RotaryDecoder(Adapter):
         attention: Any = layer.self_attn
         width = attention.head_dim
         heads, groups = attention.q_proj.out_features // width, attention.k_proj.out_features // width
-        return Projections(attention.q_proj, attention.k_proj, heads, groups, attention.scaling)
+        norms, by_head = None, True
+        if hasattr(attention, "q_norm"):
+            norms = (attention.q_norm, attention.k_norm)
+            by_head = attention.q_norm.weight.shape[0] == width
+        return Projections(
+            attention.q_proj, attention.k_proj, heads, groups, attention.scaling, norms=norms, norm_heads=by_head
+        )
 
     def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
         cos, sin = position_embeddings
@@ -132,9 +138,6 @@ class QwenVision(Adapter):
         index, cu = self._windows(config, [item])
         lengths = (cu[1:] - cu[:-1]) // config.vision_config.spatial_merge_size**2
         return torch.split(index, lengths.tolist())
-
-    def extra_rows(self, item: Item) -> int:
-        return 0
 
     def score_block(self, config: Any, modality: Modality, need: Score) -> int:
         # In a windowed block every window receives as much as every other: the nearest block that sees the whole.

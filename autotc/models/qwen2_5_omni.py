@@ -77,8 +77,11 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             return super().score_block(config, modality, need)
         return Adapter.score_block(self, config, modality, need)
 
-    def extra_rows(self, item: Item) -> int:
-        return item.extra if isinstance(item, AudioItem) else 0
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        spare = list(super().spare_rows(config, item, block))
+        if isinstance(item, AudioItem):
+            spare[-1] = item.extra
+        return spare
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         if modality != "audio":
@@ -126,7 +129,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         for item in items:
             first = start + 2 * torch.arange(item.count)
             parts.append(torch.stack([first, first + 1], 1))
-            start += 2 * item.count + self.extra_rows(item)
+            start += 2 * item.count + (item.extra if isinstance(item, AudioItem) else 0)
         return torch.cat(parts)
 
     def placeholders(self, config: Any) -> Mapping[Modality, int]:

@@ -12,14 +12,14 @@ from torch import Tensor
 from autotc.models import Adapter, Projections
 from autotc.runtime.decode import Columns
 from autotc.runtime.ledger import Track
-from autotc.runtime.scores import attention_rank, attention_rows, global_query_attention, split_heads
+from autotc.runtime.scores import attention_rank, attention_rows, global_query_attention
 
 COLUMNS = 1024
 """Keys that `LayerScores.last_query_attention` rotates at a time."""
 
 
 def text_columns(query: Tensor) -> Tensor:
-    """Columns (B, T) of the query span, right-aligned, -1 on padding, T at least 1; ``query`` (B, L) bool."""
+    """Columns (B, T) of the query span (B, L), right-aligned, -1 on padding, T at least 1; on the host."""
     index = Columns.of(query).index
     return index if index.shape[1] else index.new_full((index.shape[0], 1), -1)
 
@@ -30,7 +30,7 @@ def picked(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class LayerScores:
-    """Scores of one layer over one sequence.
+    """Scores of one layer over one sequence, on the device of its keys.
 
     Args:
         adapter: of the model.
@@ -55,16 +55,26 @@ class LayerScores:
         self._adapter, self._projections, self._query, self._heads = adapter, projections, query, heads
         b = valid.shape[0]
         self._rotary = [part.expand(b, *part.shape[1:]) for part in rotary]
-        self._key, self._valid = split_heads(key, projections.kv_heads), valid
+        self._key = projections.split(key, "key").transpose(1, 2)
+        self._valid = valid.to(key.device, non_blocking=True)
 
     @cached_property
     def _rotated(self) -> Tensor:
         _, rotated = self._adapter.rotate(self._key, self._key, tuple(self._rotary))
         return rotated
 
+    def _heads_of(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(I, H, R, D), before rotation."""
+        return self._projections.split(self._query(rows, columns), "query").transpose(1, 2)
+
+    def _placed(self, track: Track) -> tuple[Tensor, Tensor]:
+        """Batch row of each item, and column of each token, -1 on padding."""
+        device = self._key.device
+        return track.batch_row.to(device, non_blocking=True), track.place.to(device, non_blocking=True)
+
     def _queries(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(I, H, R, D), rotary applied."""
-        heads = split_heads(self._query(rows, columns), self._projections.heads)
+        heads = self._heads_of(rows, columns)
         there: Any = tuple(picked(part, rows, columns) for part in self._rotary)
         rotated, _ = self._adapter.rotate(heads, heads, there)
         return rotated
@@ -94,23 +104,25 @@ class LayerScores:
 
     def text_attention(self, track: Track, text: Tensor) -> Tensor:
         """(I, N, T) of the query span's columns ``text`` (B, T)."""
+        text = text.to(self._key.device, non_blocking=True)
         batch = torch.arange(len(text), device=text.device)
         rows = torch.cat([block for _, block in self._rows(batch, text)], 1)
-        return picked(rows.mT, track.batch_row, track.place)
+        return picked(rows.mT, *self._placed(track))
 
     def received_attention(self, track: Track) -> Tensor:
         """(I, N)."""
         total = torch.zeros(len(track.items), self._valid.shape[1], device=self._valid.device)
-        for _, block in self._rows(track.batch_row, track.place):
+        rows, columns = self._placed(track)
+        for _, block in self._rows(rows, columns):
             total += block.sum(1)
         mean = total / track.valid.sum(1, keepdim=True).clamp_min(1)
-        return mean.gather(1, track.place.clamp_min(0))
+        return mean.gather(1, columns.clamp_min(0))
 
     def global_query_attention(self, track: Track) -> Tensor:
         """(I, N), of queries and keys before rotation, as PACT's official code has them."""
-        rows, at = track.batch_row, track.place
+        rows, at = self._placed(track)
         index = at.clamp_min(0)[:, None, :, None].expand(-1, self._key.shape[1], -1, self._key.shape[3])
-        query = split_heads(self._query(rows, at), self._projections.heads)
+        query = self._heads_of(rows, at)
         return global_query_attention(
             query, self._key[rows].gather(2, index), self._projections.scaling, track.valid
         )  # fmt: skip
@@ -125,12 +137,13 @@ class LayerScores:
 
     def keys(self, track: Track) -> Tensor:
         """(I, N, D)."""
-        return picked(self._key.mean(1), track.batch_row, track.place)
+        return picked(self._key.mean(1), *self._placed(track))
 
     def text_keys(self, track: Track, text: Tensor) -> Tensor:
         """(I, T, D) of the query span's columns ``text`` (B, T)."""
-        return picked(self._key.mean(1), track.batch_row, text[track.batch_row])
+        rows, _ = self._placed(track)
+        return picked(self._key.mean(1), rows, text.to(rows.device, non_blocking=True)[rows])
 
-    @staticmethod
-    def _at(row: Tensor, track: Track) -> Tensor:
-        return row[track.batch_row].gather(1, track.place.clamp_min(0))
+    def _at(self, row: Tensor, track: Track) -> Tensor:
+        rows, columns = self._placed(track)
+        return row[rows].gather(1, columns.clamp_min(0))

@@ -1,29 +1,30 @@
-"""Sequences that lost columns: gathering, masks of layers with their own length, decode steps on them."""
+"""Sequences that lost columns: gathering, and masks for layers whose keys are not those of the layer before."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.masking_utils import create_causal_mask
 
 from autotc.errors import InputsError
 
 
 @dataclass
 class Columns:
-    """Which columns of an earlier sequence are left, row by row.
+    """Which columns of an earlier sequence are left, row by row. Worked out on the host.
 
     Attributes:
         index: (B, M) long, ascending; -1 pads on the left.
-        full: whether no row is padded.
         size: length of the earlier sequence.
     """
 
     index: Tensor
-    full: bool
     size: int
+    _there: dict[torch.device, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, kept: Tensor) -> Columns:
@@ -31,32 +32,35 @@ class Columns:
         count = kept.sum(1)
         width = int(count.max())
         column = kept.cumsum(1) - 1 + (width - count)[:, None]
-        index = torch.full((kept.shape[0], width), -1, dtype=torch.long, device=kept.device)
+        index = torch.full((kept.shape[0], width), -1, dtype=torch.long)
         row, source = kept.nonzero(as_tuple=True)
         index[row, column[row, source]] = source
-        return cls(index, bool((count == width).all()), kept.shape[1])
+        return cls(index, kept.shape[1])
 
     def then(self, later: Columns) -> Columns:
         """Columns of ``later`` in terms of this one's earlier sequence."""
         index = torch.where(later.index >= 0, self.index.gather(1, later.index.clamp_min(0)), -1)
-        return Columns(index, bool((index >= 0).all()), self.size)
-
-    def within(self, earlier: Columns) -> Columns:
-        """The same columns counted in the sequence that ``earlier``, of the same sequence and a superset, left."""
-        place = torch.full((len(self.index), self.size), -1, dtype=torch.long, device=self.index.device)
-        row, column = earlier.valid.nonzero(as_tuple=True)
-        place[row, earlier.index[row, column]] = column
-        index = torch.where(self.index >= 0, place.gather(1, self.index.clamp_min(0)), -1)
-        return Columns(index, self.full, earlier.index.shape[1])
+        return Columns(index, self.size)
 
     @property
     def valid(self) -> Tensor:
         """(B, M) bool."""
         return self.index >= 0
 
+    @property
+    def full(self) -> bool:
+        """Whether no row is padded."""
+        return bool(self.valid.all())
+
+    def on(self, device: torch.device) -> Tensor:
+        """``index`` on a device, 0 on padding."""
+        if device not in self._there:
+            self._there[device] = self.index.clamp_min(0).to(device, non_blocking=True)
+        return self._there[device]
+
     def gather(self, values: Tensor, dim: int = 1) -> Tensor:
         """Values of the columns left; ``values`` has the batch in the dimension before ``dim``, or a batch of 1."""
-        index = self.index.clamp_min(0)
+        index = self.on(values.device)
         batch = dim - 1
         if values.shape[batch] == 1 and index.shape[0] > 1:
             values = values.expand(*values.shape[:batch], index.shape[0], *values.shape[dim:])
@@ -70,66 +74,107 @@ class Columns:
         """Position ids (..., B, L) -> (..., B, M)."""
         return self.gather(positions, positions.dim() - 1)
 
-    def mask(self, mask: Tensor | None, length: int, additions: int, flash: bool, dtype: torch.dtype) -> Tensor | None:
-        """Attention mask of a layer that holds these columns.
+
+class LayerMasks:
+    """Masks of layers that hold some columns of the prompt, in the form that the model's attention takes.
+
+    transformers makes them, from a 2-D mask of the columns; what a model adds to causality (sliding windows, blocks
+    that see each other in both directions) is told in positions of the uncompressed prompt.
+
+    Args:
+        config: of the language model.
+        windows: sliding window of each layer, or None.
+        valid: (B, L) bool on the host, the prompt's tokens.
+        blocks: (B, L) long, tokens of the same block see each other in both directions; -1 for none. Or None.
+    """
+
+    def __init__(self, config: Any, windows: Sequence[int | None], valid: Tensor, blocks: Tensor | None) -> None:
+        self._config, self._windows, self._valid, self._blocks = config, windows, valid, blocks
+        self._made: dict[tuple[int, int | None, torch.device], tuple[Columns, Any]] = {}
+
+    @property
+    def special(self) -> bool:
+        """Whether layers differ from plain causal attention, so that the model's own mask of what is left is wrong."""
+        return self._blocks is not None or any(window is not None for window in self._windows)
+
+    def forget(self) -> None:
+        """A new forward begins."""
+        self._made.clear()
+
+    def check(self) -> None:
+        """Refuse what the model's attention cannot be told.
+
+        Raises:
+            InputsError: flash attention counts a window in the tokens that it holds.
+        """
+        shortest = min((window for window in self._windows if window is not None), default=None)
+        kind = str(getattr(self._config, "_attn_implementation", ""))
+        if shortest is not None and "flash" in kind and self._valid.shape[1] > shortest:
+            raise InputsError(
+                f"attn_implementation: {kind} counts the sliding window of {shortest} in tokens left; this prompt has"
+                f" {self._valid.shape[1]}: use sdpa or eager, or a prompt within the window"
+            )
+
+    def __call__(self, layer: int, columns: Columns, hidden: Tensor, cache: Any, tail: Tensor | None) -> Any:
+        """The mask of one layer.
 
         Args:
-            mask: the mask made for the earlier sequence: (B, 1, Q, K) bool or additive, (B, K), or None (causal).
-            length: queries of this call in this layer.
-            additions: keys after the columns (tokens decoded since), 0 in prefill.
-            flash: whether the attention takes 2-D masks only.
-            dtype: of the layer's hidden states.
-
-        Returns:
-            The mask in the same form; None where the model's own causal mask is right.
+            layer: its number.
+            columns: of the prompt that it holds.
+            hidden: (B, Q, D), what it is called with.
+            cache: that already holds the columns, or None in prefill.
+            tail: (B, additions) bool, validity of what was decoded since; None where all of it is valid.
         """
-        device = self.index.device
-        valid = torch.cat([self.valid, torch.ones(len(self.index), additions, dtype=torch.bool, device=device)], 1)
-        if mask is None:
-            if self.full and (additions == 0 or length == 1):
-                return None
-            if flash:
-                return valid.long()
-            keys = valid.shape[1]
-            column = torch.arange(keys, device=device)
-            query = torch.arange(keys - length, keys, device=device)
-            seen = (column[None] <= query[:, None])[None] & valid[:, None]
-            # A padded query sees itself: a row that sees nothing is undefined in some kernels.
-            seen |= (column[None] == query[:, None])[None]
-            return seen[:, None]
-        later = torch.arange(self.size, self.size + additions, device=device).expand(len(self.index), -1)
-        keys_index = torch.cat([self.index, later], 1)
-        if mask.dim() == 2:
-            picked = mask.gather(1, keys_index.clamp_min(0))
-            return picked * valid.to(picked.dtype)
-        if mask.dim() != 4:
-            raise InputsError(f"attention mask of {mask.dim()} dimensions; 2, 4 or none are supported")
-        b = len(self.index)
-        mask = mask.expand(b, *mask.shape[1:])
-        if additions == 0:
-            mask = _rows(mask, self.index)
-        index = keys_index.clamp_min(0)[:, None, None, :].expand(b, mask.shape[1], mask.shape[2], -1)
-        out = mask.gather(3, index)
-        hidden = ~valid[:, None, None, :].expand_as(out)
-        if additions == 0:
-            eye = torch.eye(out.shape[2], out.shape[3], dtype=torch.bool, device=device)
-            pad = ~self.valid[:, None, :, None] & eye
-        else:
-            pad = torch.zeros_like(hidden)
-        if out.dtype == torch.bool:
-            return (out & ~hidden) | pad
-        out = out.masked_fill(hidden, torch.finfo(out.dtype).min)
-        return out.masked_fill(pad, 0.0)
+        window = self._windows[layer]
+        key = (id(columns), window, hidden.device)
+        if key not in self._made:
+            self._made[key] = columns, self._make(layer, columns, hidden, cache, tail, window)
+        return self._made[key][1]
+
+    def _make(
+        self, layer: int, columns: Columns, hidden: Tensor, cache: Any, tail: Tensor | None, window: int | None
+    ) -> Any:
+        device = hidden.device
+        valid = columns.valid & self._valid.gather(1, columns.index.clamp_min(0))
+        additions = 0 if cache is None else cache_length(cache, layer) + hidden.shape[1] - columns.index.shape[1]
+        mask = None
+        if tail is not None or not bool(valid.all()):
+            after = torch.ones(len(valid), additions, dtype=torch.bool) if tail is None else tail
+            mask = torch.cat([valid.to(device), after.to(device)], 1)
+        later = torch.arange(columns.size, columns.size + additions).expand(len(valid), -1)
+        original = torch.cat([columns.index, later], 1)
+        return create_causal_mask(
+            config=self._config,
+            inputs_embeds=hidden,
+            attention_mask=mask,
+            past_key_values=cache,
+            layer_idx=layer,
+            and_mask_function=None if window is None else _within(original.to(device), window),
+            or_mask_function=self._both_ways(columns, additions, device),
+        )
+
+    def _both_ways(self, columns: Columns, additions: int, device: torch.device) -> Callable[..., Any] | None:
+        if self._blocks is None:
+            return None
+        block = torch.where(columns.valid, self._blocks.gather(1, columns.index.clamp_min(0)), -1)
+        blocks = torch.nn.functional.pad(block, (0, additions), value=-1).to(device)
+
+        def same(batch: Any, head: Any, query: Any, key: Any) -> Any:
+            return (blocks[batch, query] == blocks[batch, key]) & (blocks[batch, query] >= 0)
+
+        return same
+
+
+def _within(original: Tensor, window: int) -> Callable[..., Any]:
+    def near(batch: Any, head: Any, query: Any, key: Any) -> Any:
+        return original[batch, query] - original[batch, key] < window
+
+    return near
 
 
 def leading_padding(valid: Tensor) -> Tensor:
     """(B, L) bool: padding before each row's first valid token; it goes when a row loses columns."""
     return valid.long().cumsum(1) == 0
-
-
-def _rows(mask: Tensor, index: Tensor) -> Tensor:
-    at = index.clamp_min(0)[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3])
-    return mask.gather(2, at)
 
 
 def cache_length(cache: Any, layer: int = 0) -> int:

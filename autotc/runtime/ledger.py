@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from autotc.errors import MechanismError
 from autotc.mechanisms import Reduction, Tokens, target_count
 from autotc.models import Item, column_index
 
@@ -38,19 +37,25 @@ class StageStats:
 class Track:
     """Items of one modality in one request, right-aligned to the longest, and the reductions they went through.
 
+    What says where a token stands is on the host, so that shapes and columns are known without asking a device; what
+    mechanisms read is on the device of the features.
+
     Attributes:
         items: their geometry.
+        lengths: tokens that each item has left.
+        ids: (B, N) long on the host, output unit whose position each token holds, in the language model's order; -1
+            pads.
         valid: (B, N) bool.
-        ids: (B, N) long, output unit whose position each token holds, in the language model's order.
         grid, box, mass: as in `Tokens`.
-        row: (B,) long, batch row of each item; set at the language model's entry.
-        column: (B, N) long, column of each token in the current sequence.
+        row: (B,) long on the host, batch row of each item; set at the language model's entry.
+        column: (B, N) long on the host, column of each token in the current sequence; -1 pads.
         reductions: what was applied, in order.
     """
 
     items: Sequence[Item]
-    valid: Tensor
+    lengths: list[int]
     ids: Tensor
+    valid: Tensor
     grid: Tensor
     box: Tensor
     mass: Tensor
@@ -66,51 +71,83 @@ class Track:
 
     @property
     def place(self) -> Tensor:
-        """``column``, -1 on padding, once the track has reached the language model."""
+        """``column``, once the track has reached the language model."""
         assert self.column is not None
         return self.column
+
+    @property
+    def there(self) -> Tensor:
+        """``valid`` on the host."""
+        return self.ids >= 0
 
     @classmethod
     def start(cls, items: Sequence[Item], device: torch.device) -> Track:
         """All units of all items."""
-        index, valid = column_index([item.count for item in items], device)
-        places = torch.cat([item.places() for item in items]).to(device)
-        boxes = torch.cat([item.boxes() for item in items]).to(device)
-        ids = torch.cat([torch.arange(item.count) for item in items]).to(device)
+        lengths = [item.count for item in items]
+        index, there = column_index(lengths)
+        places = torch.cat([item.places() for item in items])
+        boxes = torch.cat([item.boxes() for item in items])
+        ids = torch.cat([torch.arange(count) for count in lengths])
         return cls(
             items=items,
-            valid=valid,
-            ids=torch.where(valid, ids[index], -1),
-            grid=places[index] * valid[..., None],
-            box=boxes[index] * valid[..., None],
-            mass=valid.float(),
+            lengths=lengths,
+            ids=torch.where(there, ids[index], -1),
+            valid=there.to(device),
+            grid=(places[index] * there[..., None]).to(device),
+            box=(boxes[index] * there[..., None]).to(device),
+            mass=there.float().to(device),
+        )
+
+    def repeated(self, order: Sequence[int]) -> Track:
+        """The track with its items in ``order``: rows that a beam search repeats."""
+        index = torch.tensor(list(order))
+        there = index.to(self.valid.device)
+        return Track(
+            [self.items[i] for i in order],
+            [self.lengths[i] for i in order],
+            self.ids[index],
+            self.valid[there],
+            self.grid[there],
+            self.box[there],
+            self.mass[there],
+            reductions=[reduction.rows(order) for reduction in self.reductions],
         )
 
     def tokens(self, features: Tensor) -> Tokens:
         """The items as mechanisms see them, with features (B, N, D)."""
         return Tokens(features, self.valid, self.grid, self.box, self.mass)
 
-    def budget(self, keep_ratio: float) -> tuple[list[int], list[int]]:
-        """Tokens each item should keep, and has."""
-        left = self.valid.sum(1).tolist()
-        pairs = zip(self.items, left, strict=True)
-        return [target_count(keep_ratio, item.n0, have) for item, have in pairs], left
+    def moved(self, device: torch.device) -> None:
+        """Bring what mechanisms read to a device (models that are spread over several)."""
+        self.valid, self.grid = self.valid.to(device), self.grid.to(device)
+        self.box, self.mass = self.box.to(device), self.mass.to(device)
+
+    def budget(self, keep_ratio: float) -> list[int]:
+        """Tokens each item should keep."""
+        pairs = zip(self.items, self.lengths, strict=True)
+        return [target_count(keep_ratio, item.n0, have) for item, have in pairs]
 
     def advance(self, reduction: Reduction, tokens: Tokens) -> Tokens:
         """Replace the tokens by their survivors; returns them."""
         reduced = reduction.reduce(tokens)
-        at = reduction.keep.clamp_min(0)
+        kept = reduction.kept
+        there, at = kept >= 0, kept.clamp_min(0)
         self.valid, self.grid, self.box, self.mass = reduced.valid, reduced.grid, reduced.box, reduced.mass
-        self.ids = torch.where(self.valid, self.ids.gather(1, at), -1)
+        self.lengths = reduction.counts
+        self.ids = torch.where(there, self.ids.gather(1, at), -1)
         if self.column is not None:
-            self.column = torch.where(self.valid, self.column.gather(1, at), -1)
+            self.column = torch.where(there, self.column.gather(1, at), -1)
         self.reductions.append(reduction)
         return reduced
 
+    def flat(self, length: int) -> Tensor:
+        """(tokens left,) long on the host: places of the tokens in the flattened batch of sequences of a length."""
+        return (self.batch_row[:, None] * length + self.place)[self.there]
+
     def source(self) -> Reduction:
         """From the item's units to its tokens of now: the product of all reductions."""
-        _index, valid = column_index([item.count for item in self.items], self.valid.device)
-        out = Reduction.identity(valid)
+        _index, valid = column_index([item.count for item in self.items])
+        out = Reduction.identity(valid.to(self.valid.device))
         for reduction in self.reductions:
             out = out.then(reduction)
         return out
@@ -121,16 +158,17 @@ def concurrent_retention(track: Track, companion: Track | None) -> Tensor:
 
     Items are paired when they stand in the same row of the batch; 1 where no token of the companion overlaps.
     """
-    out = torch.ones(track.valid.shape, device=track.valid.device)
+    device = track.valid.device
+    out = torch.ones(track.valid.shape, device=device)
     if companion is None:
         return out
     for i in range(len(track.items)):
         spans, kept = [], []
         for j in (companion.batch_row == track.batch_row[i]).nonzero()[:, 0].tolist():
-            spans.append(companion.items[j].boxes()[:, :2].to(out.device))
-            alive = torch.zeros(companion.items[j].count, device=out.device)
-            alive[companion.ids[j][companion.valid[j]]] = 1.0
-            kept.append(alive)
+            spans.append(companion.items[j].boxes()[:, :2].to(device))
+            alive = torch.zeros(companion.items[j].count)
+            alive[companion.ids[j][companion.there[j]]] = 1.0
+            kept.append(alive.to(device))
         if not spans:
             continue
         start, end = torch.cat(spans).unbind(1)
@@ -146,24 +184,3 @@ def concurrent_retention(track: Track, companion: Track | None) -> Tensor:
         share = (until[last] - before[first]) / overlapping.clamp_min(1)
         out[i] = torch.where(overlapping > 0, share, out[i])
     return out
-
-
-def check_reduction(name: str, reduction: Reduction, budget: Tensor, adaptive: bool = False) -> Reduction:
-    """Hold a mechanism to its contract.
-
-    Args:
-        name: of the mechanism.
-        reduction, budget: what it returned for what.
-        adaptive: whether it may keep fewer.
-
-    Raises:
-        MechanismError: naming the mechanism and what it broke.
-    """
-    if adaptive:
-        if bool(((reduction.count < 1) | (reduction.count > budget)).any()):
-            raise MechanismError(f"{name}: kept {reduction.count.tolist()} tokens, 1 to {budget.tolist()} are allowed")
-    elif not torch.equal(reduction.count, budget):
-        raise MechanismError(f"{name}: kept {reduction.count.tolist()} tokens, {budget.tolist()} were asked for")
-    if not bool(torch.isfinite(reduction.weight).all()):
-        raise MechanismError(f"{name}: returned weights that are not finite")
-    return reduction

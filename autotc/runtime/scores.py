@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -106,42 +106,48 @@ def global_query_attention(query: Tensor, key: Tensor, scaling: float, valid: Te
     return scores.masked_fill(~valid[:, None, None, :], -torch.inf).softmax(-1).mean((1, 2))
 
 
-def received_attention(query: Tensor, key: Tensor, bounds: Tensor, scaling: float) -> Tensor:
+def received_attention(
+    query: Tensor, key: Tensor, edges: Sequence[int], scaling: float, visible: Tensor | None = None
+) -> Tensor:
     """Attention each row receives, mean over heads and over the queries of its segment, times the segment's length.
 
     Args:
         query, key: (S, H, D), position embedding applied.
-        bounds: (segments + 1,) int, cumulative lengths; rows attend within their segment.
+        edges: cumulative lengths of the segments, from 0; rows attend within their segment.
         scaling: factor of the scores.
+        visible: (S,) bool, rows that are seen and count as queries; None for all.
 
     Returns:
-        (S,) float32; its mean over each segment is 1.
+        (S,) float32; its mean over each segment's visible rows is 1.
     """
     out = torch.zeros(query.shape[0], device=query.device)
-    edges = bounds.tolist()
     for start, end in itertools.pairwise(edges):
         keys = key[start:end].permute(1, 2, 0)
         for at in range(start, end, ROWS):
-            rows = query[at : min(at + ROWS, end)].transpose(0, 1)
-            weights = (torch.bmm(rows, keys).float() * scaling).softmax(-1)
-            out[start:end] += weights.mean(0).sum(0)
+            to = min(at + ROWS, end)
+            scores = torch.bmm(query[at:to].transpose(0, 1), keys).float() * scaling
+            if visible is None:
+                out[start:end] += scores.softmax(-1).mean(0).sum(0)
+            else:
+                weights = scores.masked_fill(~visible[start:end], -torch.inf).softmax(-1).mean(0)
+                out[start:end] += weights.masked_fill(~visible[at:to, None], 0.0).sum(0)
     return out
 
 
-def class_attention(query: Tensor, key: Tensor, bounds: Tensor, scaling: float) -> Tensor:
+def class_attention(query: Tensor, key: Tensor, edges: Sequence[int], scaling: float) -> Tensor:
     """Attention that each segment's class token pays to its rows, mean over heads.
 
     Args:
         query: (segments, H, D) of the class tokens, position embedding applied.
         key: (S, H, D).
-        bounds: (segments + 1,) int, cumulative lengths.
+        edges: cumulative lengths of the segments, from 0.
         scaling: factor of the scores.
 
     Returns:
         (S,) float32, summing to 1 over each segment.
     """
     out = torch.zeros(key.shape[0], device=key.device)
-    for i, (start, end) in enumerate(itertools.pairwise(bounds.tolist())):
+    for i, (start, end) in enumerate(itertools.pairwise(edges)):
         scores = torch.bmm(query[i][:, None], key[start:end].permute(1, 2, 0)).float()[:, 0] * scaling
         out[start:end] = scores.softmax(-1).mean(0)
     return out
@@ -160,8 +166,3 @@ def text_similarity(features: Tensor, query: Tensor) -> Tensor:
     tokens = torch.nn.functional.normalize(features.float(), dim=-1, eps=1e-6)
     direction = torch.nn.functional.normalize(query.float(), dim=-1, eps=1e-6)
     return torch.bmm(tokens, direction[:, :, None])[..., 0]
-
-
-def split_heads(projected: Tensor, heads: int) -> Tensor:
-    """(B, L, heads x D) -> (B, heads, L, D)."""
-    return projected.view(*projected.shape[:2], heads, -1).transpose(1, 2)

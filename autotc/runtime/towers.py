@@ -2,178 +2,299 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
 
+from autotc.errors import InputsError
 from autotc.mechanisms import TOWER_SCORES, Modality, Reduction, Score
-from autotc.models import Adapter, Item, Projections
+from autotc.models import Adapter, Item, Projections, column_index, spread
+from autotc.runtime.decode import Columns
 from autotc.runtime.ledger import Track
 from autotc.runtime.scores import class_attention, received_attention
+from autotc.runtime.steps import Step, Steps
 
 
 class TowerRun:
     """One pass of a modality's items through its tower.
 
     Rows are counted in the tower's own order, tile by tile where the tower takes a batch of tiles (T, L, D), else in
-    one packed sequence (S, D). Inside, what is left of them stands packed: (rows left, D).
+    one packed sequence (S, D). Inside, what is left of them stands packed: (rows left, D). Where they stand is worked
+    out on the host.
 
     Args:
         adapter, config: of the model.
         modality, items: what is encoded.
         hidden: what the first block gets.
+        steps: the policy's.
     """
 
     def __init__(
-        self, adapter: Adapter, config: Any, modality: Modality, items: Sequence[Item], hidden: Tensor
+        self, adapter: Adapter, config: Any, modality: Modality, items: Sequence[Item], hidden: Tensor, steps: Steps
     ) -> None:
-        device = hidden.device
-        self.track = Track.start(items, device)
+        self.modality, self.device = modality, hidden.device
+        self.track = Track.start(items, hidden.device)
         self.tiles: tuple[int, int] | None = (hidden.shape[0], hidden.shape[1]) if hidden.dim() == 3 else None
-        total = hidden.numel() // hidden.shape[-1]
-        self.kept = torch.ones(total, dtype=torch.bool, device=device)
-        self.rows = adapter.unit_rows(config, modality, items).to(device)
-        class_rows = adapter.class_rows(config, modality, items)
-        self._class_rows = None if class_rows is None else class_rows.to(device)
-        self.before: dict[int, Tensor] = {}
         self.scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = {}
-        self._adapter = adapter
-        self._bounds: Tensor | None = None
+        # Block behind which the rows were all there -> reductions until then, and what was left.
+        self.expanded: dict[int, tuple[int, Tensor]] = {}
+        self._adapter, self._config, self._steps = adapter, config, steps
+        self._kept = torch.ones(hidden.numel() // hidden.shape[-1], dtype=torch.bool)
+        self._rows = adapter.unit_rows(config, modality, items)
+        self._class_rows = adapter.class_rows(config, modality, items)
+        self._owner = torch.repeat_interleave(torch.tensor(self.track.lengths))
+        self._tile = self._rows[:, 0] // self.tiles[1] if self.tiles is not None else self._owner
+        self._columns: Columns | None = None
+        self._before: dict[int, Tensor] = {}
+        self._bounds: dict[int, tuple[Tensor, list[int], Tensor]] = {}
+        self._edges: list[int] = []
         self._position_embeddings: Any = None
+        self._visible: Tensor | None = None
         self._query: Tensor | None = None
 
     @property
     def whole(self) -> bool:
         """Whether no row has left."""
-        return bool(self.kept.all())
+        return bool(self._kept.all())
+
+    def _on(self, host: Tensor) -> Tensor:
+        return host.to(self.device, non_blocking=True)
+
+    def _packed(self, hidden: Tensor) -> Tensor:
+        """Rows left (S', D), of what a block takes or gives."""
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        if self._columns is None or self._columns.full:
+            return flat
+        return flat.index_select(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]))
+
+    def _as_called(self, rows: Tensor) -> Tensor:
+        """The rows left as a block takes them; padding is zero."""
+        if self.tiles is None or self._columns is None:
+            return rows if self.tiles is None else rows.view(*self.tiles, -1)
+        shape = self._columns.index.shape
+        if self._columns.full:
+            return rows.view(*shape, -1)
+        out = rows.new_zeros(shape.numel(), rows.shape[1])
+        out.index_copy_(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]), rows)
+        return out.view(*shape, -1)
+
+    def before(self, index: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A block's arguments on the rows left, after the stages behind the block before it."""
+        if index - 1 in self.expanded and not self.whole:
+            rows = args[0].reshape(-1, args[0].shape[-1]).index_select(0, self._on(self._kept.nonzero()[:, 0]))
+        else:
+            rows = self._packed(args[0])
+        for step in self._steps.at("encoder", self.modality, index - 1):
+            rows = self._reduce(step, rows)
+        self._before = {index: rows}
+        names = list(inspect.signature(block.forward).parameters)
+        changed = dict(zip(names[1:], args[1:], strict=False)) | kwargs
+        if self.tiles is None:
+            self._call_packed(changed)
+        else:
+            self._edges = [0, *self._there().sum(1).cumsum(0).tolist()]
+        return (self._as_called(rows),), changed
 
     def _there(self) -> Tensor:
-        """(T, L') bool: real rows of a batch of tiles, first the rows and then the padding."""
+        """(T, L') bool on the host: real rows of the batch of tiles."""
         assert self.tiles is not None
-        count = self.kept.view(self.tiles).sum(1)
-        return torch.arange(int(count.max()), device=count.device) < count[:, None]
+        return torch.ones(self.tiles, dtype=torch.bool) if self._columns is None else self._columns.valid
 
-    def packed(self, hidden: Tensor) -> Tensor:
-        """Rows left (S', D), of what a block takes or gives."""
-        return hidden if self.tiles is None else hidden[self._there()]
+    def _call_packed(self, kwargs: dict[str, Any]) -> None:
+        """Bring cumulative lengths and position embeddings to the rows left."""
+        given: Tensor = kwargs["cu_seqlens"]
+        if id(given) not in self._bounds:
+            running = torch.cat([torch.zeros(1, dtype=torch.long), self._kept.cumsum(0)])
+            host = torch.unique_consecutive(running[given.cpu().long()])
+            self._bounds[id(given)] = given, host.tolist(), host.to(given)
+        _, self._edges, bounds = self._bounds[id(given)]
+        if not self.whole:
+            kwargs["cu_seqlens"] = bounds
+            if kwargs.get("max_seqlen") is not None:
+                kwargs["max_seqlen"] = max(b - a for a, b in zip(self._edges, self._edges[1:], strict=False))
+            if kwargs.get("position_embeddings") is not None:
+                kept = self._on(self._kept.nonzero()[:, 0])
+                kwargs["position_embeddings"] = tuple(p[kept] for p in kwargs["position_embeddings"])
+        self._position_embeddings = kwargs.get("position_embeddings")
 
-    def batched(self, rows: Tensor) -> Tensor:
-        """The rows left as a block takes them; padding is zero."""
-        if self.tiles is None:
-            return rows
-        there = self._there()
-        out = rows.new_zeros(*there.shape, rows.shape[1])
-        out[there] = rows
-        return out
+    def attention(self, kwargs: dict[str, Any], hidden: Tensor, attention: nn.Module) -> dict[str, Any]:
+        """Arguments of a tiled block's attention: the mask of the rows left, also where the block passes none on.
 
-    def with_holes(self, rows: Tensor) -> Tensor:
-        """The rows left in the tower's original layout, NaN where rows have left."""
-        out = rows.new_full((len(self.kept), rows.shape[1]), float("nan"))
-        out[self.kept] = rows
-        return out if self.tiles is None else out.view(*self.tiles, -1)
-
-    def call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], flash: bool
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A block's further arguments on the rows left, from those it was called with.
-
-        Args:
-            args: without the hidden states.
-            kwargs: by name.
-            flash: whether the tower's attention takes 2-D masks only.
+        Raises:
+            InputsError: the tower's own mask is in a form that cannot be read.
         """
-        changed = dict(kwargs)
-        if self.tiles is None:
-            bounds = kwargs["cu_seqlens"]
-            if not self.whole:
-                running = torch.cat([self.kept.new_zeros(1, dtype=torch.long), self.kept.cumsum(0)])
-                bounds = torch.unique_consecutive(running[bounds.long()]).to(bounds.dtype)
-                changed["cu_seqlens"] = bounds
-                if kwargs.get("max_seqlen") is not None:
-                    changed["max_seqlen"] = int((bounds[1:] - bounds[:-1]).max())
-                if kwargs.get("position_embeddings") is not None:
-                    changed["position_embeddings"] = tuple(p[self.kept] for p in kwargs["position_embeddings"])
-            self._bounds, self._position_embeddings = bounds, changed.get("position_embeddings")
-            return args, changed
-        count = self.kept.view(self.tiles).sum(1)
-        self._bounds = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        there = self._there()
-        if bool(there.all()):
-            return args, changed
-        mask: Tensor = there.long()
-        if not flash:
-            dtype = next((a.dtype for a in args if isinstance(a, Tensor) and a.is_floating_point()), torch.float32)
-            mask = torch.zeros(there.shape, dtype=dtype, device=there.device)
-            mask = mask.masked_fill(~there, torch.finfo(dtype).min)[:, None, None].expand(-1, 1, there.shape[1], -1)
-        if "attention_mask" in changed or not args:
-            return args, changed | {"attention_mask": mask}
-        return (mask, *args[1:]), changed
+        given = kwargs.get("attention_mask")
+        visible: Tensor | None = None
+        if given is not None:
+            if not isinstance(given, Tensor):
+                raise InputsError(
+                    f"attn_implementation: masks of {type(given).__name__} in the tower; use sdpa or eager"
+                )
+            visible = given if given.dim() == 2 else given[:, 0, -1]
+            visible = visible >= 0 if visible.is_floating_point() else visible.bool()
+            if self._columns is not None:
+                visible = self._columns.gather(visible) & self._on(self._columns.valid)
+        elif self._columns is not None and not self._columns.full:
+            visible = self._on(self._columns.valid)
+        self._visible = None if visible is None else visible.reshape(-1)
+        if self._visible is not None and self._columns is not None and not self._columns.full:
+            self._visible = self._visible.index_select(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]))
+        if self._columns is None or visible is None:
+            return kwargs
+        config: Any = attention.config
+        return kwargs | {"attention_mask": create_bidirectional_mask(config, hidden, visible)}
+
+    def after(self, index: int, output: Any) -> Any:
+        """A block's output at a point where the rows return to their original number; None to leave it."""
+        hidden = output[0] if isinstance(output, tuple) else output
+        rows = self._packed(hidden)
+        last = index == self._adapter.depths(self._config).encoder[self.modality] - 1
+        if last:
+            for step in self._steps.at("encoder", self.modality, index):
+                rows = self._reduce(step, rows)
+            self._before.clear()
+        self.expanded[index] = len(self.track.reductions), self.track.ids
+        if self.whole:
+            return None
+        out = rows.new_full((len(self._kept), rows.shape[1]), float("nan"))
+        out.index_copy_(0, self._on(self._kept.nonzero()[:, 0]), rows)
+        whole = out if self.tiles is None else out.view(*self.tiles, -1)
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
     def capture(self, block: int, part: str, projected: Tensor, projections: Projections, wanted: set[Score]) -> None:
         """Take a block's queries, then its keys, as projected; with the keys its scores are computed."""
-        rows = self.packed(projected)
-        width = rows.shape[1] // 3 if projections.fused else rows.shape[1]
-        offset = width if projections.fused and part == "key" else 0
-        heads = rows[:, offset : offset + width].reshape(len(rows), projections.heads, -1)
+        rows = self._packed(projected)
+        if projections.fused:
+            rows = rows.chunk(3, 1)[1 if part == "key" else 0]
+        heads = projections.split(rows, "query" if part == "query" else "key")
         if part == "query":
             self._query = heads
             return
         assert self._query is not None  # queries are projected before keys
         query, self._query = self._query, None
+        units = self._on(self._rows)
         if "keys" in wanted:
-            self.scores[block, "keys"] = self.by_item(heads.mean(1)[self.rows].mean(1)), self.track.ids
+            self.scores[block, "keys"] = self._by_item(heads.mean(1)[units].mean(1)), self.track.ids
         attention = wanted & (TOWER_SCORES - {"keys"})
         if not attention:
             return
         query, key = self._adapter.rotate_block(query, heads, self._position_embeddings)
-        assert self._bounds is not None  # set before every block
         received = None
         for need in sorted(attention):
             if need == "cls_attention" and self._class_rows is not None:
-                place = self.kept.cumsum(0) - 1
-                scored = class_attention(
-                    query[place[self._class_rows]], key, self._bounds, projections.scaling
-                )  # fmt: skip
-                values = self.by_item(scored[self.rows].sum(1))
+                place = self._kept.cumsum(0) - 1
+                classes = query[self._on(place[self._class_rows])]
+                scored = class_attention(classes, key, self._edges, projections.scaling)
+                values = self._by_item(scored[units].sum(1))
                 values = values / values.sum(1, keepdim=True).clamp_min(1e-12)
             else:
                 if received is None:
-                    received = received_attention(query, key, self._bounds, projections.scaling)
+                    received = received_attention(query, key, self._edges, projections.scaling, self._visible)
                 # Shares of the item: segments of any length weigh by their length, and units sum to 1.
-                values = self.by_item(received[self.rows].mean(1)) / self.track.valid.sum(1, keepdim=True)
+                values = self._by_item(received[units].mean(1)) / self.track.valid.sum(1, keepdim=True)
             self.scores[block, need] = values, self.track.ids
 
-    def by_item(self, values: Tensor) -> Tensor:
-        """Values (units left, ...) in item order -> (B, N, ...)."""
-        out = values.new_zeros(*self.track.valid.shape, *values.shape[1:])
-        out[self.track.valid] = values
-        return out
+    def scored(self, block: int, need: Score, track: Track) -> Tensor:
+        """A block's score for the tokens left in a track that went on from this tower's, or from repeats of it."""
+        values, ids = self.scores[block, need]
+        repeats = len(track.items) // len(ids)
+        ids = ids.repeat_interleave(repeats, 0)
+        place = torch.zeros(len(ids), int(max(ids.max(), track.ids.max())) + 1, dtype=torch.long)
+        row, column = (ids >= 0).nonzero(as_tuple=True)
+        place[row, ids[row, column]] = column
+        at = place.gather(1, track.ids.clamp_min(0)).to(values.device)
+        index = at if values.dim() == 2 else at[..., None].expand(-1, -1, values.shape[2])
+        return values.repeat_interleave(repeats, 0).gather(1, index)
 
-    def drop(self, reduction: Reduction, values: Tensor, rows: Tensor, valid: Tensor) -> Tensor:
+    def _by_item(self, values: Tensor) -> Tensor:
+        """Values (units left, ...) in item order -> (B, N, ...)."""
+        out = values.new_zeros(self.track.ids.numel(), *values.shape[1:])
+        out.index_copy_(0, self._on(self.track.there.view(-1).nonzero()[:, 0]), values)
+        return out.view(*self.track.ids.shape, *values.shape[1:])
+
+    # --- reducing ---
+
+    def _reduce(self, step: Step, rows: Tensor) -> Tensor:
+        """Remove units: survivors take their sources' weighted sum, row by row."""
+        wanted = self._steps.budget(self.track, step, begun=False)
+        if wanted is None:
+            return rows
+        values = self._by_item(rows[self._on(self._rows)])
+        with self._steps.scoring(begun=False):
+            scores: dict[Score, Tensor] = {
+                need: self.scored(step.layer, need, self.track) for need in step.mechanism.needs if need in TOWER_SCORES
+            }
+            if "representation_shift" in step.mechanism.needs:
+                shift = (rows - self._before[step.layer]).float()
+                scores["representation_shift"] = self._by_item(shift[self._on(self._rows)].mean(1).norm(dim=-1))
+            tokens = self.track.tokens(values.mean(2))
+            if len(torch.unique(self._tile)) > len(self.track.items):
+                reduction = self._run_by_tile(step, wanted, values, scores)
+            else:
+                reduction = self._steps.run(step, tokens, wanted, scores)
+        self._steps.done(step, tokens, scores, reduction, begun=False)
+        there = self.track.there
+        self.track.advance(reduction, tokens)
+        return self._drop(reduction, values, rows, there)
+
+    def _run_by_tile(self, step: Step, wanted: Sequence[int], values: Tensor, scores: dict[Score, Tensor]) -> Reduction:
+        """Divide each item's budget over its tiles, so that the batch stays nearly rectangular; reduce each tile."""
+        budgets: list[int] = []
+        chosen: list[Tensor] = []
+        for item, total in enumerate(wanted):
+            mine = (self._owner == item).nonzero()[:, 0]
+            names, counts = torch.unique(self._tile[mine], return_counts=True)
+            for name, quota in zip(names.tolist(), spread(total, counts.tolist()), strict=True):
+                if quota:
+                    budgets.append(quota)
+                    chosen.append(mine[self._tile[mine] == name])
+        index, there = column_index([len(units) for units in chosen])
+        place = self.track.there.view(-1).nonzero()[:, 0]
+        at = torch.where(there, place[torch.cat(chosen)][index], -1)
+        flat, valid = self._on(at.clamp_min(0)), self._on(there)
+
+        def by_tile(rows: Tensor) -> Tensor:
+            return rows.reshape(-1, *rows.shape[2:])[flat]
+
+        track = self.track
+        whole = track.tokens(values.mean(2))
+        tokens = type(whole)(
+            by_tile(whole.features), valid, by_tile(whole.grid), by_tile(whole.box), by_tile(whole.mass)
+        )  # fmt: skip
+        reduction = self._steps.run(step, tokens, budgets, {need: by_tile(score) for need, score in scores.items()})
+        return reduction.lifted(at, (track.ids.shape[0], track.ids.shape[1]))
+
+    def _drop(self, reduction: Reduction, values: Tensor, rows: Tensor, there: Tensor) -> Tensor:
         """Rows left after a reduction of the units, survivors in place.
 
         Args:
             reduction: of the track, already advanced by it.
             values: (B, N, unit, D) the units' rows.
             rows: (rows left, D) of the tower.
-            valid: (B, N) bool before the reduction.
+            there: (B, N) bool on the host, tokens before the reduction.
         """
-        survivors = reduction.apply(values)[self.track.valid]
-        kept_units = torch.zeros(valid.shape, dtype=torch.bool, device=rows.device)
-        kept_units.scatter_(1, reduction.keep.clamp_min(0), self.track.valid)
-        # Padding in ``keep`` points at column 0, which may be a real survivor of a full row.
-        kept_units[:, 0] |= (reduction.keep == 0).any(1)
-        flags = kept_units[valid]
-        stay = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        stay[self.rows[~flags].reshape(-1)] = False
-        rows = rows.clone()
-        rows[self.rows[flags]] = survivors
-        rows = rows[stay]
-        place = stay.cumsum(0) - 1
-        self.rows = place[self.rows[flags]]
-        original = self.kept.nonzero()[:, 0]
-        self.kept = self.kept.clone()
-        self.kept[original[~stay]] = False
+        kept = reduction.kept
+        flags = torch.zeros(there.shape, dtype=torch.bool)
+        row, column = (kept >= 0).nonzero(as_tuple=True)
+        flags[row, kept[row, column]] = True
+        alive = flags[there]
+        stay = torch.ones(len(rows), dtype=torch.bool)
+        stay[self._rows[~alive].reshape(-1)] = False
+        survivors = self._rows[alive]
+        if not reduction.is_selection:
+            merged = reduction.apply(values).reshape(-1, *values.shape[2:])
+            merged = merged[self._on(self.track.there.view(-1).nonzero()[:, 0])]
+            rows = rows.index_copy(0, self._on(survivors.reshape(-1)), merged.reshape(-1, rows.shape[1]))
+        rows = rows.index_select(0, self._on(stay.nonzero()[:, 0]))
+        self._rows = (stay.cumsum(0) - 1)[survivors]
+        self._owner, self._tile = self._owner[alive], self._tile[alive]
+        self._kept = self._kept.clone()
+        self._kept[self._kept.nonzero()[:, 0][~stay]] = False
+        self._bounds.clear()
+        if self.tiles is not None:
+            self._columns = Columns.of(self._kept.view(self.tiles))
         return rows

@@ -175,7 +175,7 @@ def memory() -> None:
     rows, tower_heads = 4096, 16
     q, k = (torch.randn(rows, tower_heads, 80) for _ in range(2))
     with Peak() as peak:
-        received_attention(q, k, torch.tensor([0, rows]), 0.1)
+        received_attention(q, k, [0, rows], 0.1)
     block = tower_heads * ROWS * rows * 4
     print(
         f"| received_attention, tower, N = {rows} | {peak.most / 2**20:.1f} |"

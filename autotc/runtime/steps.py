@@ -1,0 +1,162 @@
+"""The reductions of a policy, one by one: budget, call, check, and what is told about it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autotc.errors import AutotcError, MechanismError
+from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
+from autotc.models import Item
+from autotc.policy import Policy, Stage
+from autotc.runtime.ledger import StageStats, Track
+
+
+@dataclass(frozen=True)
+class Step:
+    """One reduction of the policy.
+
+    Attributes:
+        index: of its stage in the policy.
+        stage, layer, keep_ratio: what it does, where; layer 0 at the projector.
+        mechanism: built once.
+    """
+
+    index: int
+    stage: Stage
+    layer: int
+    keep_ratio: float
+    mechanism: Mechanism
+
+    @property
+    def depth(self) -> int | None:
+        """``layer``; None at input and projector."""
+        return self.layer if self.stage.location in ("encoder", "decoder") else None
+
+    @property
+    def label(self) -> str:
+        """Modality, location, layer and mechanism."""
+        layer = "" if self.depth is None else f"[{self.layer}]"
+        return f"{self.stage.modality} {self.stage.location}{layer} {self.stage.mechanism}"
+
+    def requested(self, items: Sequence[Item]) -> list[int]:
+        """Tokens that the policy asks for of each item."""
+        return [target_count(self.keep_ratio, item.n0, item.n0) for item in items]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one reduction of a policy saw and did.
+
+    Attributes:
+        stage: index of the stage in the policy.
+        layer: of the reduction; None at input and projector.
+        tokens, scores: what the mechanism was given.
+        reduction: what it returned.
+    """
+
+    stage: int
+    layer: int | None
+    tokens: Tokens
+    scores: dict[Score, Tensor]
+    reduction: Reduction
+
+
+Observer = Callable[[Observation], None]
+
+
+class Steps:
+    """Runs a policy's reductions and keeps count of them.
+
+    Attributes:
+        stats: per request (the last 1,000), what each stage was asked for and left.
+        seconds: per request, time the host spent on scores and mechanisms.
+    """
+
+    def __init__(self, policy: Policy, observer: Observer | None) -> None:
+        self.stats: deque[list[StageStats]] = deque(maxlen=1000)
+        self.seconds: deque[float] = deque(maxlen=1000)
+        self._all = [
+            Step(i, stage, layer or 0, ratio, stage.build())
+            for i, stage in enumerate(policy.stages)
+            for layer, ratio in stage.steps()
+        ]
+        self._observer = observer
+        self._current: list[StageStats] = []
+        self._spent = 0.0
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self._all)
+
+    def at(self, location: str, modality: Modality | None = None, layer: int | None = None) -> list[Step]:
+        """The steps at a location, in order."""
+        return [
+            step
+            for step in self._all
+            if step.stage.location == location
+            and (modality is None or step.stage.modality == modality)
+            and (layer is None or step.layer == layer)
+        ]
+
+    def begin(self) -> None:
+        """A request has reached the language model: what its towers did stands first in its record."""
+        self.stats.append(self._current)
+        self.seconds.append(self._spent)
+        self._current, self._spent = [], 0.0
+
+    @contextmanager
+    def scoring(self, begun: bool) -> Iterator[None]:
+        """Adds what passes inside to the request's scoring time; ``begun`` once it is past its towers."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            if begun:
+                self.seconds[-1] += spent
+            else:
+                self._spent += spent
+
+    def budget(self, track: Track, step: Step, begun: bool) -> list[int] | None:
+        """Tokens to keep of each item; None when no item has more than that."""
+        wanted, left = track.budget(step.keep_ratio), track.lengths
+        untouched = sum(w >= n for w, n in zip(wanted, left, strict=True))
+        record = self.stats[-1] if begun else self._current
+        record.append(StageStats(step.index, step.depth, step.label, step.requested(track.items), [*left], untouched))
+        if untouched == len(left) and self._observer is None and not step.mechanism.adaptive:
+            return None
+        return wanted
+
+    def run(self, step: Step, tokens: Tokens, wanted: Sequence[int], scores: dict[Score, Tensor]) -> Reduction:
+        """Call the mechanism and hold it to its contract.
+
+        Raises:
+            MechanismError: it failed, or returned what it must not.
+        """
+        name, adaptive = step.stage.mechanism, step.mechanism.adaptive
+        try:
+            reduction = step.mechanism.reduce(tokens, torch.tensor(wanted, device=tokens.valid.device), scores)
+        except AutotcError:
+            raise
+        except Exception as error:
+            raise MechanismError(f"{name}: {type(error).__name__}: {error}") from error
+        counts = reduction.counts
+        if adaptive and not all(1 <= n <= most for n, most in zip(counts, wanted, strict=True)):
+            raise MechanismError(f"{name}: kept {counts} tokens, 1 to {list(wanted)} are allowed")
+        if not adaptive and counts != list(wanted):
+            raise MechanismError(f"{name}: kept {counts} tokens, {list(wanted)} were asked for")
+        if not reduction.is_selection and not bool(torch.isfinite(reduction.weight).all()):
+            raise MechanismError(f"{name}: returned weights that are not finite")
+        return reduction
+
+    def done(self, step: Step, tokens: Tokens, scores: dict[Score, Tensor], reduction: Reduction, begun: bool) -> None:
+        """Record a reduction and show it to the observer."""
+        (self.stats[-1] if begun else self._current)[-1].realised = reduction.counts
+        if self._observer is not None:
+            self._observer(Observation(step.index, step.depth, tokens, scores, reduction))
