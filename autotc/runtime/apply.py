@@ -37,6 +37,13 @@ def _untraced(hook: Callable[..., Any]) -> Callable[..., Any]:
     return out
 
 
+def _forget_compiled(model: nn.Module) -> None:
+    """Let a compiled model be compiled again: torch.compile does not notice that hooks have come or gone."""
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+        compiler: Any = torch.compiler
+        compiler.reset()
+
+
 class Handle:
     """An applied policy; a context manager. ``remove()`` restores the model to exactly what it was.
 
@@ -95,6 +102,7 @@ class Handle:
         self._request, self._towers, self._items, self._arguments = None, {}, {}, {}
         if _ACTIVE.get(self.model) is self:
             del _ACTIVE[self.model]
+            _forget_compiled(self.model)
 
     # --- attaching ---
 
@@ -121,10 +129,11 @@ class Handle:
             for step in self._steps.at("decoder")
             if step.mechanism.score_source == "previous" and LAYER_SCORES & {*step.mechanism.needs}
         }
-        for i in watched:
-            projections = adapter.layer_projections(layers[i])
+        # All layers alike: what torch.compile has made of one layer serves the others too, hooks and all.
+        for i, layer in enumerate(layers if watched else ()):
+            projections = adapter.layer_projections(layer)
             for part, module in (("query", projections.query), ("key", projections.key)):
-                self._after(module, functools.partial(self._capture, i, part))
+                self._after(module, functools.partial(self._capture, i, part, i in watched))
         for modality in adapter.feature_methods():
             self._attach_tower(modality)
 
@@ -257,8 +266,15 @@ class Handle:
 
     # --- the language model ---
 
-    def _before_model(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_model(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         self._arguments = dict(zip(self._names, args, strict=False)) | kwargs
+        if self._request is None or not cache_length(self._arguments.get("past_key_values")):
+            return None
+        changed = self._request.only_new(self._arguments)
+        if changed is None:
+            return None
+        self._arguments = changed
+        return (), changed
 
     def _before_language(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         changed: dict[str, Any] | None
@@ -287,8 +303,10 @@ class Handle:
     def _after_layer(self, index: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         return None if self._request is None else self._request.after_layer(index, output)
 
-    def _capture(self, index: int, part: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if self._request is not None:
+    def _capture(
+        self, index: int, part: str, watched: bool, module: nn.Module, args: tuple[Any, ...], output: Tensor
+    ) -> None:
+        if watched and self._request is not None:
             self._request.capture(index, part, output)
 
 
@@ -306,10 +324,13 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
     """
     if isinstance(policy, (str, Path)):
         policy = Policy.load(policy)
+    wrapped = getattr(model, "_orig_mod", None)  # what torch.compile(model) has returned
+    model = wrapped if isinstance(wrapped, nn.Module) else model
     adapter = find_adapter(model)
     adapter.validate(model, policy)
     if model in _ACTIVE:
         raise PolicyError("a policy is already applied to this model; remove it first")
     handle = Handle(model, policy, adapter, observer)
     _ACTIVE[model] = handle
+    _forget_compiled(model)
     return handle

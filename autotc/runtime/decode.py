@@ -151,6 +151,8 @@ class LayerMasks:
             layer_idx=layer,
             and_mask_function=None if window is None else _within(original.to(device), window),
             or_mask_function=self._both_ways(columns, additions, device),
+            # Where there is padding transformers need not look for it, which would wait for the device.
+            allow_is_causal_skip=mask is None,
         )
 
     def _both_ways(self, columns: Columns, additions: int, device: torch.device) -> Callable[..., Any] | None:

@@ -141,9 +141,7 @@ class Request:
             raise InputsError(
                 f"input_ids: missing; {needy.stage.mechanism} reads the query, which inputs_embeds do not tell"
             )
-        mask = self._prompt.arguments.get("attention_mask")
-        mask = mask.cpu() if isinstance(mask, Tensor) and mask.dim() == 2 else self._valid
-        return self._adapter.query_mask(self._config, ids, mask)
+        return self._adapter.query_mask(self._config, ids, self._valid)
 
     def _guides_first(self, modalities: Iterable[Modality]) -> list[Modality]:
         """The modalities, those that guide others before those that they guide."""
@@ -294,6 +292,39 @@ class Request:
         return (out, *output[1:]) if isinstance(output, tuple) else out
 
     # --- decode steps ---
+
+    def only_new(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """The model's arguments without tokens that its cache has seen; None where there are none.
+
+        A caller that continues a conversation may pass all of it, and cuts off only as much as a shorter cache holds.
+        """
+        first, mask, positions = self._stored[0], arguments.get("attention_mask"), arguments.get("position_ids")
+        given = next((arguments[k] for k in ("input_ids", "inputs_embeds") if arguments.get(k) is not None), None)
+        if first is None or given is None or given.shape[1] == 1:
+            return None
+        length = given.shape[1]
+        if isinstance(mask, Tensor) and mask.dim() == 2:
+            total = mask.shape[1]
+        elif isinstance(positions, Tensor):
+            # generate() leaves an all-ones mask out; where nothing is padded, text positions count the tokens. With
+            # M-RoPE they are the first of four rows, or, on a cache, the one row less the offset the media have made.
+            text = positions if positions.dim() == 2 else positions[0]
+            if positions.dim() == 3 and len(positions) != 4:
+                text = text - self._adapter.base(self._model).rope_deltas
+            total = int(text.max()) + 1
+        else:
+            return None
+        seen = first.size + cache_length(arguments["past_key_values"]) - first.index.shape[1]
+        new = total - seen
+        if not 0 < new < length:
+            return None
+        changed = dict(arguments)
+        for name in ("input_ids", "position_ids", "token_type_ids", "mm_token_type_ids"):
+            if isinstance(changed.get(name), Tensor) and changed[name].shape[-1] == length:
+                changed[name] = changed[name][..., -new:]
+        if changed.get("inputs_embeds") is not None:
+            changed["inputs_embeds"] = changed["inputs_embeds"][:, -new:]
+        return changed
 
     def decode(self, arguments: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any] | None:
         """The language model's arguments in a step on the cache; None to leave them.
