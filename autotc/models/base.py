@@ -257,7 +257,10 @@ class Adapter(ABC):
     def windows(self, config: Any) -> Sequence[int | None]:
         """Sliding window of each decoder layer in tokens; None where a token sees all before it."""
         text = config.get_text_config()
-        kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+        kinds = getattr(text, "layer_types", None)
+        if kinds is None:
+            usual = "full_attention" if getattr(text, "sliding_window", None) is None else "sliding_attention"
+            kinds = [usual] * text.num_hidden_layers
         return [text.sliding_window if kind == "sliding_attention" else None for kind in kinds]
 
     def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
@@ -387,6 +390,8 @@ def spread(total: int, sizes: Sequence[int]) -> list[int]:
         sizes: units of each tile.
     """
     whole = sum(sizes)
+    if not whole:
+        return [0] * len(sizes)
     out = [total * size // whole for size in sizes]
     rests = [(-(total * size % whole), i) for i, size in enumerate(sizes)]
     for _, i in sorted(rests)[: total - sum(out)]:

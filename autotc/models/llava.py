@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autotc.errors import UnsupportedModelError
 from autotc.mechanisms import Location, Modality, Score
-from autotc.models.base import Depths, Item, Projections, TowerShape
-from autotc.models.parts import RotaryDecoder, child
+from autotc.models.base import Depths, Item, TowerShape
+from autotc.models.parts import RotaryDecoder, Tiles, child
 
 _VICUNA = ((3148, 1001, 29901), (319, 1799, 9047, 13566, 29901), (1, 2, 13, 29871))
 """Vicuna's released vocabulary: "USER:", "ASSISTANT:", and the template: start, end, newline and blank."""
 
 
-class Llava(RotaryDecoder):
+class Llava(Tiles, RotaryDecoder):
     """`LlavaForConditionalGeneration` with a CLIP tower, all of whose patches are tokens of the language model.
 
     Encoder stages act up to the block whose output is read (``vision_feature_layer``); blocks behind it still run. All
@@ -25,9 +24,10 @@ class Llava(RotaryDecoder):
     """
 
     family = "llava"
+    class_token = True
     architectures = ("LlavaForConditionalGeneration",)
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
-    structural = (
+    structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
         "vision_config.hidden_size", "vision_config.patch_size", "vision_config.image_size", "vision_feature_layer",
@@ -47,8 +47,8 @@ class Llava(RotaryDecoder):
             or config.vision_config.model_type != "clip_vision_model"
         ):
             raise UnsupportedModelError(
-                f"llava: vision_feature_layer {layer!r}, vision_feature_select_strategy {strategy!r} and a tower"
-                f" {config.vision_config.model_type} given; one layer, 'default' and clip_vision_model are right"
+                f"{self.family}: vision_feature_layer {layer!r}, vision_feature_select_strategy {strategy!r} and a"
+                f" tower {config.vision_config.model_type} given; one layer, 'default' and clip_vision_model are right"
             )
         blocks: int = config.vision_config.num_hidden_layers
         return layer if layer >= 0 else blocks + 1 + layer
@@ -73,9 +73,8 @@ class Llava(RotaryDecoder):
             vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, used, 1, True
         )
 
-    def stem_flops(self, config: Any, item: Item) -> int:
-        vision = config.vision_config
-        return int(2 * item.count * vision.num_channels * vision.patch_size**2 * vision.hidden_size)
+    def sides(self, config: Any) -> tuple[int, int]:
+        return config.vision_config.image_size // config.vision_config.patch_size, 1
 
     def projector_flops(self, config: Any, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
@@ -84,52 +83,9 @@ class Llava(RotaryDecoder):
         behind = (vision.num_hidden_layers - self._used(config)) * tail
         return int(behind + 2 * item.count * (width * text.hidden_size + text.hidden_size**2))
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
-        return (torch.arange(item.count),)
-
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
-        return (1,)  # the class token
-
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         config: Any = model.config
         return list(child(self.base(model), "vision_tower.encoder.layers").children())[: self._used(config)]
-
-    def block_projections(self, block: nn.Module) -> Projections:
-        attention: Any = block.self_attn
-        return Projections(
-            attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scale
-        )
-
-    def block_attention(self, block: nn.Module) -> nn.Module:
-        return child(block, "self_attn")
-
-    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        return query, key
-
-    def feature_methods(self) -> Mapping[Modality, str]:
-        return {"image": "get_image_features"}
-
-    def shape_inputs(self) -> Mapping[Modality, str]:
-        return {"image": "pixel_values"}
-
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
-        vision = config.vision_config
-        side = vision.image_size // vision.patch_size
-        pixels = float(vision.patch_size)
-        item = Item("image", (1, side, side), side * side, (0.0, pixels, pixels))
-        return [item] * arguments["pixel_values"].shape[0]
-
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
-        # Each image is a tile of its own: the class token, then its patches.
-        tile = items[0].count + 1 if items else 1
-        starts = torch.arange(len(items)) * tile + 1
-        return (starts[:, None] + torch.arange(tile - 1)).reshape(-1, 1)
-
-    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
-        return torch.arange(len(items)) * (items[0].count + 1 if items else 1)
-
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
-        return {"image": config.image_token_id}
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _VICUNA

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autotc.errors import InputsError
 from autotc.mechanisms import Location, Modality, Score
 from autotc.models.base import Adapter, Depths, Item, Projections, TowerShape
-from autotc.models.parts import QwenVision, RotaryDecoder, child
+from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections
 
 _MEL_SECONDS = 0.01
 _AUDIO_UNIT_SECONDS = 4 * _MEL_SECONDS
@@ -91,10 +91,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
     def block_projections(self, block: nn.Module) -> Projections:
         if not hasattr(block, "self_attn"):
             return super().block_projections(block)
-        attention: Any = block.self_attn
-        return Projections(
-            attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scaling
-        )
+        return plain_projections(child(block, "self_attn"))
 
     def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
         if position_embeddings is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class Qwen2VL(Qwen25VL):
     """`Qwen2VLForConditionalGeneration`: as Qwen2.5-VL, without windows and gated MLPs in the tower."""
 
     family = "qwen2_vl"
-    architectures = ("Qwen2VLForConditionalGeneration",)
-    structural = (
+    architectures: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
+    structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
         "vision_config.depth", "vision_config.embed_dim", "vision_config.patch_size",

@@ -310,7 +310,8 @@ class Request:
             # M-RoPE they are the first of four rows, or, on a cache, the one row less the offset the media have made.
             text = positions if positions.dim() == 2 else positions[0]
             if positions.dim() == 3 and len(positions) != 4:
-                text = text - self._adapter.base(self._model).rope_deltas
+                base: Any = self._adapter.base(self._model)
+                text = text - base.rope_deltas
             total = int(text.max()) + 1
         else:
             return None

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-TEXT, USER, END = 5, [2, 3], 4
-"""First id of plain text; ids that open and close the user's turn."""
-MARKS = {"user": USER, "end": END, "template": [0, 1]}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How the tests speak to a family.
-
-    Attributes:
-        name: of the adapter.
-        build: a model in eval mode.
-        rows: batches of the exactness tests, one entry a row: modality -> shapes of its items.
-        request: model inputs of such rows, left-padded.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    rows: tuple[dict[str, Any], ...]
-    request: Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
-
-
-def _seeded(build: Callable[[], Any]) -> Any:
-    torch.manual_seed(7)
-    model = build().eval()
-    for parameter in model.parameters():
-        # Default initialisations make attention nearly uniform; sharper weights make mistakes visible.
-        if parameter.dim() > 1:
-            parameter.data.mul_(3.0)
-    return model
-
-
-def _padded(rows: Sequence[list[int]]) -> dict[str, Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    return {"input_ids": ids, "attention_mask": (ids != 0).long()}
-
-
-def _text(seed: int, length: int) -> list[int]:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, 30, (length,), generator=generator) + 20).tolist()
-
-
-TEXT_MODEL = {
-    "vocab_size": 64, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 63, "bos_token_id": 1,
-}  # fmt: skip
+from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
+from .families_qwen import QWEN
+from .families_tiled import TILED
 
 
 @cache
@@ -72,90 +26,93 @@ def llava() -> Any:
         vision_feature_select_strategy="default",
     )  # fmt: skip
     config.chat_marks = MARKS
-    return _seeded(lambda: LlavaForConditionalGeneration(config))
+    return seeded(lambda: LlavaForConditionalGeneration(config))
 
 
 def llava_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ids, pixels = [], []
     for row in rows:
-        line = [1, *USER, *_text(row["seed"] + 100, 2)]
+        line = [1, *USER, *words(row["seed"] + 100, 2)]
         for j in range(row.get("image", 0)):
             line += [9] * 25
-            pixels.append(torch.randn(3, 40, 40, generator=torch.Generator().manual_seed(row["seed"] * 10 + j)))
-        ids.append([*line, *_text(row["seed"], row.get("text", 4)), END, 6])
-    out: dict[str, Any] = _padded(ids)
+            pixels.append(noise(row["seed"] * 10 + j, 3, 40, 40))
+        ids.append([*line, *words(row["seed"], row.get("text", 4)), END, 6])
+    out: dict[str, Any] = padded(ids)
     if pixels:
         out["pixel_values"] = torch.stack(pixels)
     return out
 
 
 @cache
-def qwen2_5_vl() -> Any:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def gemma3() -> Any:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    config = Qwen2_5_VLConfig(
-        text_config={**TEXT_MODEL, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4,
-                                                       "mrope_section": [2, 2, 2]}},
-        vision_config={
-            "depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "patch_size": 4,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 16, "out_hidden_size": 48,
-            "fullatt_block_indexes": [1], "in_channels": 3,
+    config = Gemma3Config(
+        text_config={
+            **TEXT_MODEL, "head_dim": 12, "query_pre_attn_scalar": 10, "sliding_window": 12,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
         },
-        image_token_id=9, video_token_id=10, vision_start_token_id=7, vision_end_token_id=8,
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "image_size": 32, "patch_size": 4, "vision_use_head": False,
+        },
+        mm_tokens_per_image=16, image_token_index=9, boi_token_index=7, eoi_token_index=8,
     )  # fmt: skip
-    config.chat_marks = MARKS
-    return _seeded(lambda: Qwen2_5_VLForConditionalGeneration(config))
+    config.chat_marks = {**MARKS, "template": [0, 1, 7, 8, 11]}
+
+    def build() -> Any:
+        model = Gemma3ForConditionalGeneration(config)
+        # It begins as zeros, which would make all of an image's tokens the same.
+        model.model.multi_modal_projector.mm_input_projection_weight.data.normal_(std=0.05)
+        return model
+
+    return seeded(build)
+
+
+def gemma3_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    ids, pixels = [], []
+    for row in rows:
+        line = [1, *USER, *words(row["seed"] + 100, 2)]
+        for j in range(row.get("image", 0)):
+            line += [11, 7, *[9] * 16, 8, 11]
+            pixels.append(noise(row["seed"] * 10 + j, 3, 32, 32))
+        ids.append([*line, *words(row["seed"], row.get("text", 4)), END, 6])
+    out: dict[str, Any] = padded(ids)
+    out["token_type_ids"] = (out["input_ids"] == 9).long()
+    if pixels:
+        out["pixel_values"] = torch.stack(pixels)
+    return out
 
 
 @cache
-def qwen2_vl() -> Any:
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+def qwen2_audio() -> Any:
+    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-    config = Qwen2VLConfig(
-        text_config={**TEXT_MODEL, "rope_parameters": rope},
-        vision_config={
-            "depth": 3, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 4, "patch_size": 4, "spatial_merge_size": 2,
-            "temporal_patch_size": 2, "hidden_size": 48, "in_channels": 3,
+    config = Qwen2AudioConfig(
+        text_config={"model_type": "qwen2", **TEXT_MODEL},
+        audio_config={
+            "model_type": "qwen2_audio_encoder", "d_model": 32, "encoder_layers": 3, "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 64, "num_mel_bins": 8, "max_source_positions": 24,
         },
-        image_token_id=9, video_token_id=10, vision_start_token_id=7, vision_end_token_id=8,
+        audio_token_index=9,
     )  # fmt: skip
     config.chat_marks = MARKS
-    return _seeded(lambda: Qwen2VLForConditionalGeneration(config))
+    return seeded(lambda: Qwen2AudioForConditionalGeneration(config))
 
 
-QWEN_ROWS: tuple[dict[str, Any], ...] = (
-    {"image": [(4, 6)], "seed": 1},
-    {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},
-    {"video": [(3, 3, 4)], "seed": 3},
-    {"seed": 4},
-    {"image": [(4, 4)], "video": [(2, 4, 4)], "seed": 5},
-)
-
-
-def qwen_request(rows: Sequence[dict[str, Any]], seconds: bool = False) -> dict[str, Any]:
-    """Images as (y, x) and videos as (t, y, x) in output units; ``seconds`` tells the pace of videos."""
-    ids: list[list[int]] = []
-    media: dict[str, list[Tensor]] = {"image": [], "video": []}
-    grids: dict[str, list[list[int]]] = {"image": [], "video": []}
+def qwen2_audio_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Clips as their number of mel frames, 48 at most."""
+    ids, features, masks = [], [], []
     for row in rows:
-        line = [1, *USER, *_text(row["seed"] + 100, 2)]
-        for kind, token in (("image", 9), ("video", 10)):
-            for j, shape in enumerate(row.get(kind, ())):
-                t, y, x = (1, *shape) if kind == "image" else shape
-                generator = torch.Generator().manual_seed(row["seed"] * 10 + j)
-                media[kind].append(torch.randn(t * y * x * 4, 3 * 2 * 4 * 4, generator=generator))
-                grids[kind].append([t, 2 * y, 2 * x])
-                line += [7, *[token] * (t * y * x), 8]
-        ids.append([*line, *_text(row["seed"], row.get("text", 4)), END, 6])
-    out: dict[str, Any] = _padded(ids)
-    out["mm_token_type_ids"] = torch.where(out["input_ids"] == 9, 1, torch.where(out["input_ids"] == 10, 2, 0))
-    for kind, name in (("image", "pixel_values"), ("video", "pixel_values_videos")):
-        if media[kind]:
-            out[name] = torch.cat(media[kind])
-            out[f"{kind}_grid_thw"] = torch.tensor(grids[kind])
-    if media["video"] and seconds:
-        out["second_per_grid_ts"] = torch.ones(len(media["video"]))
+        line = [1, *USER, *words(row["seed"] + 100, 2)]
+        for j, frames in enumerate(row.get("audio", ())):
+            line += [7, *[9] * (((frames - 1) // 2 + 1) // 2), 8]
+            features.append(noise(row["seed"] * 10 + j, 8, 48))
+            masks.append((torch.arange(48) < frames).int())
+        ids.append([*line, *words(row["seed"], row.get("text", 4)), END, 6])
+    out: dict[str, Any] = padded(ids)
+    if features:
+        out |= {"input_features": torch.stack(features), "feature_attention_mask": torch.stack(masks)}
     return out
 
 
@@ -173,7 +130,29 @@ FAMILIES = {
             ),
             llava_request,
         ),
-        Family("qwen2_vl", qwen2_vl, QWEN_ROWS, qwen_request),
-        Family("qwen2_5_vl", qwen2_5_vl, QWEN_ROWS, partial(qwen_request, seconds=True)),
+        Family(
+            "gemma3",
+            gemma3,
+            (
+                {"image": 1, "seed": 1},
+                {"image": 2, "seed": 2, "text": 7},
+                {"seed": 3},
+                {"image": 1, "seed": 4, "text": 1},
+            ),
+            gemma3_request,
+        ),
+        Family(
+            "qwen2_audio",
+            qwen2_audio,
+            (
+                {"audio": [48], "seed": 1},
+                {"audio": [30, 41], "seed": 2, "text": 7},
+                {"seed": 3},
+                {"audio": [13], "seed": 4, "text": 1},
+            ),
+            qwen2_audio_request,
+        ),
+        *TILED,
+        *QWEN,
     )
 }

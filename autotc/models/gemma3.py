@@ -1,0 +1,85 @@
+"""Gemma 3: a SigLIP tower, squares of patches pooled behind it, and a decoder that mixes windowed and full layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
+
+from autotc.errors import UnsupportedModelError
+from autotc.mechanisms import Location, Modality
+from autotc.models.base import Depths, Item, TowerShape
+from autotc.models.parts import RotaryDecoder, Tiles, child, pooling_head_flops
+
+_GEMMA_CHAT = ((105, 2364, 107), (106,), (0, 1, 2, 105, 106, 107, 108, 255999, 256000))
+"""Gemma 3's released vocabulary: <start_of_turn>user and a newline, <end_of_turn>, and the template: padding, end and
+start of the sequence, the turns' marks, one and two newlines, start and end of an image. Its template writes the
+system's words into the user's first turn, so there they count as the user's."""
+
+
+class Gemma3(Tiles, RotaryDecoder):
+    """`Gemma3ForConditionalGeneration`; a unit is the square of patches that average pooling joins into a token.
+
+    All images have the tower's one size, so there is no input stage. Crops that the processor adds (pan and scan) are
+    images of their own: the model is not told which image they were cut from. An image's tokens see each other in both
+    directions where the processor's ``token_type_ids`` say that they are an image.
+    """
+
+    family = "gemma3"
+    architectures = ("Gemma3ForConditionalGeneration",)
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    structural = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.num_key_value_heads", "text_config.head_dim", "text_config.intermediate_size",
+        "text_config.vocab_size", "text_config.layer_types", "text_config.sliding_window",
+        "vision_config.num_hidden_layers", "vision_config.hidden_size", "vision_config.patch_size",
+        "vision_config.image_size", "mm_tokens_per_image",
+    )  # fmt: skip
+
+    def sides(self, config: Any) -> tuple[int, int]:
+        vision, tokens = config.vision_config, config.mm_tokens_per_image
+        if vision.model_type != "siglip_vision_model":
+            raise UnsupportedModelError(
+                f"gemma3: vision_config.model_type {vision.model_type!r} given; 'siglip_vision_model' is right"
+            )
+        if config.text_config.use_bidirectional_attention:
+            raise UnsupportedModelError("gemma3: text_config.use_bidirectional_attention True given; False is right")
+        patches = vision.image_size // vision.patch_size
+        unit = patches // int(tokens**0.5) if tokens else 0
+        if not unit or (patches // unit) ** 2 != tokens:
+            raise UnsupportedModelError(
+                f"gemma3: mm_tokens_per_image {tokens} given; squares of patches of the {patches} x {patches} in an"
+                " image do not pool to that many"
+            )
+        return patches, unit
+
+    def depths(self, config: Any) -> Depths:
+        self.sides(config)
+        return Depths(config.text_config.num_hidden_layers, {"image": config.vision_config.num_hidden_layers})
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        vision = config.vision_config
+        return TowerShape(
+            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, vision.num_hidden_layers,
+            self.sides(config)[1] ** 2, True,
+        )  # fmt: skip
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        vision = config.vision_config
+        head = pooling_head_flops(vision, self.sides(config)[0] ** 2)
+        return int(head + 2 * item.count * vision.hidden_size * config.text_config.hidden_size)
+
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        return list(child(self.base(model), "vision_tower.encoder.layers").children())
+
+    def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+        kinds = arguments.get("token_type_ids")
+        if kinds is None:
+            return None
+        blocks: Tensor = get_block_sequence_ids_for_mask(kinds.cpu())
+        return blocks
+
+    def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        return _GEMMA_CHAT

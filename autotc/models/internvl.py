@@ -1,0 +1,98 @@
+"""InternVL: a ViT with a class token, squares of patches shuffled into one behind it, and a rotary decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+
+from autotc.errors import UnsupportedModelError
+from autotc.mechanisms import Location, Modality
+from autotc.models.base import Depths, Item, Projections, TowerShape
+from autotc.models.parts import QWEN_CHAT, RotaryDecoder, Tiles, child
+
+_CHAT = (QWEN_CHAT[0], QWEN_CHAT[1], (*range(151643, 151675), 198))
+"""The vocabulary of Qwen2.5, which InternVL3 extends by <img>, </img>, <IMG_CONTEXT> and the like behind 151664."""
+
+
+class InternVL(Tiles, RotaryDecoder):
+    """`InternVLForConditionalGeneration`, as transformers has it; a token joins a square of patches.
+
+    An item is one tile: ``pixel_values`` does not say which tiles make up a picture, so each keeps its share. Frames of
+    a video come as tiles too, behind image placeholders: there is no modality video. All tiles have the tower's one
+    size, so there is no input stage.
+    """
+
+    family = "internvl"
+    class_token = True
+    architectures = ("InternVLForConditionalGeneration",)
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    structural = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
+        "vision_config.hidden_size", "vision_config.patch_size", "vision_config.image_size", "vision_feature_layer",
+        "vision_feature_select_strategy", "downsample_ratio",
+    )  # fmt: skip
+
+    def _used(self, config: Any) -> int:
+        """Blocks whose output counts: up to the one that is read.
+
+        Raises:
+            UnsupportedModelError: several layers are read, or the class token is a token.
+        """
+        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
+        if not isinstance(layer, int) or strategy != "default":
+            raise UnsupportedModelError(
+                f"internvl: vision_feature_layer {layer!r} and vision_feature_select_strategy {strategy!r} given; one"
+                " layer and 'default' are right"
+            )
+        blocks: int = config.vision_config.num_hidden_layers
+        return layer if layer >= 0 else blocks + 1 + layer
+
+    def sides(self, config: Any) -> tuple[int, int]:
+        size, patch = config.vision_config.image_size, config.vision_config.patch_size
+        unit = round(1 / config.downsample_ratio)
+        if size[0] != size[1] or patch[0] != patch[1] or (size[0] // patch[0]) % unit:
+            raise UnsupportedModelError(
+                f"internvl: vision_config.image_size {list(size)}, patch_size {list(patch)} and downsample_ratio"
+                f" {config.downsample_ratio} given; squares whose patches divide by {unit} are right"
+            )
+        return size[0] // patch[0], unit
+
+    def depths(self, config: Any) -> Depths:
+        used = self._used(config)
+        unread = config.vision_config.num_hidden_layers - used
+        return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        vision = config.vision_config
+        return TowerShape(
+            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, self._used(config),
+            self.sides(config)[1] ** 2, True,
+        )  # fmt: skip
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        vision, text = config.vision_config, config.text_config
+        patches, unit = self.sides(config)
+        rows, width = patches**2 + 1, vision.hidden_size
+        tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
+        behind = (vision.num_hidden_layers - self._used(config)) * tail
+        return int(behind + 2 * item.count * (width * unit**2 * text.hidden_size + text.hidden_size**2))
+
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        config: Any = model.config
+        return list(child(self.base(model), "vision_tower.encoder.layer").children())[: self._used(config)]
+
+    def block_attention(self, block: nn.Module) -> nn.Module:
+        return child(block, "attention")
+
+    def block_projections(self, block: nn.Module) -> Projections:
+        attention: Any = self.block_attention(block)
+        return Projections(
+            attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scale,
+            norms=(attention.q_norm, attention.k_norm), norm_heads=False,
+        )  # fmt: skip
+
+    def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        return _CHAT

@@ -1,0 +1,175 @@
+"""LLaVA-NeXT: a base view and a grid of tiles of each image in a CLIP tower, packed row by row with newlines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+from autotc.errors import InputsError
+from autotc.mechanisms import Modality
+from autotc.models.base import Item
+from autotc.models.llava import Llava
+from autotc.models.parts import QWEN_CHAT
+
+_MISTRAL = ((733, 16289, 28793), (733, 28748, 16289, 28793), (1, 2, 13, 28705))
+"""Mistral's released vocabulary: "[INST]", "[/INST]", and the template: start, end, newline and blank."""
+
+
+@dataclass(frozen=True)
+class TiledImage(Item):
+    """An image as a base view and, where it is tiled, a grid of patches over all tiles; both cover all of it.
+
+    ``grid`` is (views, rows, columns) of what is left of the tiles' grid without padding.
+
+    Attributes:
+        side: patches along a side of a tile.
+        tiles: rows and columns of tiles; (0, 0) where the base view is all.
+        top, left: rows and columns of padding in front of the grid that is left.
+        size: height and width of the image in pixels.
+    """
+
+    side: int = 0
+    tiles: tuple[int, int] = (0, 0)
+    top: int = 0
+    left: int = 0
+    size: tuple[int, int] = (0, 0)
+
+    @property
+    def views(self) -> int:
+        """Tiles in the tower, the base view included."""
+        return 1 + self.tiles[0] * self.tiles[1]
+
+    @property
+    def count(self) -> int:
+        return self.side**2 + (self.grid[1] * self.grid[2] if self.views > 1 else 0)
+
+    @property
+    def slots(self) -> int:
+        return self.count + (self.grid[1] if self.views > 1 else 1)
+
+    def offsets(self) -> Tensor:
+        base = torch.arange(self.side**2)
+        if self.views == 1:
+            return base
+        _, rows, columns = self.grid
+        packed = torch.arange(rows * (columns + 1)).view(rows, columns + 1)[:, :-1]
+        return torch.cat([base, len(base) + packed.reshape(-1)])
+
+    def places(self) -> Tensor:
+        views = [(0, self.side, self.side), *([(1, *self.grid[1:])] if self.views > 1 else [])]
+        parts = [
+            torch.cartesian_prod(torch.tensor([view]), torch.arange(rows), torch.arange(columns))
+            for view, rows, columns in views
+        ]
+        return torch.cat(parts)
+
+    def boxes(self) -> Tensor:
+        places = self.places()
+        rows = torch.where(places[:, 0] == 0, self.side, self.grid[1])
+        columns = torch.where(places[:, 0] == 0, self.side, self.grid[2])
+        height, width = self.size[0] / rows, self.size[1] / columns
+        y, x = places[:, 1] * height, places[:, 2] * width
+        none = torch.zeros_like(y)
+        return torch.stack([none, none, y, y + height, x, x + width], 1)
+
+    def tile_of(self) -> tuple[Tensor, Tensor]:
+        """(N,) long: the tile of each unit, the base view first, and its patch there."""
+        places = self.places()
+        y, x = places[:, 1] + self.top, places[:, 2] + self.left
+        tile = 1 + y // self.side * self.tiles[1] + x // self.side
+        base = places[:, 0] == 0
+        patch = torch.where(
+            base, places[:, 1] * self.side + places[:, 2], y % self.side * self.side + x % self.side
+        )  # fmt: skip
+        return torch.where(base, 0, tile), patch
+
+
+class LlavaNext(Llava):
+    """`LlavaNextForConditionalGeneration`: as LLaVA-1.5, with a base view and tiles; newlines are structure.
+
+    Patches of a tile that are only padding of the image are dropped before the language model: they are no units, and
+    stay in the tower. An encoder stage divides an image's tokens over its tiles.
+    """
+
+    family = "llava_next"
+    architectures = ("LlavaNextForConditionalGeneration",)
+    structural: ClassVar[tuple[str, ...]] = (*Llava.structural, "image_grid_pinpoints")
+
+    def image(self, config: Any, size: Sequence[int], tiled: bool = True) -> TiledImage:
+        """The item of an image of (height, width) pixels."""
+        side, _ = self.sides(config)
+        height, width = int(size[0]), int(size[1])
+        if not tiled:
+            return TiledImage("image", (1, side, side), side**2, (0.0, height / side, width / side), side,
+                              size=(height, width))  # fmt: skip
+        pixels = config.vision_config.image_size
+        tiles = get_anyres_image_grid_shape((height, width), config.image_grid_pinpoints, pixels)
+        rows, columns = tiles[0] * side, tiles[1] * side
+        top = left = 0
+        # As the model's unpad_image: the longer side fills the grid, half of the rest is cut on either side.
+        if width / height > columns / rows:
+            top = (rows - int(round(height * (columns / width), 7))) // 2
+        else:
+            left = (columns - int(round(width * (rows / height), 7))) // 2
+        rows, columns = self.shrunk(config, rows - 2 * top, columns - 2 * left)
+        item = TiledImage(
+            "image", (2, rows, columns), side**2 + rows * columns, (0.0, height / rows, width / columns), side,
+            tiles, top, left, (height, width),
+        )  # fmt: skip
+        return item
+
+    def shrunk(self, config: Any, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of an unpadded grid once the model has packed it."""
+        return rows, columns
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        sizes = arguments.get("image_sizes")
+        if sizes is None:
+            raise InputsError("image_sizes: missing; they tell how an image was tiled")
+        return [self.image(config, size) for size in torch.as_tensor(sizes).tolist()]
+
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        return {"image": "image_sizes"}
+
+    def stem_flops(self, config: Any, item: Item) -> int:
+        return super().stem_flops(config, item) * _views(item)
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        return super().projector_flops(config, self.tile(config)) * _views(item)
+
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        assert isinstance(item, TiledImage)
+        tile, _ = item.tile_of()
+        return [(tile == view).nonzero()[:, 0] for view in range(item.views)]
+
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        rows = self.sides(config)[0] ** 2 + self.class_token
+        return [rows - len(units) for units in self.segments(config, item, block)]
+
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        rows, start = [], 0
+        for item in items:
+            assert isinstance(item, TiledImage)
+            tile, patch = item.tile_of()
+            places = self.class_places(config, start + item.views)[start:]
+            rows.append(places[tile] + self.class_token + patch)
+            start += item.views
+        return torch.cat(rows)[:, None]
+
+    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
+        return self.class_places(config, sum(_views(item) for item in items)) if self.class_token else None
+
+    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        released = {"mistral": _MISTRAL, "qwen2": QWEN_CHAT}.get(config.text_config.model_type)
+        if released is None or getattr(config, "chat_marks", None) is not None:
+            return super().chat(config)
+        return released
+
+
+def _views(item: Item) -> int:
+    return item.views if isinstance(item, TiledImage) else 1

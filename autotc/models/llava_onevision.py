@@ -1,0 +1,124 @@
+"""LLaVA-OneVision: tiles of images and frames of videos in a SigLIP tower, resized behind it, and a rotary decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from autotc.errors import InputsError, UnsupportedModelError
+from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Location, Modality, Score
+from autotc.models.base import Depths, Item, TowerShape
+from autotc.models.llava_next import LlavaNext, TiledImage
+from autotc.models.parts import QWEN_CHAT, SECONDS_PER_FRAME, pooling_head_flops
+
+
+@dataclass(frozen=True)
+class PooledVideo(Item):
+    """A video whose frames were halved behind the tower; one newline ends it."""
+
+    @property
+    def slots(self) -> int:
+        return self.count + 1
+
+
+class LlavaOnevision(LlavaNext):
+    """`LlavaOnevisionForConditionalGeneration`, images and video.
+
+    Large images and every video are resized bilinearly behind the tower: no row of the tower belongs to one token. So
+    there is no stage in the tower, and no score is taken there. Images are tiled where a prompt has one; in prompts
+    with several (``batch_num_images``) each is one view.
+    """
+
+    family = "llava_onevision"
+    architectures = ("LlavaOnevisionForConditionalGeneration",)
+    class_token = False
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
+        "image": ("projector", "decoder"),
+        "video": ("projector", "decoder"),
+    }
+    structural: ClassVar[tuple[str, ...]] = (*LlavaNext.structural, "vision_aspect_ratio")
+
+    def scores(self, config: Any, modality: Modality, location: Location) -> frozenset[Score]:
+        exist = SCORES_AT[location]
+        return exist - TOWER_SCORES if location in ("encoder", "projector") else exist
+
+    def _used(self, config: Any) -> int:
+        layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
+        tower = config.vision_config.model_type
+        if not isinstance(layer, int) or strategy != "full" or tower != "siglip_vision_model":
+            raise UnsupportedModelError(
+                f"llava_onevision: vision_feature_layer {layer!r}, vision_feature_select_strategy {strategy!r} and a"
+                f" tower {tower} given; one layer, 'full' and siglip_vision_model are right"
+            )
+        blocks: int = config.vision_config.num_hidden_layers
+        return layer if layer >= 0 else blocks + 1 + layer
+
+    def depths(self, config: Any) -> Depths:
+        depths = super().depths(config)
+        used = depths.encoder["image"]
+        return Depths(depths.decoder, {"image": used, "video": used})
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        return super().tower_shape(config, "image")
+
+    def shrunk(self, config: Any, rows: int, columns: int) -> tuple[int, int]:
+        most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+        ratio = math.sqrt(rows * columns / (most * self.sides(config)[0] ** 2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        side = self.sides(config)[0]
+        if modality == "video":
+            clips, frames = arguments["pixel_values_videos"].shape[:2]
+            half = math.ceil(side / 2)
+            pixels = config.vision_config.image_size / half
+            extent = (SECONDS_PER_FRAME, pixels, pixels)
+            return [PooledVideo("video", (frames, half, half), frames * half**2, extent)] * clips
+        sizes, numbers = arguments.get("image_sizes"), arguments.get("batch_num_images")
+        if sizes is None:
+            raise InputsError("image_sizes: missing; they tell how an image was tiled")
+        sizes = torch.as_tensor(sizes).tolist()
+        alone = [True] * len(sizes)
+        if numbers is not None:
+            alone = [number == 1 for number in torch.as_tensor(numbers).tolist() for _ in range(number)]
+        return [self.image(config, size, tiled) for size, tiled in zip(sizes, alone, strict=True)]
+
+    def feature_methods(self) -> Mapping[Modality, str]:
+        return {"image": "get_image_features", "video": "get_video_features"}
+
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        return {"image": "image_sizes", "video": "pixel_values_videos"}
+
+    def _tiles(self, item: Item) -> int:
+        return item.views if isinstance(item, TiledImage) else item.grid[0]
+
+    def stem_flops(self, config: Any, item: Item) -> int:
+        return super().stem_flops(config, self.image(config, (1, 1), tiled=False)) * self._tiles(item)
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        vision, text = config.vision_config, config.text_config
+        rows, width = self.sides(config)[0] ** 2, vision.hidden_size
+        tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
+        behind = (vision.num_hidden_layers - self._used(config)) * tail + pooling_head_flops(vision, rows)
+        projected = 2 * rows * (width * text.hidden_size + text.hidden_size**2)
+        return int((behind + projected) * self._tiles(item))
+
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        return [torch.empty(0, dtype=torch.long)] * self._tiles(item)
+
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        return [self.sides(config)[0] ** 2] * self._tiles(item)
+
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        raise UnsupportedModelError("llava_onevision: no row of the tower belongs to one token")
+
+    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+        return {"image": config.image_token_id, "video": config.video_token_id}
+
+    def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        return QWEN_CHAT

@@ -1,0 +1,100 @@
+"""Qwen2-Audio: a Whisper tower over clips padded to one length, pooling pairs, and a rotary decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from autotc.errors import InputsError
+from autotc.mechanisms import Location, Modality
+from autotc.models.base import Depths, Item, Projections, TowerShape
+from autotc.models.parts import RotaryDecoder, child, plain_projections
+
+_UNIT_SECONDS = 0.04
+"""Four mel frames of 10 ms: the second convolution joins two, pooling joins two of what it makes."""
+
+
+class Qwen2Audio(RotaryDecoder):
+    """`Qwen2AudioForConditionalGeneration`; a unit is the pair of rows that average pooling joins into a token.
+
+    The processor puts a placeholder for each token; the older form, one placeholder a clip, is refused, since there the
+    model itself writes the prompt anew. Clips are padded to the tower's one length, so there is no input stage: fewer
+    mel frames would leave the tower its work. Rows behind a clip's units are padding, and stay. The label that the chat
+    template writes in front of a clip ("Audio 1:") is plain text and counts as the query's.
+    """
+
+    family = "qwen2_audio"
+    architectures = ("Qwen2AudioForConditionalGeneration",)
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"audio": ("encoder", "projector", "decoder")}
+    structural = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
+        "audio_config.encoder_layers", "audio_config.d_model", "audio_config.num_mel_bins",
+        "audio_config.max_source_positions",
+    )  # fmt: skip
+
+    def depths(self, config: Any) -> Depths:
+        return Depths(config.text_config.num_hidden_layers, {"audio": config.audio_config.encoder_layers})
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        audio = config.audio_config
+        return TowerShape(
+            audio.d_model, audio.encoder_attention_heads, audio.encoder_ffn_dim, False, audio.encoder_layers, 2, True
+        )
+
+    def stem_flops(self, config: Any, item: Item) -> int:
+        audio = config.audio_config
+        rows, width = audio.max_source_positions, audio.d_model
+        return int(2 * 3 * (2 * rows * audio.num_mel_bins * width + rows * width**2))
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        # Pooled padding is projected too.
+        audio = config.audio_config
+        return int(2 * (audio.max_source_positions // 2) * audio.d_model * config.text_config.hidden_size)
+
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        return (torch.arange(item.count),)
+
+    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+        return (config.audio_config.max_source_positions - 2 * item.count,)
+
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        return list(child(self.base(model), "audio_tower.layers").children())
+
+    def block_projections(self, block: nn.Module) -> Projections:
+        return plain_projections(self.block_attention(block))
+
+    def block_attention(self, block: nn.Module) -> nn.Module:
+        return child(block, "self_attn")
+
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        return query, key
+
+    def feature_methods(self) -> Mapping[Modality, str]:
+        return {"audio": "audio_tower"}
+
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        return {"audio": "feature_attention_mask"}
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        mask = arguments.get("feature_attention_mask")
+        if mask is None:
+            raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
+        items: list[Item] = []
+        for i, frames in enumerate(mask.sum(1).tolist()):
+            count = ((frames - 1) // 2 + 1) // 2
+            if count < 1:
+                raise InputsError(f"feature_attention_mask: clip {i} has {frames} frames; a token takes at least 3")
+            items.append(Item("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0)))
+        return items
+
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        length = config.audio_config.max_source_positions
+        rows = [i * length + torch.arange(2 * item.count).view(-1, 2) for i, item in enumerate(items)]
+        return torch.cat(rows)
+
+    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+        return {"audio": config.audio_token_id}

@@ -1,0 +1,145 @@
+"""Qwen3-Omni thinker: Qwen3's vision tower, a chunked audio tower, and an M-RoPE mixture of experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from autotc.errors import InputsError
+from autotc.mechanisms import Location, Modality, Score
+from autotc.models.base import Adapter, DecoderShape, Depths, Item, Projections, TowerShape
+from autotc.models.parts import child, plain_projections
+from autotc.models.qwen3_vl import DeepStack, with_experts
+
+_UNIT_SECONDS = 0.08
+"""Eight mel frames of 10 ms: three convolutions halve their number."""
+
+
+class Qwen3OmniThinker(DeepStack):
+    """`Qwen3OmniMoeThinkerForConditionalGeneration`; each row of the audio tower is a token.
+
+    There is no input stage for audio: chunks of another hop would be cut elsewhere.
+    """
+
+    family = "qwen3_omni"
+    architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
+    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
+        "image": ("input", "encoder", "projector", "decoder"),
+        "video": ("input", "encoder", "projector", "decoder"),
+        "audio": ("encoder", "projector", "decoder"),
+    }
+    structural: ClassVar[tuple[str, ...]] = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.num_key_value_heads", "text_config.moe_intermediate_size", "text_config.num_experts",
+        "text_config.num_experts_per_tok", "text_config.vocab_size", "vision_config.depth", "vision_config.hidden_size",
+        "vision_config.patch_size", "vision_config.spatial_merge_size", "vision_config.temporal_patch_size",
+        "vision_config.deepstack_visual_indexes", "audio_config.encoder_layers", "audio_config.d_model",
+        "audio_config.num_mel_bins", "audio_config.n_window", "audio_config.n_window_infer",
+    )  # fmt: skip
+
+    def decoder_shape(self, config: Any) -> DecoderShape:
+        return with_experts(super().decoder_shape(config), config.text_config, self.family)
+
+    def depths(self, config: Any) -> Depths:
+        depths = super().depths(config)
+        return Depths(depths.decoder, {**depths.encoder, "audio": config.audio_config.encoder_layers})
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        if modality != "audio":
+            return super().tower_shape(config, modality)
+        audio = config.audio_config
+        return TowerShape(
+            audio.d_model, audio.encoder_attention_heads, audio.encoder_ffn_dim, False, audio.encoder_layers, 1
+        )
+
+    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+        return () if modality == "audio" else super().deepstack(config, modality)
+
+    def stem_flops(self, config: Any, item: Item) -> int:
+        if not isinstance(item, Clip):
+            return super().stem_flops(config, item)
+        audio = config.audio_config
+        # Chunks are padded to the longest before the convolutions.
+        chunks, long = -(-item.frames // (2 * audio.n_window)), min(item.frames, 2 * audio.n_window)
+        mels, width, flops, channels = audio.num_mel_bins, audio.downsample_hidden_size, 0, 1
+        for _ in range(3):
+            mels, long = (mels + 1) // 2, (long + 1) // 2
+            flops += 2 * 9 * chunks * mels * long * channels * width
+            channels = width
+        return int(flops + 2 * chunks * long * width * mels * audio.d_model)
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        if item.modality != "audio":
+            return super().projector_flops(config, item)
+        audio = config.audio_config
+        return int(2 * item.count * audio.d_model * (audio.d_model + audio.output_dim))
+
+    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+        if item.modality != "audio":
+            return super().segments(config, item, block)
+        audio = config.audio_config
+        chunk = _tokens(2 * audio.n_window)
+        return torch.split(torch.arange(item.count), chunk * (audio.n_window_infer // (2 * audio.n_window)))
+
+    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+        if modality != "audio":
+            return super().score_block(config, modality, need)
+        return Adapter.score_block(self, config, modality, need)
+
+    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
+        if modality != "audio":
+            return super().blocks(model, modality)
+        return list(child(self.base(model), "audio_tower.layers").children())
+
+    def block_projections(self, block: nn.Module) -> Projections:
+        if hasattr(block, "self_attn"):
+            return plain_projections(child(block, "self_attn"))
+        return super().block_projections(block)
+
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        if position_embeddings is None:
+            return query, key
+        return super().rotate_block(query, key, position_embeddings)
+
+    def feature_methods(self) -> Mapping[Modality, str]:
+        return {**super().feature_methods(), "audio": "get_audio_features"}
+
+    def shape_inputs(self) -> Mapping[Modality, str]:
+        return {**super().shape_inputs(), "audio": "feature_attention_mask"}
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        if modality != "audio":
+            return super().geometry(config, modality, arguments)
+        mask = arguments.get("feature_attention_mask")
+        if mask is None:
+            raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
+        chunk = 2 * config.audio_config.n_window
+        items: list[Item] = []
+        for frames in mask.sum(1).tolist():
+            count = frames // chunk * _tokens(chunk) + _tokens(frames % chunk)
+            items.append(Clip("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0), frames))
+        return items
+
+    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+        if modality != "audio":
+            return super().unit_rows(config, modality, items)
+        return torch.arange(sum(item.count for item in items))[:, None]
+
+    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+        return {**super().placeholders(config), "audio": config.audio_token_id}
+
+
+@dataclass(frozen=True)
+class Clip(Item):
+    """An audio clip of some mel frames."""
+
+    frames: int = 0
+
+
+def _tokens(frames: int) -> int:
+    """Tokens that three convolutions of stride 2 leave of a chunk of mel frames."""
+    return -(-frames // 8)

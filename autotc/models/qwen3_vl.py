@@ -1,0 +1,66 @@
+"""Qwen3-VL: a vision tower whose inner blocks, merged 2 x 2, feed the first decoder layers too; an M-RoPE decoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from autotc.errors import UnsupportedModelError
+from autotc.mechanisms import Modality
+from autotc.models.base import DecoderShape, Item, TowerShape
+from autotc.models.qwen2_vl import Qwen2VL
+
+
+class DeepStack(Qwen2VL):
+    """Qwen3's vision tower: full attention in each frame, and DeepStack (2406.04334).
+
+    Outputs of inner blocks, merged like the last one's, are added to the tokens behind the first decoder layers.
+    """
+
+    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+        vision = config.vision_config
+        unit = vision.spatial_merge_size**2
+        return TowerShape(vision.hidden_size, vision.num_heads, vision.intermediate_size, False, vision.depth, unit)
+
+    def projector_flops(self, config: Any, item: Item) -> int:
+        return super().projector_flops(config, item) * (1 + len(self.deepstack(config, item.modality)))
+
+    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+        return tuple(config.vision_config.deepstack_visual_indexes)
+
+
+class Qwen3VL(DeepStack):
+    """`Qwen3VLForConditionalGeneration`, and with a mixture of experts `Qwen3VLMoeForConditionalGeneration`.
+
+    A video's placeholders stand frame by frame behind time stamps, which are text and count as the query's.
+    """
+
+    family = "qwen3_vl"
+    architectures = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
+    structural: ClassVar[tuple[str, ...]] = (
+        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
+        "text_config.num_key_value_heads", "text_config.head_dim", "text_config.intermediate_size",
+        "text_config.vocab_size", "vision_config.depth", "vision_config.hidden_size", "vision_config.intermediate_size",
+        "vision_config.patch_size", "vision_config.spatial_merge_size", "vision_config.temporal_patch_size",
+        "vision_config.deepstack_visual_indexes",
+    )  # fmt: skip
+
+    def decoder_shape(self, config: Any) -> DecoderShape:
+        return with_experts(super().decoder_shape(config), config.text_config, self.family)
+
+
+def with_experts(shape: DecoderShape, text: Any, family: str) -> DecoderShape:
+    """The shape of a decoder, all of whose layers are mixtures of experts if any is.
+
+    Raises:
+        UnsupportedModelError: some layers are and some are not.
+    """
+    experts = getattr(text, "num_experts", 0)
+    if not experts:
+        return shape
+    if text.decoder_sparse_step != 1 or text.mlp_only_layers:
+        raise UnsupportedModelError(
+            f"{family}: text_config.decoder_sparse_step {text.decoder_sparse_step} and mlp_only_layers"
+            f" {text.mlp_only_layers} given; a mixture of experts in every layer is right"
+        )
+    return replace(shape, hidden=text.num_experts_per_tok * text.moe_intermediate_size, experts=experts)
