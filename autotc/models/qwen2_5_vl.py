@@ -14,7 +14,7 @@ class Qwen25VL(QwenVision, RotaryDecoder):
     """`Qwen2_5_VLForConditionalGeneration`."""
 
     family = "qwen2_5_vl"
-    architectures = ("Qwen2_5_VLForConditionalGeneration",)
+    architectures: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLForConditionalGeneration",)
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("input", "encoder", "projector", "decoder"),
         "video": ("input", "encoder", "projector", "decoder"),

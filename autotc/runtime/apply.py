@@ -198,6 +198,8 @@ class Handle:
 
         @functools.wraps(inner)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if self._encoding is not None:  # one modality's method is another one's way to the tower
+                return inner(*args, **kwargs)
             self._enter(modality, signature.bind_partial(*args, **kwargs).arguments)
             try:
                 return inner(*args, **kwargs)

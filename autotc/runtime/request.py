@@ -66,6 +66,7 @@ class Request:
         self._rotary: dict[int, Any] = {}
         self._gathered: tuple[Any, Columns, Any] | None = None
         self._deep: dict[int, list[tuple[Track, int, Tensor]]] = {}
+        self._order: dict[Modality, list[int]] = {}
 
     # --- the language model's entry ---
 
@@ -176,6 +177,7 @@ class Request:
         track = tower.track if tower is not None else Track.start(items, device)
         if repeats > 1:
             track = track.repeated(order)
+        self._order[modality] = order
         at, rows = 0, []
         units = torch.zeros(ids.shape, dtype=torch.bool)
         column = torch.full(track.ids.shape, -1, dtype=torch.long)
@@ -265,8 +267,8 @@ class Request:
             for layer, features in enumerate(deep):
                 since, ids = tower.expanded[blocks[layer]] if tower is not None else (0, None)
                 if ids is None:
-                    ids = Track.start(track.items, torch.device("cpu")).ids
-                ids = ids.repeat_interleave(len(track.items) // len(ids), 0)
+                    ids = Track.start(self._prompt.items[modality], torch.device("cpu")).ids
+                ids = ids[self._order[modality]]
                 index = torch.zeros(ids.shape, dtype=torch.long)
                 for i in range(len(track.items)):
                     there = ids[i] >= 0

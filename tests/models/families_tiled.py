@@ -127,8 +127,7 @@ def internvl_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-@cache
-def smolvlm(name: str = "SmolVLM") -> Any:
+def idefics(name: str) -> Any:
     import transformers
 
     config = getattr(transformers, f"{name}Config")(
@@ -137,6 +136,16 @@ def smolvlm(name: str = "SmolVLM") -> Any:
     )  # fmt: skip
     config.chat_marks = MARKS
     return seeded(lambda: getattr(transformers, f"{name}ForConditionalGeneration")(config))
+
+
+@cache
+def smolvlm() -> Any:
+    return idefics("SmolVLM")
+
+
+@cache
+def idefics3() -> Any:
+    return idefics("Idefics3")
 
 
 def smolvlm_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -191,5 +200,5 @@ TILED = (
     ),
     Family("internvl", internvl, TILES, internvl_request),
     Family("smolvlm", smolvlm, TILES, smolvlm_request),
-    Family("idefics3", partial(smolvlm, "Idefics3"), TILES, smolvlm_request),
+    Family("idefics3", idefics3, TILES, smolvlm_request),
 )

@@ -229,9 +229,9 @@ def test_any_attention_gives_the_same(name: str, implementation: str, monkeypatc
                 )  # fmt: skip
             except InputsError as error:
                 # A tower that masks its padding says so in a form that flex keeps to itself.
-                assert implementation == "flex_attention"
-                assert name == "qwen2_audio"
-                assert "masks of BlockMask in the tower" in str(error)
-                continue
+                refused = "masks of BlockMask in the tower" in str(error) and implementation == "flex_attention"
+                if refused and name in ("qwen2_audio", "smolvlm", "idefics3"):
+                    continue
+                raise
         assert torch.equal(got.sequences, expected.sequences)
         torch.testing.assert_close(torch.stack(got.logits), torch.stack(expected.logits), atol=1e-3, rtol=1e-3)
