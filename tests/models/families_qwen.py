@@ -104,7 +104,7 @@ ROWS: tuple[dict[str, Any], ...] = (
     {"seed": 4},
     {"image": [(4, 4)], "video": [(2, 4, 4)], "seed": 5},
 )
-# The bare model pads a clip's last chunk to the batch's longest, which its convolutions see; whole chunks stay the same.
+# The bare model pads a clip's last chunk to the batch's longest, which its convolutions see; whole chunks stay.
 OMNI_ROWS: tuple[dict[str, Any], ...] = (
     {"image": [(4, 6)], "audio": [100], "seed": 1},
     {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},

