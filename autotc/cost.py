@@ -47,6 +47,32 @@ class Request:
         return self.text + sum(item.count for item in self.items)
 
 
+def request_shapes(adapter: Adapter, config: Any, inputs: Mapping[str, Any]) -> tuple[Request, ...]:
+    """Shapes of a batch's rows, from what the model is called with.
+
+    Args:
+        adapter, config: the model.
+        inputs: the model's arguments, with ``input_ids`` and ``attention_mask``.
+    """
+    placeholders = adapter.placeholders(config)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    owned: list[list[Item]] = [[] for _ in range(len(ids))]
+    text = mask.sum(1).tolist()
+    for modality, name in adapter.shape_inputs().items():
+        if inputs.get(name) is None:
+            continue
+        left = (ids == placeholders[modality]).sum(1).tolist()
+        row = 0
+        for item in adapter.geometry(config, modality, inputs):
+            while left[row] == 0:
+                row += 1
+            owned[row].append(item)
+            left[row] -= item.slots
+            text[row] -= item.count
+    query = adapter.query_mask(config, ids, mask).sum(1).tolist()
+    return tuple(Request(tuple(items), n, q) for items, n, q in zip(owned, text, query, strict=True))
+
+
 @dataclass(frozen=True)
 class Cost:
     """Prefill FLOPs by part.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotc.cost import Cost, Request, policy_floor, prefill_cost
+from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
 from autotc.mechanisms import MODALITIES, Modality
@@ -171,28 +171,6 @@ class ModelEvaluator(Evaluator):
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
 
-    def _requests(self, inputs: Any, rows: int) -> tuple[Request, ...]:
-        """Shapes of a processed batch's rows."""
-        placeholders = self._adapter.placeholders(self._model.config)
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        owned: list[list[Any]] = [[] for _ in range(rows)]
-        media = torch.zeros_like(mask)
-        for modality, name in self._adapter.shape_inputs().items():
-            if name not in inputs:
-                continue
-            here = ids == placeholders[modality]
-            media |= here.long()
-            left = here.sum(1).tolist()
-            row = 0
-            for item in self._adapter.geometry(self._model.config, modality, inputs):
-                while left[row] == 0:
-                    row += 1
-                owned[row].append(item)
-                left[row] -= item.count
-        text = (mask * (1 - media)).sum(1).tolist()
-        query = self._adapter.query_mask(self._model.config, ids, mask).sum(1).tolist()
-        return tuple(Request(tuple(items), n, q) for items, n, q in zip(owned, text, query, strict=True))
-
     # --- cost ---
 
     def _shape_key(self, sample: Sample) -> Hashable | None:
@@ -207,7 +185,9 @@ class ModelEvaluator(Evaluator):
             for sample in self._groups(split)[group]:
                 key = self._shape_key(sample)
                 if key is None or key not in known:
-                    (request,) = self._requests(self._process([sample], self._processor), 1)
+                    (request,) = request_shapes(
+                        self._adapter, self._model.config, self._process([sample], self._processor)
+                    )
                     if key is not None:
                         known[key] = request
                 else:
@@ -392,7 +372,7 @@ class ModelEvaluator(Evaluator):
         before = configure(self._processor, policy) is self._processor
         inputs = batch.inputs if before else self._process(batch.samples, self._processor)
         out, passed = [], Counter[str]()
-        for request in self._requests(inputs, len(batch.samples)):
+        for request in request_shapes(self._adapter, self._model.config, inputs):
             mine = Counter(item.modality for item in request.items)
             seen = {}
             for stat in stats:

@@ -89,6 +89,19 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Media:
+    """Random media of one prompt, for measurements that no processor and no data are needed for.
+
+    Attributes:
+        ids: what stands for them in the prompt.
+        inputs: the model's arguments; those of a batch are joined along their first dimension.
+    """
+
+    ids: list[int]
+    inputs: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class TowerShape:
     """Dimensions of a vision or audio tower.
 
@@ -312,6 +325,21 @@ class Adapter(ABC):
     @abstractmethod
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         """Modality -> id of its placeholder token."""
+
+    @abstractmethod
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        """Media of about ``tokens`` tokens, as near as the family's sizes come.
+
+        Args:
+            config: of the model.
+            modality: of the media.
+            tokens: at the language model, at least 1.
+            generator: of their pixels or features.
+        """
+
+    @abstractmethod
+    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Ids that open the user's turn, that close it, and those of the template inside it."""
 
     @abstractmethod
     def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

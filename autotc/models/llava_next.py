@@ -12,7 +12,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 
 from autotc.errors import InputsError
 from autotc.mechanisms import Modality
-from autotc.models.base import Item
+from autotc.models.base import Item, Media
 from autotc.models.llava import Llava
 from autotc.models.parts import QWEN_CHAT
 
@@ -97,6 +97,8 @@ class LlavaNext(Llava):
     """
 
     family = "llava_next"
+    several_tiled: ClassVar[bool] = True
+    """Whether each of several images in a prompt is tiled."""
     architectures = ("LlavaNextForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (*Llava.structural, "image_grid_pinpoints")
 
@@ -132,6 +134,23 @@ class LlavaNext(Llava):
         if sizes is None:
             raise InputsError("image_sizes: missing; they tell how an image was tiled")
         return [self.image(config, size) for size in torch.as_tensor(sizes).tolist()]
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        sizes = [*config.image_grid_pinpoints, [config.vision_config.image_size] * 2]
+        choices = []
+        for size in sizes:
+            for number in {1, max(1, round(tokens / self.image(config, size, self.several_tiled).slots))}:
+                item = self.image(config, size, self.several_tiled or number == 1)
+                choices.append((abs(number * item.count - tokens), number, item))
+        _, number, item = min(choices, key=lambda choice: choice[:2])
+        side, views = config.vision_config.image_size, item.views
+        inputs = {
+            "pixel_values": torch.randn(
+                number, views, config.vision_config.num_channels, side, side, generator=generator
+            ),
+            "image_sizes": torch.tensor([item.size] * number),
+        }
+        return Media([config.image_token_id] * (number * item.slots), inputs)
 
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {"image": "image_sizes"}

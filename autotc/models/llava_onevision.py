@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Location, Modality, Score
-from autotc.models.base import Depths, Item, TowerShape
+from autotc.models.base import Depths, Item, Media, TowerShape
 from autotc.models.llava_next import LlavaNext, TiledImage
 from autotc.models.parts import QWEN_CHAT, SECONDS_PER_FRAME, pooling_head_flops
 
@@ -35,6 +35,7 @@ class LlavaOnevision(LlavaNext):
     """
 
     family = "llava_onevision"
+    several_tiled = False
     architectures = ("LlavaOnevisionForConditionalGeneration",)
     class_token = False
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
@@ -87,6 +88,16 @@ class LlavaOnevision(LlavaNext):
         if numbers is not None:
             alone = [number == 1 for number in torch.as_tensor(numbers).tolist() for _ in range(number)]
         return [self.image(config, size, tiled) for size, tiled in zip(sizes, alone, strict=True)]
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        if modality == "video":
+            vision, half = config.vision_config, math.ceil(self.sides(config)[0] / 2)
+            frames = max(1, round(tokens / half**2))
+            side = vision.image_size
+            pixels = torch.randn(1, frames, vision.num_channels, side, side, generator=generator)
+            return Media([config.video_token_id] * (frames * half**2 + 1), {"pixel_values_videos": pixels})
+        media = super().random_media(config, modality, tokens, generator)
+        return Media(media.ids, media.inputs | {"batch_num_images": torch.tensor([len(media.inputs["image_sizes"])])})
 
     def feature_methods(self) -> Mapping[Modality, str]:
         return {"image": "get_image_features", "video": "get_video_features"}

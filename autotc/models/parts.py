@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_
 from transformers.vision_utils import get_vision_window_index
 
 from autotc.mechanisms import Modality, Score
-from autotc.models.base import Adapter, DecoderShape, Item, Projections, TowerShape
+from autotc.models.base import Adapter, DecoderShape, Item, Media, Projections, TowerShape
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
 """Qwen's released vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""
@@ -101,11 +102,10 @@ class RotaryDecoder(Adapter):
         return out if attention_mask is None else out & attention_mask.bool()
 
     def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Ids that open the user's turn, that close it, and those of the template inside it."""
-        marks = getattr(config, "chat_marks", None)
-        if marks is not None:
-            end = marks["end"]
-            return marks["user"], end if isinstance(end, Sequence) else (end,), marks["template"]
+        own = getattr(config, "chat_marks", None)
+        if own is not None:
+            end = own["end"]
+            return own["user"], end if isinstance(end, Sequence) else (end,), own["template"]
         return self.released_chat()
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
@@ -114,7 +114,13 @@ class RotaryDecoder(Adapter):
 
 
 class QwenVision(Adapter):
-    """Qwen2.5's vision tower: packed patches in window order, a merger that joins squares of them."""
+    """Qwen2.5's vision tower: packed patches in window order, a merger that joins squares of them.
+
+    Class attributes:
+        frames_apart: whether each frame of a video stands between marks of its own.
+    """
+
+    frames_apart: ClassVar[bool] = False
 
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config
@@ -199,6 +205,53 @@ class QwenVision(Adapter):
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         return {"image": config.image_token_id, "video": config.video_token_id}
 
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        vision = config.vision_config
+        frames = 1 if modality == "image" else max(1, min(_FRAMES, tokens // _FRAMES))
+        y, x = nearest_grid(tokens / frames)
+        unit = vision.spatial_merge_size
+        patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        pixels = torch.randn(frames * y * x * unit**2, patch, generator=generator)
+        grid = torch.tensor([[frames, y * unit, x * unit]])
+        suffix = "" if modality == "image" else "_videos"
+        inputs = {f"pixel_values{suffix}": pixels, self.shape_inputs()[modality]: grid}
+        parts = frames if self.frames_apart else 1
+        opening, closing = marks(config, "vision_start_token_id"), marks(config, "vision_end_token_id")
+        ids = [*opening, *[self.placeholders(config)[modality]] * (frames * y * x // parts), *closing] * parts
+        return Media(ids, inputs)
+
+
+_FRAMES = 8
+"""Frames of a random video, and tokens of each at the least."""
+
+
+def nearest_grid(units: float) -> tuple[int, int]:
+    """Rows and columns whose product is near to a number, near to a square."""
+    side = max(1, math.isqrt(int(units)))
+    rows = range(side, max(1, side // 2) - 1, -1)
+    return min(((y, max(1, round(units / y))) for y in rows), key=lambda grid: abs(grid[0] * grid[1] - units))
+
+
+def marks(config: Any, name: str) -> list[int]:
+    """The token of a mark, where the configuration has it."""
+    token = getattr(config, name, None)
+    return [] if token is None else [int(token)]
+
+
+def random_clip(adapter: Adapter, config: Any, tokens: int, generator: torch.Generator) -> Media:
+    """One audio clip of about ``tokens`` tokens for towers that take any length."""
+    low, high = 1, 16 * tokens + 16
+    while low < high:  # the fewest frames that make so many
+        middle = (low + high) // 2
+        (item,) = adapter.geometry(config, "audio", {"feature_attention_mask": torch.ones(1, middle)})
+        low, high = (low, middle) if item.count >= tokens else (middle + 1, high)
+    mask = torch.ones(1, low, dtype=torch.long)
+    (item,) = adapter.geometry(config, "audio", {"feature_attention_mask": mask})
+    features = torch.randn(1, config.audio_config.num_mel_bins, low, generator=generator)
+    opening, closing = marks(config, "audio_start_token_id"), marks(config, "audio_end_token_id")
+    ids = [*opening, *[adapter.placeholders(config)["audio"]] * item.count, *closing]
+    return Media(ids, {"input_features": features, "feature_attention_mask": mask})
+
 
 class Tiles(Adapter):
     """Vision towers that take a batch of square images of one size: an item is one tile, a unit a square of patches.
@@ -269,6 +322,15 @@ class Tiles(Adapter):
 
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         return {"image": config.image_token_id}
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        each = self.tile(config).count
+        tiles = max(1, round(tokens / each))
+        vision = config.vision_config
+        side = _side(vision.image_size)
+        pixels = torch.randn(tiles, vision.num_channels, side, side, generator=generator)
+        image = [*marks(config, "boi_token_index"), *[self.placeholders(config)["image"]] * each]
+        return Media([*image, *marks(config, "eoi_token_index")] * tiles, {"pixel_values": pixels})
 
 
 def plain_projections(attention: Any) -> Projections:

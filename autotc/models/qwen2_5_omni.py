@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from autotc.errors import InputsError
 from autotc.mechanisms import Location, Modality, Score
-from autotc.models.base import Adapter, Depths, Item, Projections, TowerShape
-from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections
+from autotc.models.base import Adapter, Depths, Item, Media, Projections, TowerShape
+from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections, random_clip
 
 _MEL_SECONDS = 0.01
 _AUDIO_UNIT_SECONDS = 4 * _MEL_SECONDS
@@ -131,6 +131,13 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
 
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         return {**super().placeholders(config), "audio": config.audio_token_id}
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        if modality == "audio":
+            return random_clip(self, config, tokens, generator)
+        media = super().random_media(config, modality, tokens, generator)
+        pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
+        return Media(media.ids, media.inputs | pace)
 
 
 @dataclass(frozen=True)

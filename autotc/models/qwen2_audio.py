@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autotc.errors import InputsError
 from autotc.mechanisms import Location, Modality
-from autotc.models.base import Depths, Item, Projections, TowerShape
+from autotc.models.base import Depths, Item, Media, Projections, TowerShape
 from autotc.models.parts import RotaryDecoder, child, plain_projections
 
 _UNIT_SECONDS = 0.04
@@ -98,3 +98,15 @@ class Qwen2Audio(RotaryDecoder):
 
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         return {"audio": config.audio_token_id}
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        audio = config.audio_config
+        longest = 2 * audio.max_source_positions
+        whole, rest = divmod(tokens, longest // 4)
+        frames = torch.tensor([longest] * whole + [4 * rest] * (rest > 0))
+        features = torch.randn(len(frames), audio.num_mel_bins, longest, generator=generator)
+        inputs = {
+            "input_features": features,
+            "feature_attention_mask": (torch.arange(longest) < frames[:, None]).long(),
+        }
+        return Media([config.audio_token_id] * tokens, inputs)

@@ -36,6 +36,7 @@ class Qwen3VL(DeepStack):
     """
 
     family = "qwen3_vl"
+    frames_apart = True
     architectures = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.mechanisms import Location, Modality
-from autotc.models.base import Depths, Item, TowerShape
+from autotc.models.base import Depths, Item, Media, TowerShape
 from autotc.models.parts import RotaryDecoder, Tiles, child
 
 _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))
@@ -73,6 +74,10 @@ class SmolVLM(Tiles, RotaryDecoder):
         # Tiles that are all zeros fill up rows with fewer; the model leaves them out, and one in if there is no other.
         real = int((pixels.flatten(0, 1).flatten(1) != 0).any(1).sum())
         return [self.tile(config)] * max(1, real)
+
+    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+        media = super().random_media(config, modality, tokens, generator)
+        return Media(media.ids, {"pixel_values": media.inputs["pixel_values"][None]})
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _CHAT
