@@ -144,9 +144,13 @@ def check(
             ok=same_data,
         )
     )
-    ratio = evaluator.cost(policy, split).flops_ratio
-    ceiling = measured.flops_ratio + FLOPS_SLACK
-    findings.append(_finding("flops_ratio", f"{measured.flops_ratio:.4f}", f"{ratio:.4f}", ok=ratio <= ceiling))
+    cost = evaluator.cost(policy, split)
+    for name, before, now in (
+        ("flops_ratio", measured.flops_ratio, cost.flops_ratio),
+        ("kv_ratio", measured.kv_ratio, cost.kv_ratio),
+    ):
+        if before is not None:
+            findings.append(_finding(name, f"{before:.4f}", f"{now:.4f}", ok=now <= before + FLOPS_SLACK))
     if not same_data:
         return CheckReport(str(policy_path), tuple(findings))
     if limit is None and any(measured.samples.get(group, 0) < count for group, count in info.samples.items()):

@@ -24,10 +24,13 @@ from autotc.errors import AutotcError, DataError, PolicyError, UnsupportedModelE
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
+    from autotc.latency import LatencyModel
     from autotc.models.base import Adapter, Depths
     from autotc.policy import Policy, Stage
 
 RUNS = Path("runs")
+BENCH_TOKENS = 1024
+"""Media tokens of a random request, where it is not said."""
 PHASES = {
     "uncompressed": "evaluating the uncompressed model",
     "val": "ranking the front on the validation split",
@@ -78,12 +81,38 @@ def _ratio(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} given; a ratio in (0, 1] is right")
 
 
+def _budget(text: str) -> tuple[float | None, float | None]:
+    """A FLOPs ratio, or milliseconds."""
+    with contextlib.suppress(ValueError):
+        if not text.endswith("ms"):
+            return _ratio(text), None
+        value = float(text.removesuffix("ms"))
+        if 0 < value < math.inf:
+            return None, value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a ratio in (0, 1], or milliseconds such as 300ms, is right")
+
+
 def _ratios(text: str) -> list[float]:
     return [_ratio(part) for part in text.split(",")]
 
 
 def _names(text: str) -> list[str] | str:
     return "all" if text == "all" else [part.strip() for part in text.split(",")]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _whole(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
+
+
+def _several(text: str) -> int:
+    value = _positive(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 2 is right")
+    return value
 
 
 def _fall(text: str) -> float:
@@ -263,6 +292,8 @@ def show(args: argparse.Namespace) -> Outcome:
         lines.append(f"measured on   {measured.evaluator} {measured.split}, seed {measured.seed}: {counts}")
         lines += [f"accuracy      {name} {interval(value)}" for name, value in measured.accuracy.items()]
         lines.append(f"FLOPs ratio   {measured.flops_ratio:.4f}")
+        lines += [f"KV ratio      {measured.kv_ratio:.4f}"] if measured.kv_ratio is not None else []
+        lines += [f"predicted     {measured.predicted_ms:g} ms"] if measured.predicted_ms is not None else []
         if measured.study is not None:
             lines.append(f"study         {measured.study}, trial {measured.trial}")
     data = {**policy.model_dump(mode="json", exclude_none=True), "hash": policy.content_hash()}
@@ -445,7 +476,7 @@ def _calibrated(args: argparse.Namespace) -> Outcome:
     return _written(Policy.of(stages, evaluator.model).model_copy(update={"note": note}), args.out)
 
 
-def _configuration(name: str | None) -> tuple[Adapter, Any, str]:
+def _configuration(name: str | None, option: str = "--model") -> tuple[Adapter, Any, str]:
     """Adapter, configuration and architecture of a folder or hub name; None for the embedded model."""
     from autotc.models import ADAPTERS
     from autotc.models.published import PUBLISHED, published_config
@@ -463,7 +494,7 @@ def _configuration(name: str | None) -> tuple[Adapter, Any, str]:
             config = transformers.AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"--model: {name} cannot be read ({_one_line(error)[:200]}); a model folder or hub name is expected"
+                f"{option}: {name} cannot be read ({_one_line(error)[:200]}); a model folder or hub name is expected"
             ) from error
         architecture = (config.architectures or ["none"])[0]
     for adapter in ADAPTERS:
@@ -471,8 +502,153 @@ def _configuration(name: str | None) -> tuple[Adapter, Any, str]:
             return adapter, config, architecture
     known = ", ".join(known for adapter in ADAPTERS for known in adapter.architectures)
     raise UnsupportedModelError(
-        f"--model: {name} is a {architecture}, which is not supported; supported: {known}"
+        f"{option}: {name} is a {architecture}, which is not supported; supported: {known}"
     )  # fmt: skip
+
+
+def bench(args: argparse.Namespace) -> Outcome:
+    """``autotc bench``."""
+    from autotc.bench import bench as run_bench
+    from autotc.report.tables import ProgressBar, bench_table
+
+    if args.calibrate:
+        return _calibrate(args)
+    if args.policy is None:
+        raise PolicyError("bench: a policy file is needed, none for the uncompressed model, or --calibrate")
+    for name in ("mechanisms", "out"):
+        if getattr(args, name) is not None:
+            raise PolicyError(f"--{name}: given without --calibrate")
+    policy = _policy(args.policy)
+    model, cases = _bench_cases(args, policy)
+    with ProgressBar("bench") as progress:
+        rows = run_bench(
+            model, policy, cases, repeats=args.repeats, new_tokens=args.new_tokens, progress=progress
+        )  # fmt: skip
+    from autotc.latency import Device
+
+    found = [row.to_json() for row in rows]
+    device = Device.of(model).model_dump()
+    data = {"policy": args.policy, "device": device, **found[0], "rows": found}
+    where = f"{device['name']}, {device['threads']} threads, {device['dtype']}"
+    return Outcome(data, f"{policy.label()}\non {where}\n\n{bench_table(found)}")
+
+
+def _bench_cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[Any]]:
+    """The model to measure, and batches: random ones of a given size, or the first samples of the data."""
+    from autotc.bench import Case, synthetic_cases
+
+    if args.random_weights is not None or args.tokens is not None:
+        if args.data is not None:
+            raise DataError("--data: given with random requests; leave --tokens and --random-weights out")
+        model = _bench_model(args)
+        tokens = args.tokens or [BENCH_TOKENS]
+        return model, synthetic_cases(
+            model, policy, tokens, args.batch, modalities=args.modality, text=args.text
+        )  # fmt: skip
+    if args.model is not None and args.data is None:
+        raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
+    evaluator = _evaluator(model=args.model, data=args.data, metric=None, seed=0)
+    _placed(evaluator.loaded, args)
+    groups = args.modality or [m for m in evaluator.modalities if m in policy.modalities] or evaluator.modalities[:1]
+    cases = []
+    for group in groups:
+        for batch in args.batch:
+            inputs = evaluator.request(policy, "test", group, batch)
+            cases.append(Case(group, inputs, evaluator.request(_none(), "test", group, batch)))
+    return evaluator.loaded, cases
+
+
+def _none() -> Policy:
+    from autotc.policy import Policy
+
+    return Policy()
+
+
+def _bench_model(args: argparse.Namespace) -> Any:
+    """The model to measure: with random weights, of a checkpoint, or the embedded one."""
+    import torch
+
+    if args.random_weights is None:
+        model = _load_model(args.model)[0]
+        if model is None:
+            from autotc.tiny import load
+
+            model = load()[0]
+        return _placed(model, args)
+    if args.model is not None:
+        raise DataError("--model: given with --random-weights; one of the two is right")
+    from autotc.models.synthetic import random_model
+
+    adapter, config, architecture = _configuration(args.random_weights, "--random-weights")
+    adapter.depths(config)
+    config.architectures = [architecture]
+    if args.attention is not None:
+        config._attn_implementation = args.attention
+    dtype = getattr(torch, args.dtype or "float32")
+    try:
+        return random_model(config, dtype=dtype, device=_device(args.device))
+    except (RuntimeError, ImportError, ValueError) as error:
+        raise DataError(f"--random-weights: {_one_line(error)[:300]}") from error
+
+
+def _device(name: str | None) -> str:
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"--device: {name!r} is not there ({_one_line(error)[:100]}); cpu is always right") from error
+    return name
+
+
+def _placed(model: Any, args: argparse.Namespace) -> Any:
+    """The model on the device, in the dtype and with the attention that were asked for."""
+    import torch
+
+    if args.attention is not None:
+        try:
+            model.set_attn_implementation(args.attention)
+        except (ValueError, ImportError) as error:
+            raise DataError(f"--attention: {_one_line(error)[:300]}") from error
+    return model.to(_device(args.device), getattr(torch, args.dtype) if args.dtype else None)
+
+
+def _calibrate(args: argparse.Namespace) -> Outcome:
+    """A latency model of the device."""
+    from autotc.bench import calibrate
+    from autotc.mechanisms import build_mechanism
+    from autotc.report.tables import ProgressBar, latency_table
+    from autotc.search.space import SearchSpace
+
+    if args.policy is not None or args.data is not None:
+        raise PolicyError("bench: --calibrate takes no policy and no --data")
+    if args.mechanisms is None:
+        space = SearchSpace.load(_space(None))
+        names = sorted({c.mechanism for part in space.modalities.values() for c in part.choices} - {"downsample"})
+    else:
+        names = args.mechanisms
+    for name in names:
+        build_mechanism(name)
+    if len(args.batch) > 1 or len(args.tokens or ()) > 1:
+        raise PolicyError("bench: --calibrate takes one --batch and one --tokens, of a usual request")
+    model = _bench_model(args)
+    embedded = args.model is None and args.random_weights is None
+    tokens = args.tokens[0] if args.tokens else 96 if embedded else BENCH_TOKENS
+    with ProgressBar("calibrate") as progress:
+        found = calibrate(model, names, tokens=tokens, batch=args.batch[0], repeats=args.repeats, progress=progress)
+    path = found.save(args.out or RUNS / "latency.json")
+    median, worst = found.errors()
+    data = {
+        "file": path,
+        "device": found.device.model_dump(),
+        "mechanisms": names,
+        "median_error": median,
+        "worst_error": worst,
+        "held_out": [{**row.model_dump(), "error": row.error} for row in found.held_out],
+    }
+    return Outcome(data, f"{latency_table(data)}\n\nwritten  {path}")
 
 
 def models(args: argparse.Namespace) -> Outcome:
@@ -512,6 +688,18 @@ def init(args: argparse.Namespace) -> Outcome:
     return Outcome({"files": files}, text)
 
 
+def _latency(args: argparse.Namespace, evaluator: ModelEvaluator) -> LatencyModel | None:
+    """The latency model that a budget in milliseconds needs, or that was asked for."""
+    from autotc.latency import LatencyModel
+
+    in_time = args.budget is not None and args.budget[1] is not None
+    if args.latency is None and (not in_time or args.resume):
+        return None
+    found = LatencyModel.load(args.latency or args.runs / "latency.json")
+    found.check(evaluator.loaded)
+    return found
+
+
 def search(args: argparse.Namespace) -> Outcome:
     """``autotc search``."""
     from autotc.report.tables import search_report
@@ -522,6 +710,7 @@ def search(args: argparse.Namespace) -> Outcome:
     # Read before the model is loaded; a resumed study keeps its own.
     space = None if args.space is None and args.resume else SearchSpace.load(_space(args.space))
     evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    latency = _latency(args, evaluator)
     budgets = {name: getattr(args, f"budget_{name}") for name in ("image", "video", "audio")}
     budgets = {name: value for name, value in budgets.items() if value is not None}
     options = "".join(
@@ -532,8 +721,11 @@ def search(args: argparse.Namespace) -> Outcome:
             result = run_search(
                 evaluator,
                 space=space,
-                budget=args.budget,
+                budget=None if args.budget is None else args.budget[0],
                 budgets=budgets or None,
+                budget_ms=None if args.budget is None else args.budget[1],
+                budget_kv=args.budget_kv,
+                latency=latency,
                 trials=args.trials,
                 seed=args.seed,
                 name=_name(args.model, args.data),
@@ -730,8 +922,16 @@ def _arguments() -> argparse.ArgumentParser:
 
     sub = command("search", search, "search the best policies for a budget", "autotc search --budget 0.5 --trials 100")
     sub.add_argument(
-        "--budget", type=_ratio, metavar="R",
-        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.5)",
+        "--budget", type=_budget, metavar="R",
+        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.5); or milliseconds of"
+        " prefill of a sample, e.g. 300ms, predicted by what autotc bench --calibrate has learnt",
+    )  # fmt: skip
+    sub.add_argument(
+        "--budget-kv", type=_ratio, metavar="R", help="highest ratio of the bytes of keys and values after prefill"
+    )
+    sub.add_argument(
+        "--latency", type=Path, metavar="FILE",
+        help="latency model, also to show predicted times beside the front (default for 300ms: latency.json in --runs)",
     )  # fmt: skip
     for modality in ("image", "video", "audio"):
         sub.add_argument(
@@ -845,6 +1045,48 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: a local store in --runs)")
     on_studies(sub)
     on_data(sub)
+    sub = command(
+        "bench", bench, "measure a policy's time and memory beside the uncompressed model's, or calibrate predictions",
+        "autotc bench policies/x.yaml --batch 1,8\n"
+        "  autotc bench policies/x.yaml --random-weights qwen2.5-vl-7b --dtype bfloat16 --tokens 4096,16384\n"
+        "  autotc bench --calibrate",
+    )  # fmt: skip
+    sub.add_argument("policy", nargs="?", metavar="POLICY", help="policy file, or none for the uncompressed model")
+    sub.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
+    sub.add_argument("--data", type=Path, metavar="FILE.jsonl", help="take the requests from your own data")
+    sub.add_argument(
+        "--random-weights", metavar="CONFIG",
+        help="an architecture at real size without a checkpoint: a folder with config.json, a hub name, or a name that"
+        " autotc knows, e.g. qwen2.5-vl-7b",
+    )  # fmt: skip
+    sub.add_argument(
+        "--tokens", type=_whole, metavar="N,...",
+        help=f"random requests of so many media tokens (default: samples of the data; with --random-weights"
+        f" {BENCH_TOKENS})",
+    )  # fmt: skip
+    sub.add_argument("--batch", type=_whole, default=[1], metavar="B,...", help="batch sizes (default: 1)")
+    sub.add_argument(
+        "--modality", choices=("image", "video", "audio"), action="append",
+        help="of the requests (default: those that the policy touches)",
+    )  # fmt: skip
+    sub.add_argument("--text", type=_positive, default=32, metavar="N", help="words of random queries (default: 32)")
+    sub.add_argument("--repeats", type=_positive, default=5, metavar="N", help="pairs to measure (default: 5)")
+    sub.add_argument(
+        "--new-tokens", type=_several, default=16, metavar="N", help="that generate() makes, from 2 (default: 16)"
+    )
+    sub.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: the model's)"
+    )
+    sub.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    sub.add_argument("--attention", metavar="NAME", help="attention implementation (default: the model's own)")
+    sub.add_argument("--calibrate", action="store_true", help="learn to predict prefill times on this device")
+    sub.add_argument(
+        "--mechanisms", type=_listed, metavar="NAMES", help="with --calibrate: to learn (default: the default space's)"
+    )
+    sub.add_argument(
+        "--out", type=Path, metavar="FILE", help="with --calibrate: of the latency model (default: runs/latency.json)"
+    )
+
     command("models", models, "list the model families that policies can be applied to", "autotc models")
 
     sub = command("init", init, "write a search space and a data file to start from", "autotc init example")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotc.mechanisms import (
@@ -74,6 +74,22 @@ def request_shapes(adapter: Adapter, config: Any, inputs: Mapping[str, Any]) -> 
 
 
 @dataclass(frozen=True)
+class Reduced:
+    """What a step of a policy removes.
+
+    Attributes:
+        stage: the stage.
+        items: that it acts on.
+        before, after: most tokens that one of them has.
+    """
+
+    stage: Stage
+    items: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
 class Cost:
     """Prefill FLOPs by part.
 
@@ -87,6 +103,8 @@ class Cost:
         tokens: modality -> tokens at the last decoder layer, summed over items.
         lm_tokens: modality -> tokens in the language model, averaged over its layers and summed over items.
         lengths: sequence length at each decoder layer (the longest row's).
+        towers: modality -> rows of its tower summed over blocks, and pairs of rows that attend to each other.
+        reductions: steps that remove tokens, in order.
     """
 
     encoder: float
@@ -98,6 +116,8 @@ class Cost:
     tokens: dict[str, int]
     lm_tokens: dict[str, float]
     lengths: tuple[int, ...]
+    towers: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reductions: tuple[Reduced, ...] = ()
 
     @property
     def total(self) -> float:
@@ -177,6 +197,8 @@ def prefill_cost(
     depths = adapter.depths(config)
     stages = {m: policy.modality(m) for m in ("image", "video", "audio")}
     encoder = projector = scoring = 0.0
+    towers: dict[str, tuple[float, float]] = {}
+    reductions: list[Reduced] = []
     owners: list[list[tuple[Item, list[int]]]] = [
         [(_shrunk(item, stages[item.modality]), []) for item in request.items] for request in batch
     ]
@@ -187,10 +209,14 @@ def prefill_cost(
         in_tower = {k: s for s in stages[modality] if s.location == "encoder" for k, _ in s.steps()}
         for block in range(depths.encoder.get(modality, 0) if items else 0):
             encoder += _tower_block(adapter, config, items, block, left)
+            rows, pairs = towers.get(modality, (0.0, 0.0))
+            running = _tower_rows(adapter, config, items, block, left)
+            towers[modality] = (rows + sum(running), pairs + sum(r * r for r in running))
             scoring += _block_scores(adapter, config, stages[modality], block, items, left)
             if block in in_tower:
                 after = left_by(in_tower[block], block, items, left)
                 if after != left:
+                    reductions.append(Reduced(in_tower[block], len(items), max(left), max(after)))
                     scoring += _tower_mechanism(adapter, config, in_tower[block], items, left, after)
                 left = after
         for (item, counts), count in zip(members, left, strict=True):
@@ -209,6 +235,7 @@ def prefill_cost(
                 after = left_by(stage, layer, items, before)
                 if before == after:
                     continue
+                reductions.append(Reduced(stage, len(items), max(before), max(after)))
                 length = max(r.text + sum(c[depth] for _, c in o) for r, o in zip(batch, owners, strict=True))
                 scoring += _scoring(adapter, config, stage, batch, length, items, before, after)
                 for (_, counts), n in zip(members, after, strict=True):
@@ -216,21 +243,24 @@ def prefill_cost(
     lengths = [
         max(r.text + sum(c[k] for _, c in o) for r, o in zip(batch, owners, strict=True)) for k in range(decoder.layers)
     ]
-    rows = len(batch)
+    count = len(batch)
     attention_width = decoder.heads * decoder.head_dim
     kv_width = decoder.kv_heads * decoder.head_dim
     weights = 2 * decoder.width * (attention_width + kv_width)
     weights += decoder.width * (3 * decoder.hidden + decoder.experts)
-    layers = sum(rows * (2 * n * weights + 4 * n * n * attention_width) for n in lengths)
-    head = rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary
+    layers = sum(count * (2 * n * weights + 4 * n * n * attention_width) for n in lengths)
+    head = count * 2 * lengths[-1] * decoder.width * decoder.vocabulary
     tokens: Counter[str] = Counter()
     lm_tokens: dict[str, float] = {}
     for owned in owners:
         for item, counts in owned:
             tokens[item.modality] += counts[-1]
             lm_tokens[item.modality] = lm_tokens.get(item.modality, 0.0) + sum(counts) / decoder.layers
-    kv = sum(rows * n * 2 * kv_width * element_bytes for n in lengths)
-    return Cost(encoder, projector, layers, head, scoring, kv, dict(tokens), lm_tokens, tuple(lengths))
+    kv = sum(count * n * 2 * kv_width * element_bytes for n in lengths)
+    return Cost(
+        encoder, projector, layers, head, scoring, kv, dict(tokens), lm_tokens, tuple(lengths), towers,
+        tuple(reductions),
+    )  # fmt: skip
 
 
 def _work(

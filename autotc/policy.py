@@ -125,6 +125,8 @@ class Measured(_Strict):
         samples_sha256: hash of the samples' ids and answers.
         accuracy: modality -> (mean, low, high), 95% interval.
         flops_ratio: compressed over uncompressed prefill FLOPs.
+        kv_ratio: bytes of keys and values after prefill over the uncompressed model's.
+        predicted_ms: mean prefill of a sample, where the search had a latency model.
         study, trial: where it was found.
         tolerance: largest fall in accuracy that ``check`` lets pass.
     """
@@ -136,6 +138,8 @@ class Measured(_Strict):
     samples_sha256: str
     accuracy: dict[str, tuple[float, float, float]]
     flops_ratio: float
+    kv_ratio: float | None = None
+    predicted_ms: float | None = None
     study: str | None = None
     trial: int | None = None
     tolerance: float = 0.03

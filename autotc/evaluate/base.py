@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotc.errors import DataError
+from autotc.latency import LatencyModel
 from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
 
@@ -158,6 +159,9 @@ class SplitCost:
         lm_tokens: modality -> tokens in the language model, averaged over its layers, as a share of the uncompressed.
         kv_bytes: mean bytes of keys and values of a sample after prefill.
         scoring_share: share of the compressed FLOPs spent on scores and mechanisms.
+        kv_ratio: sum of compressed over sum of uncompressed bytes of keys and values.
+        milliseconds: mean predicted prefill time of a sample by itself; None without a latency model.
+        time_ratio: that relative to uncompressed.
     """
 
     flops_ratio: float
@@ -167,6 +171,9 @@ class SplitCost:
     lm_tokens: dict[str, float]
     kv_bytes: float
     scoring_share: float
+    kv_ratio: float = 1.0
+    milliseconds: float | None = None
+    time_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,7 @@ class Evaluator(ABC):
         model: architecture and fingerprint of the model.
         depths: how many layers its decoder and towers have.
         modalities: modalities its samples hold.
+        latency: predicts prefill times for `cost`; None leaves them out.
     """
 
     name: str
@@ -194,6 +202,7 @@ class Evaluator(ABC):
     model: ModelReference
     depths: Depths
     modalities: tuple[str, ...]
+    latency: LatencyModel | None = None
 
     @abstractmethod
     def info(self, split: Split) -> SplitInfo:

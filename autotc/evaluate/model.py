@@ -105,6 +105,11 @@ class ModelEvaluator(Evaluator):
         self._costs: dict[tuple[str, Request], Cost] = {}
         self._realised: dict[tuple[str, str, str], list[tuple[Request, Cost]]] = {}
 
+    @property
+    def loaded(self) -> Any:
+        """The model that runs."""
+        return self._model
+
     @abstractmethod
     def samples(self, split: Split) -> Sequence[Sample]:
         """All samples of a split, in a fixed order."""
@@ -217,7 +222,8 @@ class ModelEvaluator(Evaluator):
     def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
         self._adapter.validate(self._model, policy)
         none = Policy()
-        ratios, spent, base, scoring, kv, count = {}, 0.0, 0.0, 0.0, 0.0, 0
+        ratios, spent, base, scoring, count = {}, 0.0, 0.0, 0.0, 0
+        kv = whole_kv = milliseconds = whole_milliseconds = 0.0
         tokens: Counter[str] = Counter()
         items: Counter[str] = Counter()
         inside: defaultdict[str, float] = defaultdict(float)
@@ -230,6 +236,10 @@ class ModelEvaluator(Evaluator):
                 whole += times * plain.total
                 scoring += times * cost.scoring
                 kv += times * cost.kv_bytes
+                whole_kv += times * plain.kv_bytes
+                if self.latency is not None:
+                    milliseconds += times * self.latency.of_cost(cost, [request])
+                    whole_milliseconds += times * self.latency.of_cost(plain, [request])
                 count += times
                 for item in request.items:
                     items[item.modality] += times
@@ -247,6 +257,9 @@ class ModelEvaluator(Evaluator):
             {name: inside[name] / whole_inside[name] for name in items},
             kv / count,
             scoring / spent,
+            kv / whole_kv,
+            None if self.latency is None else milliseconds / count,
+            None if self.latency is None else milliseconds / whole_milliseconds,
         )
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
@@ -307,6 +320,18 @@ class ModelEvaluator(Evaluator):
             with apply(self._model, policy, observer):
                 self._model(**self._process([sample], call).to(device), use_cache=False)
 
+    def request(self, policy: Policy, split: Split, group: str, samples: int) -> Any:
+        """Inputs of the group's first samples as one batch on the model's device, input stages done.
+
+        Raises:
+            DataError: the data holds no such group.
+        """
+        groups = self._groups(split)
+        if group not in groups:
+            raise DataError(f"{group}: the data holds no such modality; it holds {', '.join(groups)}")
+        call = configure(self._processor, policy)
+        return self._process(groups[group][:samples], call).to(next(self._model.parameters()).device)
+
     @torch.inference_mode()
     def time_prefill(
         self, policies: Sequence[Policy], split: Split, group: str, *, samples: int = 8, rounds: int = 3
@@ -322,9 +347,8 @@ class ModelEvaluator(Evaluator):
         Returns:
             For each policy the seconds of its fastest prefill, and the share of them spent on scores and mechanisms.
         """
-        chosen = self._groups(split)[group][:samples]
         device = next(self._model.parameters()).device
-        requests = [self._process(chosen, configure(self._processor, policy)).to(device) for policy in policies]
+        requests = [self.request(policy, split, group, samples) for policy in policies]
         best = [(float("inf"), 0.0)] * len(policies)
         for turn in range(rounds + 1):
             for i, (policy, inputs) in enumerate(zip(policies, requests, strict=True)):

@@ -58,6 +58,74 @@ def front_table(points: Sequence[Mapping[str, Any]]) -> str:
     return table(headers, rows)
 
 
+def bench_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Times and memory under a policy beside the uncompressed model's.
+
+    Args:
+        rows: the ``rows`` of a bench's JSON.
+    """
+    sides = ("policy", "uncompressed")
+    lines = []
+    for row in rows:
+        for side, prefix in zip(sides, ("", "baseline_"), strict=True):
+            lines.append(
+                [
+                    row["case"], row["batch"], side, f"{row[prefix + 'prefill_ms']:.1f}",
+                    f"{row[prefix + 'first_token_ms']:.1f}", f"{row[prefix + 'output_token_ms']:.2f}",
+                    _mebibytes(row[prefix + "peak_bytes"]), _mebibytes(row[prefix + "kv_bytes"]),
+                    f"{row[prefix + 'flops'] / 1e9:.2f}", _runs(row[prefix + "layer_tokens"]),
+                ]
+            )  # fmt: skip
+    headers = [
+        "request", "batch", "", "prefill ms", "first token ms", "ms a token", "peak MiB", "KV MiB", "GFLOPs",
+        "tokens by layer",
+    ]  # fmt: skip
+    gains = [
+        [
+            row["case"], row["batch"], f"{row['speedup']:.2f}",
+            "[{:.2f}, {:.2f}]".format(*row["speedup_interval"]), f"{row['predicted_speedup']:.2f}",
+            "-" if row["realised"] is None else f"{row['realised']:.2f}", f"{row['scoring_ms']:.2f}",
+            f"{100 * row['scoring_share']:.1f}%",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["request", "batch", "speed-up", "95%", "predicted", "realised", "scoring ms", "of prefill"]
+    return f"{table(headers, lines)}\n\n{table(head, gains)}"
+
+
+def _mebibytes(count: float) -> str:
+    return f"{count / 2**20:.2f}"
+
+
+def _runs(lengths: Sequence[int]) -> str:
+    """Tokens of successive layers, equal ones joined: ``96 x 2, 24 x 4``."""
+    out: list[list[int]] = []
+    for length in lengths:
+        if out and out[-1][0] == length:
+            out[-1][1] += 1
+        else:
+            out.append([length, 1])
+    return ", ".join(f"{length} x {count}" for length, count in out)
+
+
+def latency_table(data: Mapping[str, Any]) -> str:
+    """What a calibration found: predictions of policies that the fit did not see, and how far off they are."""
+    rows = [
+        [
+            row["case"], f"{row['measured']:.2f}", f"{row['predicted']:.2f}", f"{100 * row['error']:+.1f}%",
+            row["policy"],
+        ]
+        for row in data["held_out"]
+    ]  # fmt: skip
+    device = data["device"]
+    summary = (
+        f"prefill on {device['name']}, {device['threads']} threads, {device['dtype']}: predictions of policies that the"
+        f" fit did not see are off by {100 * data['median_error']:.1f}% in the median, {100 * data['worst_error']:.1f}%"
+        " at most"
+    )
+    return f"{table(['request', 'measured ms', 'predicted ms', 'error', 'policy'], rows)}\n\n{summary}"
+
+
 def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str:
     """What a search ends with: front, floors, files, where MLflow's store is, and what to type next.
 

@@ -77,11 +77,12 @@ class Handle:
 
     @property
     def scoring_seconds(self) -> deque[float]:
-        """Per request, time the host spent on scores and mechanisms.
-
-        On an accelerator that is the time to launch them, unless it is synchronised.
-        """
+        """Per request, time the host spent on scores and mechanisms; on an accelerator see `synchronise_scoring`."""
         return self._steps.seconds
+
+    def synchronise_scoring(self) -> None:
+        """Wait for the accelerator around scores and mechanisms from now on, to see their own time."""
+        self._steps.synchronise = torch.accelerator.is_available()
 
     def __enter__(self) -> Handle:
         return self

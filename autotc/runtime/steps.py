@@ -77,6 +77,7 @@ class Steps:
     Attributes:
         stats: per request (the last 1,000), what each stage was asked for and left.
         seconds: per request, time the host spent on scores and mechanisms.
+        synchronise: whether to wait for the device around them, so that ``seconds`` hold its time, not the launches'.
     """
 
     def __init__(self, policy: Policy, observer: Observer | None) -> None:
@@ -90,6 +91,7 @@ class Steps:
         self._observer = observer
         self._current: list[StageStats] = []
         self._spent = 0.0
+        self.synchronise = False
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self._all)
@@ -113,10 +115,14 @@ class Steps:
     @contextmanager
     def scoring(self, begun: bool) -> Iterator[None]:
         """Adds what passes inside to the request's scoring time; ``begun`` once it is past its towers."""
+        if self.synchronise:
+            torch.accelerator.synchronize()
         start = time.perf_counter()
         try:
             yield
         finally:
+            if self.synchronise:
+                torch.accelerator.synchronize()
             spent = time.perf_counter() - start
             if begun:
                 self.seconds[-1] += spent

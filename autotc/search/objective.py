@@ -15,30 +15,53 @@ _SCALES = 64
 
 @dataclass(frozen=True)
 class Budget:
-    """Largest FLOPs ratios allowed.
+    """The most that a policy may cost.
 
     Attributes:
-        overall: over all samples, in (0, 1].
-        by: modality -> over the samples of that modality alone.
+        overall: FLOPs ratio over all samples, in (0, 1].
+        by: modality -> FLOPs ratio over the samples of that modality alone.
+        time: predicted prefill time relative to uncompressed.
+        kv: bytes of keys and values after prefill relative to uncompressed, in (0, 1].
     """
 
-    overall: float
+    overall: float = 1.0
     by: Mapping[str, float] = field(default_factory=dict)
+    time: float | None = None
+    kv: float | None = None
 
     def excess(self, cost: SplitCost) -> dict[str, float]:
-        """Constraint name -> FLOPs ratio minus budget; feasible where all are <= 0."""
+        """Constraint name -> relative cost minus budget; feasible where all are <= 0."""
         out = {"flops_ratio": cost.flops_ratio - self.overall}
         for modality, budget in self.by.items():
             out[f"flops_ratio/{modality}"] = cost.flops_ratio_by.get(modality, 0.0) - budget
+        if self.time is not None:
+            assert cost.time_ratio is not None  # the session has given the evaluator a latency model
+            out["time_ratio"] = cost.time_ratio - self.time
+        if self.kv is not None:
+            out["kv_ratio"] = cost.kv_ratio - self.kv
         return out
+
+    def tightened(self, share: float) -> Budget:
+        """A share of everything that is allowed over all samples."""
+        time, kv = (None if limit is None else limit * share for limit in (self.time, self.kv))
+        return Budget(self.overall * share, self.by, time, kv)
+
+    def used(self, cost: SplitCost) -> float:
+        """The largest share that a cost is of what is allowed over all samples; at most 1 where it keeps within it."""
+        shares = [cost.flops_ratio / self.overall]
+        if self.time is not None and cost.time_ratio is not None:
+            shares.append(cost.time_ratio / self.time)
+        if self.kv is not None:
+            shares.append(cost.kv_ratio / self.kv)
+        return max(shares)
 
     def met(self, cost: SplitCost) -> bool:
         """Whether a cost keeps within every budget."""
         return max(self.excess(cost).values()) <= 0
 
-    def of(self, modality: str) -> float:
-        """What one modality's own samples may cost."""
-        return min(self.overall, self.by.get(modality, 1.0))
+    def of(self, modality: str) -> Budget:
+        """What one modality's own samples may cost, none of them saving for another's."""
+        return Budget(min(self.overall, self.by.get(modality, 1.0)), {}, self.time, self.kv)
 
 
 class Costs:
@@ -46,17 +69,18 @@ class Costs:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._known: dict[tuple[str, Split], SplitCost] = {}
+        self._known: dict[tuple[str, Split, str | None], SplitCost] = {}
 
-    def __call__(self, policy: Policy, split: Split = "search") -> SplitCost:
-        """Cost of a policy on a split.
+    def __call__(self, policy: Policy, split: Split = "search", group: str | None = None) -> SplitCost:
+        """Cost of a policy on a split, or on one modality group of it.
 
         Raises:
             PolicyError: the policy does not fit the model.
         """
-        key = (policy.content_hash(), split)
+        key = (policy.content_hash(), split, group)
         if key not in self._known:
-            self._known[key] = self._evaluator.cost(policy, split)
+            groups = None if group is None else [group]
+            self._known[key] = self._evaluator.cost(policy, split, groups=groups)
         return self._known[key]
 
 
@@ -114,7 +138,7 @@ def move_onto_budget(policy: Policy, budget: Budget, costs: Costs, space: Search
         return policy
     moved = policy
     for modality in [m for m in budget.by if m in policy.modalities]:
-        own = Budget(1.0, {modality: budget.by[modality]})
+        own = Budget(by={modality: budget.by[modality]})
         lowered = _bisect(moved, own, costs, space, (modality,))
         if lowered is None:
             return None

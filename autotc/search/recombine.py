@@ -7,7 +7,7 @@ small knapsack over the fronts of each modality.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,6 +22,8 @@ _ASKED = 400
 """Combinations whose cost is asked for at most, best first."""
 _STEP_LOSS = 0.01
 """Accuracy that a ratio one step lower is taken to lose before it was tried."""
+_SLACK = 0.04
+"""By how much of the budget the sum of savings may miss it before the exact cost is asked for."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Part:
-    """Stages of one modality, their accuracy on its samples, and what they alone save of the overall FLOPs ratio."""
+    """Stages of one modality, their accuracy on its samples, and what share of the budget they alone save."""
 
     stages: tuple[Stage, ...]
     accuracy: float
@@ -54,7 +56,7 @@ def recombine(
     Args:
         records: policies that ran.
         uncompressed: accuracy of the uncompressed model on each modality group.
-        budget: FLOPs ratios allowed.
+        budget: what is allowed.
         costs: analytic costs on the search split.
         space: grid of the ratios.
         tried: content hashes not to propose again.
@@ -64,12 +66,17 @@ def recombine(
     """
     modalities = list(space.modalities)
     everything = [*records, Record(Policy(), uncompressed)]
-    fronts = [_parts(modality, everything, costs, space) for modality in modalities]
+    whole = budget.used(costs(Policy()))
+
+    def saving(policy: Policy) -> float:
+        return whole - budget.used(costs(policy))
+
+    fronts = [_parts(modality, everything, saving, space) for modality in modalities]
     ranked: list[tuple[float, float, tuple[_Part, ...]]] = []
     for combination in product(*fronts):
-        cost = 1 - sum(part.saving for part in combination)
+        cost = whole - sum(part.saving for part in combination)
         # Savings add up but for what modalities attend to each other, so leave the exact cost to be asked below.
-        if cost <= budget.overall + 0.02:
+        if cost <= 1 + _SLACK:
             predicted = _predict(dict(zip(modalities, combination, strict=True)), uncompressed)
             ranked.append((-predicted, cost, combination))
     ranked.sort(key=lambda row: row[:2])
@@ -111,7 +118,9 @@ def _lowered(stages: tuple[Stage, ...], space: SearchSpace) -> tuple[Stage, ...]
     return None if min(ratios) < low else (*stages[:-1], with_ratios(stages[-1], ratios))
 
 
-def _parts(modality: str, records: Sequence[Record], costs: Costs, space: SearchSpace) -> list[_Part]:
+def _parts(
+    modality: str, records: Sequence[Record], saving: Callable[[Policy], float], space: SearchSpace
+) -> list[_Part]:
     """The front of one modality's sub-policies, with untried ones a step below its members."""
     known: dict[str, _Part] = {}
     for record in records:
@@ -119,7 +128,7 @@ def _parts(modality: str, records: Sequence[Record], costs: Costs, space: Search
         key = policy.content_hash()
         if key not in known:
             accuracy = _part_accuracy(modality, record.accuracy)
-            known[key] = _Part(policy.stages, accuracy, 1 - costs(policy).flops_ratio)
+            known[key] = _Part(policy.stages, accuracy, saving(policy))
     untried: dict[str, _Part] = {}
     for part in _front(known.values()):
         lower = _lowered(part.stages, space)
@@ -127,11 +136,11 @@ def _parts(modality: str, records: Sequence[Record], costs: Costs, space: Search
             continue
         policy = Policy(stages=lower)
         try:
-            saving = 1 - costs(policy).flops_ratio
+            saved = saving(policy)
         except PolicyError:
             continue
         if policy.content_hash() not in known:
-            untried[policy.content_hash()] = _Part(lower, part.accuracy - _STEP_LOSS, saving)
+            untried[policy.content_hash()] = _Part(lower, part.accuracy - _STEP_LOSS, saved)
     return _front([*known.values(), *untried.values()])
 
 

@@ -98,7 +98,7 @@ def _at_budget(
     Returns:
         The stages and whether they meet it; at the lowest legal ratio where none does; none where none is legal.
     """
-    target = budget.of(modality)
+    target, alone = budget.of(modality), costs(Policy()).flops_ratio_by
     grid = space.grid()
     legal: list[tuple[Stage, ...]] = []
     for percent in range(grid, 100, grid):
@@ -114,10 +114,10 @@ def _at_budget(
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            cost = costs(Policy(stages=legal[middle]))
+            cost = costs(Policy(stages=legal[middle]), group=modality if modality in alone else None)
         except PolicyError:
             return (), False
-        if cost.flops_ratio_by.get(modality, cost.flops_ratio) <= target:
+        if target.met(cost):
             low = middle
         else:
             high = middle

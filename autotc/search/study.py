@@ -18,6 +18,7 @@ import numpy as np
 from autotc.conflicts.rules import check_rules
 from autotc.errors import AutotcError, ConflictError, MissingDependencyError, PolicyError
 from autotc.evaluate.base import Evaluator, Interval, Results, Split, SplitCost, bootstrap_mean
+from autotc.latency import LatencyModel, place
 from autotc.mechanisms import Location
 from autotc.policy import Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
@@ -85,6 +86,8 @@ class FrontRow:
         split: what the numbers are of.
         difference: paired change against the uncompressed model, by modality group and ``overall``; on the test split.
         chosen: whether it is the policy the search exports.
+        kv_ratio: bytes of keys and values relative to uncompressed, on ``split``; None while the search runs.
+        predicted_ms: mean predicted prefill of a sample; None without a latency model.
     """
 
     policy: str
@@ -97,6 +100,8 @@ class FrontRow:
     split: str = "search"
     difference: Mapping[str, Interval] = field(default_factory=dict)
     chosen: bool = False
+    kv_ratio: float | None = None
+    predicted_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -213,6 +218,9 @@ def search(
     space: SearchSpace | str | Path | None = None,
     budget: float | None = None,
     budgets: Mapping[str, float] | None = None,
+    budget_ms: float | None = None,
+    budget_kv: float | None = None,
+    latency: LatencyModel | None = None,
     trials: int | None = None,
     seed: int | None = None,
     name: str = "tiny-omni",
@@ -230,13 +238,16 @@ def search(
     tracking_uri: str | None = None,
     progress: SearchProgress | None = None,
 ) -> SearchResult:
-    """Search the best policies of a model under a FLOPs budget, and export one.
+    """Search the best policies of a model under a budget of FLOPs, milliseconds or KV bytes, and export one.
 
     Args:
         evaluator: runs policies.
         space: what may be proposed, or its file; None takes ``search_spaces/default.yaml``.
-        budget: largest FLOPs ratio, in (0, 1]; 0.5 if None.
+        budget: largest FLOPs ratio, in (0, 1]; if None 0.5, or 1 beside a budget of milliseconds or KV bytes.
         budgets: modality -> largest FLOPs ratio of that modality's own samples.
+        budget_ms: largest predicted prefill of a sample by itself, in milliseconds, on the average.
+        budget_kv: largest ratio of the bytes of keys and values after prefill, in (0, 1].
+        latency: predicts prefill times; needed for ``budget_ms``, and shown beside the front where it is given.
         trials: distinct feasible policies to evaluate; 60 if None. A resumed study may ask for more.
         seed: of the sampler; 0 if None. Same seed, same policy file.
         name: of the model, in the names of study and policy file.
@@ -266,6 +277,9 @@ def search(
         given={
             "budget": budget,
             "budgets": None if budgets is None else dict(sorted(budgets.items())),
+            "budget_ms": budget_ms,
+            "budget_kv": budget_kv,
+            "latency": None if latency is None else latency.model_dump_json(),
             "seed": seed,
             "search_limit": search_limit,
             "space": None if space is None else _load_space(space).to_yaml(),
@@ -382,6 +396,16 @@ def _interval(results: Results) -> Interval:
     return results.mean(), float(low), float(high)
 
 
+def _suffix(settings: Mapping[str, Any]) -> str:
+    """A study's budgets in the names of its files: ``0.5``, ``0.5-image0.4``, ``300ms``, ``0.7-kv0.3``."""
+    others = settings["budget_ms"] is not None or settings["budget_kv"] is not None
+    parts = [] if others and settings["budget"] == 1.0 else [f"{settings['budget']:g}"]
+    parts += [f"{modality}{value:g}" for modality, value in settings["budgets"].items()]
+    parts += [f"{settings['budget_ms']:g}ms"] if settings["budget_ms"] is not None else []
+    parts += [f"kv{settings['budget_kv']:g}"] if settings["budget_kv"] is not None else []
+    return "-".join(parts)
+
+
 class _Session:
     """One call of `search`: the stored study, the sampler's own study in memory, and what is known so far.
 
@@ -408,16 +432,18 @@ class _Session:
         if trials is not None and trials < 1:
             raise SearchError(f"trials: {trials} given; at least 1 is allowed")
         settings = {
-            "budget": BUDGET,
+            "budget": BUDGET if given["budget_ms"] is None and given["budget_kv"] is None else 1.0,
             "budgets": {},
+            "budget_ms": None,
+            "budget_kv": None,
+            "latency": None,
             "seed": 0,
             "search_limit": None,
             "trials": TRIALS,
             **{key: value for key, value in given.items() if value is not None},
         }
-        suffix = f"{settings['budget']:g}" + "".join(f"-{m}{b:g}" for m, b in settings["budgets"].items())
-        self.base_name = study_name or f"{_slug(name)}-b{suffix}-s{settings['seed']}"
-        settings.update(policy_name=f"{_slug(name)}-{suffix}", base_name=self.base_name, sampler=sampler)
+        self.base_name = study_name or f"{_slug(name)}-b{_suffix(settings)}-s{settings['seed']}"
+        settings.update(policy_name=f"{_slug(name)}-{_suffix(settings)}", base_name=self.base_name, sampler=sampler)
         if not resume and "space" not in settings:
             settings["space"] = SearchSpace.load(search_space()).to_yaml()
         if trials is not None:
@@ -448,18 +474,53 @@ class _Session:
             if modality not in self.evaluator.modalities:
                 held = ", ".join(self.evaluator.modalities)
                 raise SearchError(f"budgets.{modality}: the data holds no such modality; it holds {held}")
+        if settings["budget_kv"] is not None:
+            _ratio("budget_kv", settings["budget_kv"])
+        wanted = settings["budget_ms"]
+        if wanted is not None and not (math.isfinite(wanted) and wanted > 0):
+            raise SearchError(f"budget_ms: {wanted!r} given; milliseconds above 0 are allowed")
+        if wanted is not None and settings["latency"] is None:
+            raise SearchError("budget_ms: given without a latency model; autotc bench --calibrate makes one")
 
     def _configure(self, settings: Mapping[str, Any]) -> None:
         """Take the settings over; refuses a budget that no location of the space reaches."""
         self.seed: int = settings["seed"]
         self.trials: int = settings["trials"]
         self.search_limit: int | None = settings["search_limit"]
-        self.budget = Budget(settings["budget"], settings["budgets"])
-        self.policy_name: str = settings["policy_name"]
         full = SearchSpace.from_yaml(settings["space"], "space")
         self.space = full.fit(self.evaluator.modalities, self.evaluator.depths)
         self.costs = Costs(self.evaluator)
+        stored = settings["latency"]
+        self.evaluator.latency = None if stored is None else LatencyModel.model_validate_json(stored)
+        time = self._time(settings["budget_ms"])
+        self.budget = Budget(settings["budget"], settings["budgets"], time, settings["budget_kv"])
+        self.policy_name: str = settings["policy_name"]
         self._check_floors()
+
+    def _time(self, milliseconds: float | None) -> float | None:
+        """A budget in milliseconds relative to the uncompressed model's prediction."""
+        latency = self.evaluator.latency
+        if latency is None:
+            return None
+        lacking = latency.lacking(
+            place(choice.mechanism, choice.location, modality)
+            for modality, part in self.space.modalities.items()
+            for choice in part.choices
+            if choice.location != "input"
+        )
+        if lacking:
+            more = f" and {len(lacking) - 3} others" if len(lacking) > 3 else ""
+            raise SearchError(
+                f"latency: the space has {', '.join(lacking[:3])}{more}, which the latency model does not know;"
+                " autotc bench --calibrate --mechanisms NAMES learns them"
+            )
+        usual = self.costs(Policy()).milliseconds
+        assert usual is not None  # the evaluator has a latency model
+        if milliseconds is not None and milliseconds >= usual:
+            raise SearchError(
+                f"budget_ms: {milliseconds:g} given; uncompressed, a sample is predicted to take {usual:.4g} ms already"
+            )
+        return None if milliseconds is None else milliseconds / usual
 
     def _check_floors(self) -> None:
         lowest = {
@@ -545,6 +606,8 @@ class _Session:
             "evaluator": self.evaluator.name,
             "budget": self.budget.overall,
             **{f"budget.{m}": value for m, value in self.budget.by.items()},
+            "budget.ms": self.settings["budget_ms"],
+            "budget.kv": self.settings["budget_kv"],
             "trials": self.trials,
             "sampler": self.sampler,
             "seed": self.seed,
@@ -598,7 +661,7 @@ class _Session:
         done = len(self.records)
         if done >= _RECOMBINE_FROM * self.trials and done % 2 == 0:
             share = _TARGETS[done // 2 % len(_TARGETS)]
-            budget = Budget(self.budget.overall * share, self.budget.by)
+            budget = self.budget.tightened(share)
             records = [Record(r.policy, r.accuracy_by) for r in self.records]
             uncompressed = {key: float(v.mean()) for key, v in self.uncompressed.groups("modality").items()}
             policy = recombine(records, uncompressed, budget, self.costs, self.space, self.tried)
@@ -684,6 +747,8 @@ class _Session:
             **{f"tokens/{key}": value for key, value in cost.tokens.items()},
             "flops": cost.flops,
             "kv_bytes": cost.kv_bytes,
+            "kv_ratio": cost.kv_ratio,
+            **({} if cost.milliseconds is None else {"predicted_ms": cost.milliseconds}),
             "scoring_share": cost.scoring_share,
         }
 
@@ -775,16 +840,16 @@ class _Session:
             results = self.evaluator.run(record.policy, "test", limit=limits["test"])
             is_chosen = record is chosen
             measured = self._measured(record, results)
-            places = [self.folder / "front" / f"trial-{record.number}.yaml", *([path] if is_chosen else [])]
-            for place in places:
-                measured.save(place)
-                results.save(place.with_suffix(".samples.parquet"))
+            files = [self.folder / "front" / f"trial-{record.number}.yaml", *([path] if is_chosen else [])]
+            for file in files:
+                measured.save(file)
+                results.save(file.with_suffix(".samples.parquet"))
             if is_chosen:
                 artefacts = [path, path.with_suffix(".samples.parquet")]
             cost = self.costs(record.policy, "test")
             rows.append(
                 FrontRow(
-                    str(places[-1]),
+                    str(files[-1]),
                     record.policy.label(),
                     results.mean(),
                     results.accuracy("modality"),
@@ -794,6 +859,8 @@ class _Session:
                     "test",
                     results.difference(baseline),
                     is_chosen,
+                    cost.kv_ratio,
+                    cost.milliseconds,
                 )
             )
         figures = self._figures()
@@ -849,6 +916,7 @@ class _Session:
 
     def _measured(self, record: TrialRecord, results: Results) -> Policy:
         """The policy with what was measured of it on the test split."""
+        cost = self.costs(record.policy, "test")
         measured = Measured(
             evaluator=self.evaluator.name,
             split="test",
@@ -859,7 +927,9 @@ class _Session:
                 key: (round(mean, 6), round(low, 6), round(high, 6))
                 for key, (mean, low, high) in results.accuracy("modality").items()
             },
-            flops_ratio=round(self.costs(record.policy, "test").flops_ratio, 6),
+            flops_ratio=round(cost.flops_ratio, 6),
+            kv_ratio=round(cost.kv_ratio, 6),
+            predicted_ms=None if cost.milliseconds is None else round(cost.milliseconds, 4),
             study=self.base_name,
             trial=record.number,
         )

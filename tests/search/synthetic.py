@@ -58,7 +58,7 @@ class SyntheticEvaluator(Evaluator):
     def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
         ratio = {m: self._ratio(policy, m) for m in self.modalities}
         by = {**ratio, "image+audio": (ratio["image"] + ratio["audio"]) / 2}
-        mean = float(np.mean(list(by.values())))
+        mean = float(np.mean([by[name] for name in groups or by]))
         stages = {m: policy.modality(m) for m in self.modalities}
         tokens = {m: 64.0 * (s[-1].final_ratio if s else 1.0) for m, s in stages.items()}
         return SplitCost(
