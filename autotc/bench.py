@@ -24,6 +24,7 @@ from autotc.models import find_adapter
 from autotc.models.synthetic import random_request
 from autotc.policy import LOCATION_ORDER, Policy, Stage
 from autotc.runtime import apply
+from autotc.runtime.decode import CACHE
 
 REPEATS = 5
 NEW_TOKENS = 16
@@ -452,7 +453,7 @@ def _generate(model: Any, inputs: Mapping[str, Tensor], new_tokens: int) -> list
 def _held(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[int, int]:
     """Working memory of a prefill, and bytes of the cache that it fills."""
     with _peak(next(model.parameters()).device) as most:
-        cache = prefill(model, inputs).past_key_values
+        cache = prefill(model, inputs)[CACHE]
     kv = sum(
         part.numel() * part.element_size()
         for layer in cache.layers

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
     from autotc.models.base import Adapter, Depths
-    from autotc.policy import Policy, Stage
+    from autotc.policy import ModelReference, Policy, Stage
 
 RUNS = Path("runs")
 BENCH_TOKENS = 1024
@@ -426,25 +426,29 @@ def _preset(args: argparse.Namespace) -> Outcome:
     if args.calibrate is not None:
         return _calibrated(args)
     adapter, config, architecture = _configuration(args.model)
+    reference = _reference(args.model, adapter, config, architecture)
+    policy = preset_policy(args.name, args.keep, adapter, config, reference, args.modality)
+    return _written(policy, args.out)
+
+
+def _reference(name: str | None, adapter: Adapter, config: Any, architecture: str) -> ModelReference:
+    """What a policy for a model says of it; without the fingerprint where the shape is known by name only."""
+    from autotc.models.published import CONFIRMED, PUBLISHED
     from autotc.policy import ModelReference
 
-    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
-    policy = preset_policy(
-        args.name, args.keep, adapter.depths(config), reference, args.modality, adapter.offers(config)
-    )
-    return _written(policy, args.out)
+    exact = name not in PUBLISHED or name in CONFIRMED
+    return ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config) if exact else None)
 
 
 def _every_preset(args: argparse.Namespace) -> Outcome:
     """Every preset that the model takes, each as a file ``NAME-KEEP.yaml`` in a folder."""
-    from autotc.policy import ModelReference
     from autotc.presets.listing import every_policy
 
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
     adapter, config, architecture = _configuration(args.model)
-    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
-    policies = every_policy(args.keep, adapter.depths(config), reference, adapter.offers(config))
+    reference = _reference(args.model, adapter, config, architecture)
+    policies = every_policy(args.keep, adapter, config, reference)
     files = []
     for name, policy in policies.items():
         files.append(args.out / f"{name}-{args.keep:g}.yaml")
@@ -494,7 +498,8 @@ def _configuration(name: str | None, option: str = "--model") -> tuple[Adapter, 
             config = transformers.AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{option}: {name} cannot be read ({_one_line(error)[:200]}); a model folder or hub name is expected"
+                f"{option}: {name} cannot be read ({_one_line(error)[:200]}); a model folder, a hub name or one of"
+                f" {', '.join(PUBLISHED)} is expected"
             ) from error
         architecture = (config.architectures or ["none"])[0]
     for adapter in ADAPTERS:
@@ -653,6 +658,7 @@ def _calibrate(args: argparse.Namespace) -> Outcome:
 
 def models(args: argparse.Namespace) -> Outcome:
     """``autotc models``."""
+    from autotc.mechanisms import LOCATIONS
     from autotc.models import ADAPTERS
     from autotc.report.tables import table
 
@@ -661,15 +667,21 @@ def models(args: argparse.Namespace) -> Outcome:
             "family": adapter.family,
             "architectures": list(adapter.architectures),
             "locations": {modality: list(places) for modality, places in adapter.locations.items()},
+            "refused": dict(adapter.refused.items()),
         }
         for adapter in ADAPTERS
     ]
     rows = [
-        [adapter.family, ", ".join(adapter.architectures), modality, ", ".join(places)]
+        [adapter.family if first else "", modality, *("yes" if place in places else "-" for place in LOCATIONS)]
         for adapter in ADAPTERS
-        for modality, places in adapter.locations.items()
+        for first, (modality, places) in zip([True, False, False], adapter.locations.items(), strict=False)
     ]
-    return Outcome(data, table(["family", "architectures", "modality", "locations"], rows))
+    lines = [table(["family", "modality", *LOCATIONS], rows), "", "classes of transformers:"]
+    lines += [f"  {adapter.family:16s} {', '.join(adapter.architectures)}" for adapter in ADAPTERS]
+    lines += ["", "what a family does not offer, and why:"]
+    lines += [f"  {a.family:16s} {location}: {reason}" for a in ADAPTERS for location, reason in a.refused.items()]
+    lines += ["", "another family is one file in autotc/models/; README, 'Add a model family'"]
+    return Outcome(data, "\n".join(lines))
 
 
 def init(args: argparse.Namespace) -> Outcome:
@@ -1015,7 +1027,7 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument("--markdown", action="store_true", help="print the README's table")
     sub.add_argument(
         "--model", metavar="PATH",
-        help="with NAME: folder, hub name, llava-1.5-7b or qwen2.5-vl-7b (default: the embedded model)",
+        help="with NAME: folder, hub name, or a name such as qwen2.5-vl-7b (default: the embedded model)",
     )  # fmt: skip
     sub.add_argument("--keep", type=_ratio, metavar="R", help="with NAME: keep ratio (default: the published one)")
     sub.add_argument(

@@ -21,6 +21,7 @@ from autotc.models import find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
 from autotc.runtime.apply import Observer
+from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 
@@ -421,7 +422,7 @@ class ModelEvaluator(Evaluator):
         after = self._model(
             input_ids=forced,
             attention_mask=mask,
-            past_key_values=prefill.past_key_values,
+            **{CACHE: prefill[CACHE]},
             **self._positions(mask, width),
         )
         logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)

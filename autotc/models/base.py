@@ -184,12 +184,14 @@ class Adapter(ABC):
         architectures: class names in transformers.
         locations: modality -> locations where stages may act.
         structural: configuration fields, dotted, that the fingerprint covers.
+        refused: location that some modality lacks -> why.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]]
     structural: ClassVar[tuple[str, ...]]
+    refused: ClassVar[Mapping[Location, str]] = {}
 
     @abstractmethod
     def depths(self, config: Any) -> Depths:
@@ -382,8 +384,9 @@ class Adapter(ABC):
         for i, stage in enumerate(policy.stages):
             offered = self.offers(model.config).get(stage.modality, ())
             if stage.location not in offered:
+                why = f" ({self.refused[stage.location]})" if offered and stage.location in self.refused else ""
                 raise PolicyError(
-                    f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality};"
+                    f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality}{why};"
                     f" it offers {', '.join(offered) or 'none'}"
                 )
             absent = [

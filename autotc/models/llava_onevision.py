@@ -38,6 +38,10 @@ class LlavaOnevision(LlavaNext):
     several_tiled = False
     architectures = ("LlavaOnevisionForConditionalGeneration",)
     class_token = False
+    refused: ClassVar[Mapping[Location, str]] = {
+        **LlavaNext.refused,
+        "encoder": "images and video are resized behind the tower, so that no row of it belongs to one token",
+    }
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("projector", "decoder"),
         "video": ("projector", "decoder"),

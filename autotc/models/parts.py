@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_window_index
 
-from autotc.mechanisms import Modality, Score
+from autotc.mechanisms import Location, Modality, Score
 from autotc.models.base import Adapter, DecoderShape, Item, Media, Projections, TowerShape
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
@@ -261,6 +261,7 @@ class Tiles(Adapter):
     """
 
     class_token: ClassVar[bool] = False
+    refused: ClassVar[Mapping[Location, str]] = {"input": "every tile has the tower's one size"}
 
     @abstractmethod
     def sides(self, config: Any) -> tuple[int, int]:

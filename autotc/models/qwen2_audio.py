@@ -28,6 +28,7 @@ class Qwen2Audio(RotaryDecoder):
 
     family = "qwen2_audio"
     architectures = ("Qwen2AudioForConditionalGeneration",)
+    refused: ClassVar[Mapping[Location, str]] = {"input": "clips are padded to the tower's one length"}
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"audio": ("encoder", "projector", "decoder")}
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",

@@ -27,6 +27,7 @@ class Qwen3OmniThinker(DeepStack):
 
     family = "qwen3_omni"
     architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
+    refused: ClassVar[Mapping[Location, str]] = {"input": "sound of another hop would be cut into other chunks"}
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("input", "encoder", "projector", "decoder"),
         "video": ("input", "encoder", "projector", "decoder"),

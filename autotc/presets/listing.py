@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import Family, Location, Modality, Score
-from autotc.models.base import Depths
+from autotc.mechanisms import MECHANISMS, Family, Location, Modality, Score
+from autotc.models import Adapter
 from autotc.policy import ModelReference, Policy
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
@@ -74,36 +74,42 @@ def markdown(presets: Sequence[Preset]) -> str:
 def preset_policy(
     name: str,
     keep: float | None,
-    depths: Depths,
+    adapter: Adapter,
+    config: Any,
     model: ModelReference | None,
     modalities: Sequence[Modality] | None,
-    offers: Mapping[Modality, Sequence[Location]],
 ) -> Policy:
     """A preset as a policy for a model.
 
     Args:
         name: of the preset.
         keep: keep ratio after the last part; None takes the published one of each modality.
-        depths: of the model.
-        model: it is for.
+        adapter, config: of the model.
+        model: what the policy says of it.
         modalities: to compress; None takes all that both preset and model take.
-        offers: modality -> locations of the model.
 
     Raises:
         PolicyError: the preset is unknown, or preset and model share no modality at the preset's locations.
     """
-    preset = get_preset(name)
+    preset, offers, depths = get_preset(name), adapter.offers(config), adapter.depths(config)
+
+    def fits(modality: Modality, mechanism: str, location: Location) -> bool:
+        if location not in offers.get(modality, ()):
+            return False
+        return {*MECHANISMS[mechanism].needs} <= adapter.scores(config, modality, location)
+
     fitting = [
         modality
         for modality in preset.modalities
-        if all(part.location in offers.get(modality, ()) for part in preset.parts_of(modality))
+        if all(fits(modality, part.mechanism, part.location) for part in preset.parts_of(modality))
     ]
     chosen = fitting if modalities is None else list(modalities)
     wrong = [modality for modality in chosen if modality not in fitting]
     if wrong or not chosen:
         has = "; ".join(f"{modality} at {', '.join(places)}" for modality, places in offers.items())
         raise PolicyError(
-            f"{name}: acts on {', '.join(preset.modalities)} at {', '.join(preset.locations)}; the model offers {has}"
+            f"{name}: acts on {', '.join(preset.modalities)} at {', '.join(preset.locations)}"
+            f"{' and reads ' + ', '.join(preset.needs) if preset.needs else ''}; the model offers {has}"
         )
     stages = [
         stage
@@ -117,14 +123,12 @@ def preset_policy(
     return Policy.of(stages, model).model_copy(update={"note": note})
 
 
-def every_policy(
-    keep: float, depths: Depths, model: ModelReference, offers: Mapping[Modality, Sequence[Location]]
-) -> dict[str, Policy]:
+def every_policy(keep: float, adapter: Adapter, config: Any, model: ModelReference) -> dict[str, Policy]:
     """Every preset that a model takes, by name, as a policy at one keep ratio."""
     out = {}
     for name in PRESETS:
         try:
-            out[name] = preset_policy(name, keep, depths, model, None, offers)
+            out[name] = preset_policy(name, keep, adapter, config, model, None)
         except PolicyError:
             continue
     return out

@@ -18,10 +18,10 @@ from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES, TOWER_SCORES, Modality, Score
 from autotc.models import Adapter, Item, find_adapter
 from autotc.policy import Policy
-from autotc.runtime.decode import cache_length
+from autotc.runtime.decode import CACHE, cache_length, given_cache
 from autotc.runtime.ledger import StageStats, Track
 from autotc.runtime.prepare import original_grids
-from autotc.runtime.request import Call, Prompt, Request
+from autotc.runtime.request import Call, Prompt, Request, check_placeholders
 from autotc.runtime.steps import Observation, Observer, Step, Steps
 from autotc.runtime.towers import TowerRun
 
@@ -64,6 +64,9 @@ class Handle:
         self._names = list(inspect.signature(model.forward).parameters)
         self._arguments: dict[str, Any] = {}
         self._encoding: Modality | None = None
+        self._followed: list[Modality] = []
+        self._known: dict[Modality, list[Item]] = {}
+        self._ids: Tensor | None = None
         self._items: dict[Modality, list[Item]] = {}
         self._towers: dict[Modality, TowerRun] = {}
         self._request: Request | None = None
@@ -101,6 +104,7 @@ class Handle:
             remove()
         self._removers.clear()
         self._request, self._towers, self._items, self._arguments = None, {}, {}, {}
+        self._known, self._ids = {}, None
         if _ACTIVE.get(self.model) is self:
             del _ACTIVE[self.model]
             _forget_compiled(self.model)
@@ -115,6 +119,7 @@ class Handle:
             # Deep-stack features of all media arrive together: then all of them are followed.
             if modality in touched or adapter.deepstack(self._config, modality):
                 self._follow(base, name, modality)
+                self._followed.append(modality)
         self._before(model, self._before_model)
         self._before(adapter.language_model(model), self._before_language)
         layers = adapter.layers(model)
@@ -217,7 +222,11 @@ class Handle:
         self._removers.append(restore)
 
     def _enter(self, modality: Modality, arguments: dict[str, Any]) -> None:
-        items = self._adapter.geometry(self._config, modality, arguments)
+        shape = self._adapter.shape_inputs()[modality]
+        if modality in self._known and arguments.get(shape) is self._arguments.get(shape):
+            items = self._known[modality]
+        else:
+            items = self._adapter.geometry(self._config, modality, arguments)
         if self._steps.at("input", modality):
             grids = original_grids(modality, arguments)
             if grids is None or len(grids) != len(items):
@@ -271,26 +280,52 @@ class Handle:
 
     def _before_model(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         self._arguments = dict(zip(self._names, args, strict=False)) | kwargs
-        if self._request is None or not cache_length(self._arguments.get("past_key_values")):
+        self._known, self._ids = {}, None
+        if not cache_length(given_cache(self._arguments)):
+            self._check()
             return None
+        if self._request is None:
+            raise InputsError(f"{CACHE}: the cache was made without this policy; prefill under it first")
         changed = self._request.only_new(self._arguments)
         if changed is None:
             return None
         self._arguments = changed
         return (), changed
 
+    def _check(self) -> None:
+        """Refuse a prompt that does not fit its media before anything is computed; keeps what was found out.
+
+        Raises:
+            InputsError: naming the argument.
+        """
+        ids = self._arguments.get("input_ids")
+        names = self._adapter.shape_inputs()
+        given = [modality for modality in self._followed if self._arguments.get(names[modality]) is not None]
+        if not given:
+            return
+        mask = self._arguments.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.dim() != 2:
+            raise InputsError("attention_mask: the policy needs the 2-D mask of the prompt")
+        if ids is None:
+            return
+        self._ids = ids.cpu()
+        placeholders = self._adapter.placeholders(self._config)
+        for modality in given:
+            items = self._known[modality] = self._adapter.geometry(self._config, modality, self._arguments)
+            check_placeholders(modality, items, int((self._ids == placeholders[modality]).sum()))
+
     def _before_language(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         changed: dict[str, Any] | None
-        if cache_length(kwargs.get("past_key_values")) > 0:
+        if cache_length(given_cache(kwargs)) > 0:
             if self._items:
                 names = ", ".join(self._items)
                 raise InputsError(f"{names}: new media on a cache that already holds a request are not supported")
             if self._request is None:
-                raise InputsError("past_key_values: the cache was made without this policy; prefill under it first")
+                raise InputsError(f"{CACHE}: the cache was made without this policy; prefill under it first")
             changed = self._request.decode(self._arguments, kwargs)
         else:
             self._steps.begin()
-            prompt = Prompt(self._arguments, self._items, self._towers)
+            prompt = Prompt(self._arguments, self._items, self._towers, self._ids)
             self._items, self._towers = {}, {}
             self._request = Request(self._adapter, self.model, self._steps, prompt)
             changed = self._request.prefill(kwargs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,10 @@ from torch import Tensor
 from transformers.masking_utils import create_causal_mask
 
 from autotc.errors import InputsError
+
+_MASK_ARGUMENTS = inspect.signature(inspect.unwrap(create_causal_mask)).parameters
+CACHE = "cache" if "cache" in _MASK_ARGUMENTS else "past_key_values"
+"""Argument and output that hold keys and values: transformers 5.24 renamed them, and still takes the old name."""
 
 
 @dataclass
@@ -147,12 +152,12 @@ class LayerMasks:
             config=self._config,
             inputs_embeds=hidden,
             attention_mask=mask,
-            past_key_values=cache,
             layer_idx=layer,
             and_mask_function=None if window is None else _within(original.to(device), window),
             or_mask_function=self._both_ways(columns, additions, device),
             # Where there is padding transformers need not look for it, which would wait for the device.
             allow_is_causal_skip=mask is None,
+            **{CACHE: cache},
         )
 
     def _both_ways(self, columns: Columns, additions: int, device: torch.device) -> Callable[..., Any] | None:
@@ -179,6 +184,12 @@ def leading_padding(valid: Tensor) -> Tensor:
     return valid.long().cumsum(1) == 0
 
 
+def given_cache(arguments: Mapping[str, Any]) -> Any:
+    """The cache among a call's arguments, under either name; None without one."""
+    found = arguments.get(CACHE)
+    return arguments.get("past_key_values") if found is None else found
+
+
 def cache_length(cache: Any, layer: int = 0) -> int:
     """Tokens a cache holds for a layer; 0 without a cache.
 
@@ -188,7 +199,5 @@ def cache_length(cache: Any, layer: int = 0) -> int:
     if cache is None:
         return 0
     if getattr(cache, "is_compileable", False):
-        raise InputsError(
-            "past_key_values: a static cache cannot hold layers of different lengths; use a dynamic cache"
-        )
+        raise InputsError(f"{CACHE}: a static cache cannot hold layers of different lengths; use a dynamic cache")
     return int(cache.get_seq_length(layer))

@@ -13,7 +13,7 @@ from autotc.errors import InputsError, MechanismError
 from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, TOWER_SCORES, Modality, Reduction, Score
 from autotc.models import Adapter, Item
 from autotc.runtime.asked import LayerScores, picked, text_columns
-from autotc.runtime.decode import Columns, LayerMasks, cache_length, leading_padding
+from autotc.runtime.decode import Columns, LayerMasks, cache_length, given_cache, leading_padding
 from autotc.runtime.ledger import Track, concurrent_retention
 from autotc.runtime.scores import text_similarity
 from autotc.runtime.steps import Step, Steps
@@ -30,11 +30,29 @@ class Prompt:
         arguments: by name.
         items: modality -> items that were encoded for this prompt.
         towers: modality -> what its tower did.
+        ids: its ``input_ids`` on the host, where they were brought there already.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     items: dict[Modality, list[Item]] = field(default_factory=dict)
     towers: dict[Modality, TowerRun] = field(default_factory=dict)
+    ids: Tensor | None = None
+
+
+def check_placeholders(modality: Modality, items: Sequence[Item], placeholders: int) -> int:
+    """How often a prompt repeats its items: once, or with beams once for each.
+
+    Raises:
+        InputsError: its placeholders are not those of its items.
+    """
+    total = sum(item.slots for item in items)
+    repeats, rest = divmod(placeholders, total) if total else (0, 1)
+    if rest or repeats < 1:
+        raise InputsError(
+            f"{modality}: {placeholders} placeholder tokens for {total} features; both must come from one processor"
+            " call"
+        )
+    return repeats
 
 
 class Request:
@@ -121,6 +139,8 @@ class Request:
     def _ids(self, embeds: Tensor) -> Tensor:
         """(B, L) long on the host: the prompt's ids; from its embeddings only placeholders are known, -1 elsewhere."""
         arguments = self._prompt.arguments
+        if self._prompt.ids is not None:
+            return self._prompt.ids
         if arguments.get("input_ids") is not None:
             ids: Tensor = arguments["input_ids"].cpu()
             return ids
@@ -152,13 +172,7 @@ class Request:
     def _locate(self, modality: Modality, items: list[Item], ids: Tensor, device: torch.device) -> tuple[Track, Tensor]:
         """The items' track, and a mask (B, L) of their units' columns; with beams, rows repeat and so do items."""
         places = (ids == self._adapter.placeholders(self._config)[modality]).nonzero()
-        total = sum(item.slots for item in items)
-        repeats, rest = divmod(len(places), total) if total else (0, 1)
-        if rest or repeats < 1:
-            raise InputsError(
-                f"{modality}: {len(places)} placeholder tokens for {total} features; both must come from one processor"
-                " call"
-            )
+        repeats = check_placeholders(modality, items, len(places))
         per_row = torch.bincount(places[:, 0], minlength=ids.shape[0]).tolist()
         order: list[int] = []
         start = 0
@@ -317,7 +331,7 @@ class Request:
             total = int(text.max()) + 1
         else:
             return None
-        seen = first.size + cache_length(arguments["past_key_values"]) - first.index.shape[1]
+        seen = first.size + cache_length(given_cache(arguments)) - first.index.shape[1]
         new = total - seen
         if not 0 < new < length:
             return None
@@ -357,7 +371,7 @@ class Request:
         if kwargs.get("position_ids") is None:
             # The model would count from what its cache holds; positions go on from the uncompressed prompt.
             embeds = kwargs["inputs_embeds"]
-            start = first.size + cache_length(kwargs["past_key_values"]) - first.index.shape[1]
+            start = first.size + cache_length(given_cache(kwargs)) - first.index.shape[1]
             changed["position_ids"] = torch.arange(start, start + embeds.shape[1], device=embeds.device)[None]
         # Every layer gets its own mask; the language model's own would be for another length.
         given = kwargs.get("attention_mask")
@@ -373,7 +387,7 @@ class Request:
             stored = self._stored[index]
             if stored is None or self._masks is None:
                 return None
-            mask = self._masks(index, stored, hidden, kwargs["past_key_values"], self._tail)
+            mask = self._masks(index, stored, hidden, given_cache(kwargs), self._tail)
             return args, kwargs | {"attention_mask": mask}
         for step in self._steps.at("decoder", layer=index):
             track = self.tracks.get(step.stage.modality)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from autotc.models import ADAPTERS, find_adapter
 from autotc.models.published import PUBLISHED, published_config
 from autotc.policy import Policy, Stage
 from autotc.runtime.apply import Handle
+from autotc.runtime.decode import CACHE
 from tests.runtime.helpers import snapshot
 from tests.test_cost import SDPA
 
@@ -54,6 +56,20 @@ def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]
     return out
 
 
+def pairwise(cases: Iterable[Any]) -> list[Any]:
+    """The cases by name; those that meet no new pair of family, mechanism and place are left to the full run."""
+    seen: set[tuple[Any, ...]] = set()
+    out = []
+    for case in cases:
+        family, modality, location, mechanism, layer = case
+        place = (modality, location, layer)
+        pairs = {(family, mechanism), (family, place), (mechanism, place)}
+        marks = () if pairs - seen else (pytest.mark.full,)
+        seen |= pairs
+        out.append(pytest.param(case, id="-".join(map(str, case)), marks=marks))
+    return out
+
+
 def policy_of(modality: str, location: str, name: str, layer: int | None, keep: float) -> Policy:
     stage = {"modality": modality, "location": location, "mechanism": name, "layer": layer, "keep_ratio": keep}
     return Policy.model_validate({"stages": [stage]})
@@ -71,7 +87,7 @@ def test_every_family_is_known() -> None:
     assert built >= {name for adapter in ADAPTERS if adapter.family in tested for name in adapter.architectures}
 
 
-@pytest.mark.parametrize("case", places(MERGING_OR_SELECTING), ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize("case", pairwise(places(MERGING_OR_SELECTING)))
 def test_keep_everything_is_bit_equal(case: tuple[str, str, str, str, int | None]) -> None:
     family = FAMILIES[case[0]]
     inputs = family.request(family.rows)
@@ -171,9 +187,7 @@ def gone_from(family: Family, handle: Handle, inputs: Any, layer: int) -> Tensor
     return out
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in places(SELECTORS) if c[2] in ("projector", "decoder")], ids=lambda c: "-".join(map(str, c))
-)
+@pytest.mark.parametrize("case", pairwise(c for c in places(SELECTORS) if c[2] in ("projector", "decoder")))
 def test_removing_equals_masking(case: tuple[str, str, str, str, int | None]) -> None:
     family, layer = FAMILIES[case[0]], case[4] or 0
     inputs = family.request(family.rows)
@@ -330,9 +344,7 @@ def test_decoding_without_position_ids_goes_on_from_the_prompt() -> None:
     with autotc.apply(model, policy), torch.no_grad():
         expected = model(**longer).logits[:, -3:]
         first = model(**inputs, use_cache=True)
-        steps = model(
-            input_ids=forced, attention_mask=longer["attention_mask"], past_key_values=first.past_key_values
-        ).logits
+        steps = model(input_ids=forced, attention_mask=longer["attention_mask"], **{CACHE: first[CACHE]}).logits
     torch.testing.assert_close(steps, expected, atol=1e-4, rtol=1e-3)
 
 
@@ -360,7 +372,7 @@ def test_everything_is_restored(name: str) -> None:
         assert torch.equal(model(**inputs).logits, plain)
 
 
-@pytest.mark.parametrize("case", places(MERGING_OR_SELECTING), ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize("case", pairwise(places(MERGING_OR_SELECTING)))
 def test_cost_agrees_with_the_profiler(
     case: tuple[str, str, str, str, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

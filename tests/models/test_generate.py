@@ -12,6 +12,7 @@ import autotc
 from autotc.errors import InputsError
 from autotc.models import find_adapter
 from autotc.policy import Policy, Stage
+from autotc.runtime.decode import CACHE
 
 from .attention import FLASH, attention
 from .families import FAMILIES, Family
@@ -123,7 +124,7 @@ def test_a_second_turn_on_the_same_cache(case: tuple[str, str], whole: bool) -> 
         second = model.generate(
             input_ids=so_far if whole else so_far[:, -turn.shape[1] - 1 :],
             attention_mask=torch.ones_like(so_far),
-            past_key_values=first.past_key_values,
+            **{CACHE: first[CACHE]},
             max_new_tokens=3, min_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_logits=True,
             **PLAIN,
         )  # fmt: skip

@@ -11,8 +11,8 @@ from autotc.errors import PolicyError
 from autotc.mechanisms import LOCATIONS, MODALITIES, Location
 from autotc.models import ADAPTERS
 from autotc.models.base import Depths
+from autotc.models.published import CONFIRMED, published_config
 from autotc.models.published import PUBLISHED as SHAPES
-from autotc.models.published import published_config
 from autotc.policy import ModelReference, Policy
 from autotc.presets import PRESETS, get_preset
 from autotc.presets.listing import entry, every_policy, select
@@ -111,7 +111,7 @@ def test_filters_and_listing() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", sorted(SHAPES))
+@pytest.mark.parametrize("model", sorted(CONFIRMED))
 def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
     architecture, _ = SHAPES[model]
     config = published_config(model)
@@ -122,7 +122,7 @@ def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
     made = {
         f"{name}-{keep:g}": policy
         for keep in (0.5, 0.25, 0.1)
-        for name, policy in every_policy(keep, adapter.depths(config), reference, adapter.offers(config)).items()
+        for name, policy in every_policy(keep, adapter, config, reference).items()
     }
     again = f"autotc presets all --model {model} --keep R --out policies/{model}"
     assert set(shipped) == set(made), again

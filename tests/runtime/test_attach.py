@@ -12,6 +12,7 @@ import autotc
 from autotc.errors import AutotcError, InputsError, MechanismError, PolicyError, UnsupportedModelError
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import ModelReference, Policy, Stage
+from autotc.runtime.decode import CACHE
 from autotc.tiny.config import build_model
 from tests.runtime.helpers import media, model, processor, request, single, snapshot
 
@@ -162,7 +163,7 @@ def test_cache_of_another_life_is_refused() -> None:
     with torch.no_grad():
         out = m(**inputs, use_cache=True)
         with autotc.apply(m, FULL), pytest.raises(InputsError, match="without this policy"):
-            m(input_ids=torch.tensor([[12]]), past_key_values=out.past_key_values)
+            m(input_ids=torch.tensor([[12]]), **{CACHE: out[CACHE]})
 
 
 def test_static_cache_is_refused() -> None:
