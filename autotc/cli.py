@@ -743,6 +743,9 @@ def search(args: argparse.Namespace) -> Outcome:
                 name=_name(args.model, args.data),
                 study_name=args.resume,
                 resume=args.resume is not None,
+                sampler=args.sampler,
+                races=not args.no_races,
+                predict_conflicts=not args.no_predicted_conflicts,
                 runs=args.runs,
                 out_dir=args.out_dir,
                 search_limit=args.limit,
@@ -953,6 +956,15 @@ def _arguments() -> argparse.ArgumentParser:
         "--space", metavar="FILE", help="search space, a file or the name of a shipped one (default: default)"
     )
     sub.add_argument("--trials", type=_positive, metavar="N", help="distinct policies to evaluate (default: 60)")
+    sub.add_argument(
+        "--sampler", default="parts", metavar="NAME",
+        help="who proposes policies: parts, the search's own (default); Optuna's tpe, nsga2, nsga3, gp, random;"
+        " published searches of decoder schedules: gsearch, vflowopt, fitprune",
+    )  # fmt: skip
+    sub.add_argument("--no-races", action="store_true", help="run every policy on all samples")
+    sub.add_argument(
+        "--no-predicted-conflicts", action="store_true", help="also run stacks that are predicted to conflict"
+    )
     sub.add_argument("--seed", type=_seed, help="of the sampler (default: 0)")
     sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
     sub.add_argument("--resume", metavar="STUDY", help="go on with a study")

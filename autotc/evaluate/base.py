@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class SampleResult:
         correct: 1.0 right, 0.0 wrong; metrics of the user's own may lie between.
         answer: what the model said.
         log_probability: of the right answer, natural logarithm, summed over its tokens.
+        divergence: KL divergence to the uncompressed model's prediction, mean over the right answer's positions, in
+            nats; NaN where the uncompressed model was not run on the sample before.
     """
 
     id: str
@@ -54,6 +57,7 @@ class SampleResult:
     correct: float
     answer: str
     log_probability: float
+    divergence: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,13 @@ class Results:
         groups: dict[str, list[float]] = {}
         for sample in self.samples:
             groups.setdefault(sample.modality, []).append(max(sample.log_probability, -10.0))
+        return float(np.mean([np.mean(values) for values in groups.values()]))
+
+    def divergence(self) -> float:
+        """Mean over modalities of the divergence to the uncompressed model, none above 10; NaN where not known."""
+        groups: dict[str, list[float]] = {}
+        for sample in self.samples:
+            groups.setdefault(sample.modality, []).append(min(sample.divergence, 10.0))
         return float(np.mean([np.mean(values) for values in groups.values()]))
 
     def counts(self) -> dict[str, int]:
@@ -124,7 +135,7 @@ class Results:
 
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = ("id", "task", "modality", "correct", "answer", "log_probability")
+        columns = ("id", "task", "modality", "correct", "answer", "log_probability", "divergence")
         pd.DataFrame({c: [getattr(s, c) for s in self.samples] for c in columns}).to_parquet(path, index=False)
         return path
 

@@ -21,7 +21,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """Tasks of each modality group, asked in turn."""
 SIZES: dict[Split, dict[str, int]] = {
-    "search": {"image": 60, "video": 60, "audio": 60, "image+audio": 30},
+    "search": {"image": 200, "video": 200, "audio": 200, "image+audio": 100},
     "val": {"image": 200, "video": 200, "audio": 200, "image+audio": 100},
     "test": {"image": 600, "video": 600, "audio": 600, "image+audio": 300},
 }

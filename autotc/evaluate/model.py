@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from abc import abstractmethod
 from collections import Counter, defaultdict
@@ -25,6 +26,8 @@ from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 
+_TEACHER_TOKENS = 64
+"""Likeliest tokens of the uncompressed model that the divergence tells apart."""
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
 
@@ -64,6 +67,39 @@ class _Batch:
     features: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Teacher:
+    """What the uncompressed model predicts at the positions of a right answer (P): its likeliest tokens and the rest.
+
+    Attributes:
+        tokens: (P, K) long.
+        log_probability: (P, K + 1) float, of the tokens and, last, of all others together.
+    """
+
+    tokens: Tensor
+    log_probability: Tensor
+
+    @classmethod
+    def of(cls, log_probability: Tensor) -> _Teacher:
+        """From log-probabilities (P, vocabulary)."""
+        tokens = log_probability.topk(min(_TEACHER_TOKENS, log_probability.shape[1] - 1), dim=1).indices
+        return cls(tokens, _with_rest(log_probability, tokens))
+
+    def divergence(self, log_probability: Tensor) -> float:
+        """KL divergence of other log-probabilities (P, vocabulary) from these, mean over positions, in nats.
+
+        All tokens but the teacher's likeliest count as one, so it is at most the divergence over the vocabulary.
+        """
+        mine, theirs = self.log_probability, _with_rest(log_probability, self.tokens)
+        return float((mine.exp() * (mine - theirs)).sum(1).mean().clamp_min(0))
+
+
+def _with_rest(log_probability: Tensor, tokens: Tensor) -> Tensor:
+    some = log_probability.gather(1, tokens)
+    rest = (1 - some.double().exp().sum(1, keepdim=True)).clamp_min(1e-9).log().float()
+    return torch.cat([some, rest], 1)
+
+
 def _touching(policy: Policy, group: str) -> Policy:
     """The policy's stages on the modalities of a group."""
     return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
@@ -100,9 +136,10 @@ class ModelEvaluator(Evaluator):
         self.model = self._adapter.reference(model)
         self.depths = self._adapter.depths(model.config)
         self.locations = self._adapter.offers(model.config)
-        self._batches: dict[tuple[str, str, str, int | None], list[_Batch]] = {}
+        self._batches: dict[tuple[str, str, str, int, int], list[_Batch]] = {}
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
-        self._results: dict[tuple[str, str, str, int | None], list[SampleResult]] = {}
+        self._results: dict[tuple[str, str, str], list[SampleResult]] = {}
+        self._teacher: dict[str, _Teacher] = {}
         self._costs: dict[tuple[str, Request], Cost] = {}
         self._realised: dict[tuple[str, str, str], list[tuple[Request, Cost]]] = {}
 
@@ -157,19 +194,20 @@ class ModelEvaluator(Evaluator):
             }  # fmt: skip
         return call(text=texts, return_tensors="pt", padding=True, **extra)
 
-    def _prepared(self, split: Split, group: str, policy: Policy, limit: int | None) -> list[_Batch]:
+    def _prepared(self, split: Split, group: str, policy: Policy, stop: int, start: int = 0) -> list[_Batch]:
+        """The group's samples from ``start`` to ``stop`` as batches."""
         inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
-        key = (split, group, inputs.content_hash(), limit)
+        key = (split, group, inputs.content_hash(), start, stop)
         if key not in self._batches:
             call = configure(self._processor, inputs)
-            members = list(enumerate(self._groups(split)[group][:limit]))
+            members = list(enumerate(self._groups(split)[group]))[start:stop]
             # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
             long = [(rank, s) for rank, s in members if self._answer_length(s) > 1]
             short = [(rank, s) for rank, s in members if self._answer_length(s) <= 1]
             batches = []
             for part in (short, long):
-                for start in range(0, len(part), self._batch_size):
-                    ranks, chosen = zip(*part[start : start + self._batch_size], strict=True)
+                for first in range(0, len(part), self._batch_size):
+                    ranks, chosen = zip(*part[first : first + self._batch_size], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
             self._batches[key] = batches
         return self._batches[key]
@@ -216,8 +254,7 @@ class ModelEvaluator(Evaluator):
             return [(request, times, self._cost(policy, request)) for request, times in shapes.items()]
         # A rule that sets its own count is measured: it runs, and what it left is what is charged.
         key = (split, group, mine.content_hash())
-        if key not in self._realised:
-            self.run(mine, split, groups=[group])
+        self.run(mine, split, groups=[group])
         return [(request, 1, cost) for request, cost in self._realised[key]]
 
     def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
@@ -292,25 +329,32 @@ class ModelEvaluator(Evaluator):
         total = sum(len(m) if limit is None else min(limit, len(m)) for m in wanted.values())
         done = 0
         out: list[SampleResult] = []
-        for group in wanted:
+        for group, members in wanted.items():
             mine = _touching(policy, group)
-            key = (split, group, mine.content_hash(), limit)
-            whole = (split, group, mine.content_hash(), None)
-            if whole in self._results:
-                self._results[key] = self._results[whole][:limit]
-            if key not in self._results:
+            key = (split, group, mine.content_hash())
+            stop = len(members) if limit is None else min(limit, len(members))
+            known = self._results.setdefault(key, [])
+            if len(known) < stop:
+                # What an earlier call has run is not run again: a race goes on where it stopped.
                 ranked: dict[int, SampleResult] = {}
                 realised: list[tuple[Request, Cost]] = []
-                for batch in self._prepared(split, group, mine, limit):
+                for batch in self._prepared(split, group, mine, stop, len(known)):
                     ranked.update(zip(batch.ranks, self._run_batch(mine, batch, realised), strict=True))
                     if progress is not None:
-                        progress(done + min(len(ranked), limit or len(ranked)), total)
-                self._results[key] = [ranked[rank] for rank in sorted(ranked)]
-                if mine.adaptive and limit is None:
-                    self._realised[split, group, mine.content_hash()] = realised
-            out += self._results[key]
-            done += len(self._results[key])
+                        progress(done + len(known) + len(ranked), total)
+                known += [ranked[rank] for rank in sorted(ranked)]
+                self._realised.setdefault(key, []).extend(realised)
+            out += known[:stop]
+            done += stop
         return Results(tuple(out))
+
+    def forget(self, policy: Policy) -> None:
+        """Drop what is kept of a policy's results where it has stages; a later run starts anew."""
+        for split, group, hash_ in list(self._results):
+            mine = _touching(policy, group)
+            if mine.stages and hash_ == mine.content_hash():
+                del self._results[split, group, hash_]
+                self._realised.pop((split, group, hash_), None)
 
     @torch.inference_mode()
     def observe(self, policy: Policy, split: Split, group: str, samples: int, observer: Observer) -> None:
@@ -375,7 +419,7 @@ class ModelEvaluator(Evaluator):
         device = next(self._model.parameters()).device
         inputs = batch.inputs.to(device)
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            log_probability, said = self._forced(inputs, answers, end)
+            log_probability, said, divergence = self._forced(inputs, answers, end, batch.samples, not policy.stages)
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
         several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
@@ -388,8 +432,8 @@ class ModelEvaluator(Evaluator):
             for i in several:
                 texts[i] = decoded[i].strip()
         return [
-            SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p)
-            for s, t, p in zip(batch.samples, texts, log_probability, strict=True)
+            SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p, d)
+            for s, t, p, d in zip(batch.samples, texts, log_probability, divergence, strict=True)
         ]
 
     def _measured(self, policy: Policy, batch: _Batch, stats: Sequence[StageStats]) -> list[tuple[Request, Cost]]:
@@ -409,8 +453,10 @@ class ModelEvaluator(Evaluator):
             out.append((request, cost))
         return out
 
-    def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
-        """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
+    def _forced(
+        self, inputs: Any, answers: Sequence[Sequence[int]], end: int, samples: Sequence[Sample], uncompressed: bool
+    ) -> tuple[list[float], list[str | None], list[float]]:
+        """Each right answer's log-probability, what greedy decoding says where one token settles it, and divergence."""
         prefill = self._model(**inputs, use_cache=True)
         first = prefill.logits[:, -1].float()
         width = max(len(a) for a in answers)
@@ -429,13 +475,17 @@ class ModelEvaluator(Evaluator):
         targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
-        totals, said = [], []
+        totals, said, divergence = [], [], []
         best: Tensor = logits.argmax(-1)
         for i, answer in enumerate(answers):
             totals.append(float(picked[i, : len(answer) + 1].sum()))
+            if uncompressed and samples[i].id not in self._teacher:
+                self._teacher[samples[i].id] = _Teacher.of(logits[i, : len(answer) + 1])
+            teacher = self._teacher.get(samples[i].id)
+            divergence.append(math.nan if teacher is None else teacher.divergence(logits[i, : len(answer) + 1]))
             settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
-        return totals, said
+        return totals, said, divergence
 
     def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
         """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""

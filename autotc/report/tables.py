@@ -126,6 +126,21 @@ def latency_table(data: Mapping[str, Any]) -> str:
     return f"{table(['request', 'measured ms', 'predicted ms', 'error', 'policy'], rows)}\n\n{summary}"
 
 
+def _optimism(front: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the exported policy loses between the split it was chosen on and the test split."""
+    chosen = next(row for row in front if row["chosen"])
+    if chosen.get("accuracy_search") is None:
+        return []
+    return [f"exported policy: {chosen['accuracy_search']:.3f} on search, {chosen['accuracy']:.3f} on test"]
+
+
+def _audit(audited: Mapping[str, int]) -> list[str]:
+    """How many refusals of predicted conflicts were held against a run, and were right."""
+    if not audited:
+        return []
+    return [f"predicted conflicts run all the same: {audited['run']}, of which {audited['right']} were right to refuse"]
+
+
 def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str:
     """What a search ends with: front, floors, files, where MLflow's store is, and what to type next.
 
@@ -160,7 +175,11 @@ def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str
         mean, low, high = chosen["difference"]["overall"]
         lines.append(f"exported policy against uncompressed, paired: {mean:+.3f} [{low:+.3f}, {high:+.3f}] overall")
     lines += [
-        f"trials: {data['trials']} feasible, {data['failed']} failed; refused before they ran: {refused}",
+        f"trials: {data['trials']} feasible on all samples, {data['raced']} given up on part of them, {data['failed']}"
+        f" failed; refused before they ran: {refused}",
+        f"samples run: {data['forwards']:,}; spared by races and shared parts: {data['saved']:,}",
+        *_optimism(data["front"]),
+        *_audit(data["audited"]),
         f"hypervolume {data['hypervolume']:.4f}, {duration(data['seconds'])} in all",
         "",
         "floors: the lowest FLOPs ratio that each location can reach",

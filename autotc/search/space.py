@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
+import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """The choice of no (further) stage."""
+Schedule = Literal["single", "step", "free", "linear", "sigmoid"]
+STEEPNESS = (0.5, 1.0, 2.0, 4.0)
+"""Slopes of sigmoid schedules, per layer."""
 
 
 class SpaceError(PolicyError):
@@ -40,7 +47,10 @@ class Choice(_Strict):
         layers: layers it may act at (encoder and decoder), counted from 0.
         keep_ratio: lowest and highest ratio, both multiples of the step.
         step: grid of its ratios; None takes the space's.
-        schedules: ``single`` (one layer) and, at the decoder, ``step`` (two or three layers, falling ratios).
+        schedules: how ratios fall over the layers. ``single``: at one of them; ``step``: at two or three of them;
+            ``free``: any ratios that do not rise; ``linear``: from the first layer's ratio to the last's along a line;
+            ``sigmoid``: along a sigmoid of the depth (after P-Sigmoid, arXiv 2412.00556). All but the first are the
+            decoder's.
     """
 
     mechanism: str
@@ -48,7 +58,7 @@ class Choice(_Strict):
     layers: tuple[int, ...] = ()
     keep_ratio: tuple[float, float]
     step: float | None = None
-    schedules: tuple[Literal["single", "step"], ...] = ("single",)
+    schedules: tuple[Schedule, ...] = ("single",)
     params: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -86,9 +96,10 @@ class Choice(_Strict):
             if abs(ratio * 100 - round(ratio * 100)) > 1e-6 or _percent(ratio) % grid:
                 return f"keep_ratio: {ratio:g} given; multiples of the step {grid / 100:g} are allowed"
         if not self.schedules or len(set(self.schedules)) < len(self.schedules):
-            return "schedules: empty or repeated; list single, step or both"
-        if "step" in self.schedules and (self.location != "decoder" or len(self.layers) < 2):
-            return "schedules: step needs the decoder and at least two layers"
+            return f"schedules: empty or repeated; list some of {', '.join(get_args(Schedule))}"
+        several = [name for name in self.schedules if name != "single"]
+        if several and (self.location != "decoder" or len(self.layers) < 2):
+            return f"schedules: {several[0]} needs the decoder and at least two layers"
         return None
 
 
@@ -233,15 +244,34 @@ class SearchSpace(_Strict):
             after, left = choice.location, _percent(stage.final_ratio)
         return stages
 
+    def draw(self, modality: Modality, rng: np.random.Generator) -> tuple[Stage, ...]:
+        """A random stack, each choice as likely as its alternatives; it may still conflict by rule."""
+        return tuple(self.suggest_modality(_Draw(rng), modality))  # type: ignore[arg-type]
+
+    def stacks(self, modality: Modality) -> Iterator[tuple[Stage, ...]]:
+        """Every distinct stack that `suggest_modality` can draw, legal by rule or not, in a fixed order."""
+        seen: set[str] = set()
+        walk = _Walk()
+        while True:
+            stack = tuple(self.suggest_modality(walk, modality))  # type: ignore[arg-type]
+            key = Policy(stages=stack).content_hash()
+            if key not in seen:
+                seen.add(key)
+                yield stack
+            if not walk.advance():
+                return
+
     def _suggest_stage(self, trial: BaseTrial, modality: Modality, choice: Choice, left: int | None) -> Stage:
         prefix = f"{modality}.{choice.key}"
         grid = self.grid(choice)
         low, high = (_percent(ratio) for ratio in choice.keep_ratio)
 
-        def keep(name: str, below: int | None) -> int:
-            # Under what is left, on the same grid; where nothing is left to choose, `low`, which a rule then refuses.
-            top = high if below is None else max(low, min(high, (below - 1) // grid * grid))
-            return trial.suggest_int(f"{prefix}.{name}", low, top, step=grid)
+        def keep(name: str, below: int | None, room: int = 0) -> int:
+            # Under what is left, on the same grid, and with room for ratios to come; where nothing is left to choose,
+            # the lowest, which a rule then refuses.
+            least = low + room * grid
+            top = high if below is None else max(least, min(high, (below - 1) // grid * grid))
+            return trial.suggest_int(f"{prefix}.{name}", least, max(least, top), step=grid)
 
         common: dict[str, Any] = {
             "modality": modality,
@@ -254,11 +284,32 @@ class SearchSpace(_Strict):
             schedule = str(trial.suggest_categorical(f"{prefix}.schedule", list(choice.schedules)))
         if schedule == "step":
             combo = str(trial.suggest_categorical(f"{prefix}.layers", list(choice.combos())))
-            layers: dict[int, float] = {}
-            for i, layer in enumerate(map(int, combo.split(","))):
-                left = keep(f"keep_percent.{i}", left)
-                layers[layer] = left / 100
-            return Stage(layers=layers, **common)
+            falling: list[int] = []
+            for i in range(combo.count(",") + 1):
+                left = keep(f"keep_percent.{i}", left, combo.count(",") - i)
+                falling.append(left)
+            return _scheduled(common, list(map(int, combo.split(","))), falling, None)
+        layers = sorted(choice.layers)
+        # The ratio one step above what may be chosen stands for all tokens that are left.
+        whole = (high if left is None else max(low, min(high, (left - 1) // grid * grid))) + grid
+        if schedule == "free":
+            percents: list[int] = []
+            top = whole
+            for layer in layers:
+                last = layer == layers[-1]
+                top = trial.suggest_int(
+                    f"{prefix}.keep_percent.at-{layer}", low, whole - grid if last and top == whole else top, step=grid
+                )
+                percents.append(top)
+            return _scheduled(common, layers, percents, whole)
+        if schedule in ("linear", "sigmoid"):
+            first = keep("first_percent", left)
+            final = trial.suggest_int(f"{prefix}.last_percent", low, first, step=grid)
+            if schedule == "linear":
+                return _scheduled(common, layers, _line(layers, first, final), None)
+            middle = trial.suggest_categorical(f"{prefix}.middle", _middles(layers))
+            steepness = trial.suggest_categorical(f"{prefix}.steepness", STEEPNESS)
+            return _scheduled(common, layers, _sigmoid(layers, first, final, float(middle), float(steepness)), None)
         layer_at: int | None = None
         if choice.layers:
             layer_at = int(trial.suggest_categorical(f"{prefix}.layer", list(choice.layers)))
@@ -266,6 +317,8 @@ class SearchSpace(_Strict):
 
     def encode(self, policy: Policy) -> dict[str, Any]:
         """The parameters with which `suggest` draws this policy: its exact inverse.
+
+        A schedule that several kinds describe is taken for the first of them that the choice lists.
 
         Raises:
             SpaceError: the policy lies outside the space.
@@ -291,13 +344,14 @@ class SearchSpace(_Strict):
             raise SpaceError(f"{modality}: {len(stages)} stages; the space allows {space.max_stages}")
         params: dict[str, Any] = {}
         after: Location | None = None
+        left: int | None = None
         for stage in stages:
             choice = self.choice(stage)
             if choice is None or choice.key not in _later(space, after):
                 raise SpaceError(f"{stage.label()}: the space has no such choice here")
             params[modality if after is None else f"{modality}.after-{after}"] = choice.key
-            params.update(self._encode_stage(stage, choice))
-            after = choice.location
+            params.update(self._encode_stage(stage, choice, left))
+            after, left = choice.location, _percent(stage.final_ratio)
         if len(stages) < space.max_stages and _later(space, after):
             params[modality if after is None else f"{modality}.after-{after}"] = NONE
         trial = FixedTrial(params)
@@ -312,26 +366,60 @@ class SearchSpace(_Strict):
             raise SpaceError(outside)
         return params
 
-    def _encode_stage(self, stage: Stage, choice: Choice) -> dict[str, Any]:
+    def holds(self, modality: Modality, stages: tuple[Stage, ...]) -> bool:
+        """Whether `suggest_modality` can draw these stages."""
+        try:
+            self.encode_modality(modality, stages)
+        except SpaceError:
+            return False
+        return True
+
+    def _encode_stage(self, stage: Stage, choice: Choice, left: int | None) -> dict[str, Any]:
+        steps = {int(layer or 0): _percent(ratio) for layer, ratio in stage.steps()}
+        if any(abs(ratio * 100 - round(ratio * 100)) > 1e-6 for _, ratio in stage.steps()):
+            raise SpaceError(f"{stage.label()}: a ratio is not on the space's grid")
         prefix = f"{stage.modality}.{choice.key}"
-        params: dict[str, Any] = {}
-        schedule = "single" if stage.layers is None else "step"
-        if schedule not in choice.schedules:
-            raise SpaceError(f"{stage.label()}: the space allows the schedules {', '.join(choice.schedules)}")
-        if len(choice.schedules) > 1:
-            params[f"{prefix}.schedule"] = schedule
-        steps = stage.steps()
-        for _, ratio in steps:
-            if abs(ratio * 100 - round(ratio * 100)) > 1e-6:
-                raise SpaceError(f"{stage.label()}: {ratio:g} is not on the space's grid of ratios")
+        for schedule in choice.schedules:
+            found = self._encode_schedule(schedule, choice, steps, left)
+            if found is not None:
+                params = {f"{prefix}.{name}": value for name, value in found.items()}
+                return {f"{prefix}.schedule": schedule, **params} if len(choice.schedules) > 1 else params
+        raise SpaceError(
+            f"{stage.label()}: outside the ratios, layers or schedules ({', '.join(choice.schedules)}) of the space"
+        )
+
+    def _encode_schedule(
+        self, schedule: Schedule, choice: Choice, steps: Mapping[int, int], left: int | None
+    ) -> dict[str, Any] | None:
+        """Parameters, without their prefix, with which a schedule gives these steps (layer -> percent), or None."""
+        low, high = (_percent(ratio) for ratio in choice.keep_ratio)
+        grid = self.grid(choice)
+        layers, values = sorted(choice.layers), list(steps.values())
+        if schedule == "single":
+            if len(steps) > 1:
+                return None
+            return {**({"layer": next(iter(steps))} if layers else {}), "keep_percent": values[0]}
+        if not set(steps) <= set(layers):
+            return None
+        on_grid = all(low <= value <= high and value % grid == 0 for value in values)
         if schedule == "step":
-            params[f"{prefix}.layers"] = ",".join(str(layer) for layer, _ in steps)
-            params.update({f"{prefix}.keep_percent.{i}": _percent(ratio) for i, (_, ratio) in enumerate(steps)})
-            return params
-        if choice.layers:
-            params[f"{prefix}.layer"] = steps[0][0]
-        params[f"{prefix}.keep_percent"] = _percent(steps[0][1])
-        return params
+            if not (on_grid and 2 <= len(steps) <= 3 and len(set(values)) == len(values)):
+                return None
+            return {"layers": ",".join(map(str, steps)), **{f"keep_percent.{i}": v for i, v in enumerate(values)}}
+        if schedule == "free":
+            if not (on_grid and len(set(values)) == len(values)):
+                return None
+            now = (high if left is None else max(low, min(high, (left - 1) // grid * grid))) + grid
+            found = {}
+            for layer in layers:
+                now = found[f"keep_percent.at-{layer}"] = steps.get(layer, now)
+            return found
+        if layers[0] not in steps or not (low <= values[0] <= high):
+            return None
+        if schedule == "linear":
+            line = _line(layers, values[0], values[-1])
+            return {"first_percent": values[0], "last_percent": values[-1]} if _falls(layers, line) == steps else None
+        return _sigmoids(tuple(layers), low, high, grid).get(tuple(steps.items()))
 
     def encode_known(self, policy: Policy) -> dict[str, Any]:
         """Parameters of the modalities whose stages lie inside the space: what a sampler can learn from a policy."""
@@ -354,8 +442,113 @@ class SearchSpace(_Strict):
         return dict(trial.distributions)
 
 
+class _Draw:
+    """Stands for a trial and draws at random."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Any of the choices."""
+        return choices[int(self._rng.integers(len(choices)))]
+
+    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
+        """Any number on the grid."""
+        return low + step * int(self._rng.integers((high - low) // step + 1))
+
+
+class _Walk:
+    """Stands for a trial and draws every combination of what is suggested, one after the other."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._at: list[int] = []
+        self._depth = 0
+
+    def _next(self, size: int) -> int:
+        if self._depth == len(self._at):
+            self._at.append(0)
+            self._sizes.append(size)
+        self._depth += 1
+        return self._at[self._depth - 1]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The next choice."""
+        return choices[self._next(len(choices))]
+
+    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
+        """The next number."""
+        return low + step * self._next((high - low) // step + 1)
+
+    def advance(self) -> bool:
+        """Go to the next combination; False behind the last."""
+        self._depth = 0
+        while self._at:
+            self._at[-1] += 1
+            if self._at[-1] < self._sizes[-1]:
+                return True
+            self._at.pop()
+            self._sizes.pop()
+        return False
+
+
 def _percent(ratio: float) -> int:
     return round(ratio * 100)
+
+
+def _falls(layers: Sequence[int], percents: Sequence[int], whole: int | None = None) -> dict[int, int]:
+    """Layers at which the ratio falls, with what it falls to; ``whole`` stands for all that is left."""
+    out: dict[int, int] = {}
+    now = whole
+    for layer, percent in zip(layers, percents, strict=True):
+        if now is None or percent < now:
+            out[layer] = now = percent
+    return out
+
+
+def _scheduled(common: Mapping[str, Any], layers: Sequence[int], percents: Sequence[int], whole: int | None) -> Stage:
+    """The stage with these ratios before these layers, in its one written form."""
+    steps = _falls(layers, percents, whole)
+    if len(steps) == 1:
+        ((layer, percent),) = steps.items()
+        return Stage(layer=layer, keep_ratio=percent / 100, **common)
+    return Stage(layers={layer: percent / 100 for layer, percent in steps.items()}, **common)
+
+
+def _line(layers: Sequence[int], first: int, last: int) -> list[int]:
+    span = layers[-1] - layers[0]
+    return [round(first + (last - first) * (layer - layers[0]) / span) for layer in layers]
+
+
+def _middles(layers: Sequence[int]) -> list[float]:
+    """Depths at which a sigmoid may be half way down: at its layers, and half way between them."""
+    between = [(a + b) / 2 for a, b in itertools.pairwise(layers)]
+    return sorted({*map(float, layers), *between})
+
+
+def _sigmoid(layers: Sequence[int], first: int, last: int, middle: float, steepness: float) -> list[int]:
+    fall = [1 / (1 + math.exp(-steepness * (layer - middle))) for layer in layers]
+    # From the first layer's ratio to the last's exactly, whatever the slope.
+    share = [(f - fall[0]) / (fall[-1] - fall[0]) for f in fall]
+    return [round(first + (last - first) * s) for s in share]
+
+
+@functools.cache
+def _sigmoids(
+    layers: tuple[int, ...], low: int, high: int, grid: int
+) -> dict[tuple[tuple[int, int], ...], dict[str, Any]]:
+    """What each sigmoid schedule falls to -> its parameters; the first of several that give the same."""
+    out: dict[tuple[tuple[int, int], ...], dict[str, Any]] = {}
+    for first in range(low, high + 1, grid):
+        for last in range(low, first + 1, grid):
+            for middle in _middles(layers):
+                for steepness in STEEPNESS:
+                    steps = _falls(layers, _sigmoid(layers, first, last, middle, steepness))
+                    out.setdefault(
+                        tuple(steps.items()),
+                        {"first_percent": first, "last_percent": last, "middle": middle, "steepness": steepness},
+                    )
+    return out
 
 
 def _whole_percent(step: float) -> bool:

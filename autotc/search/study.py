@@ -6,49 +6,39 @@ import json
 import math
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotc.conflicts.rules import check_rules
-from autotc.errors import AutotcError, ConflictError, MissingDependencyError, PolicyError
+from autotc.errors import AutotcError, MissingDependencyError
 from autotc.evaluate.base import Evaluator, Interval, Results, Split, SplitCost, bootstrap_mean
 from autotc.latency import LatencyModel, place
-from autotc.mechanisms import Location
+from autotc.mechanisms import Modality
 from autotc.policy import Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.resources import search_space
-from autotc.search.objective import Budget, Costs, move_onto_budget
-from autotc.search.recombine import Record, recombine
+from autotc.search.engine import Attempt, Engine, Gate, Outcome
+from autotc.search.objective import Budget, Costs
 from autotc.search.seeds import seed_policies
 from autotc.search.space import SearchSpace
+from autotc.search.strategies import SAMPLERS, Sampler, build_strategy
 from autotc.track import Tracker, version
 
 if TYPE_CHECKING:
     import optuna
 
-Outcome = Literal["ran", "refused", "failed", "known"]
-Sampler = Literal["tpe", "nsga2", "random"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2", "random")
 TRIALS = 60
 BUDGET = 0.5
-OVER_BUDGET = "over_budget"
-"""Recorded in place of a rule's name where a policy cannot be moved onto the budget."""
 RECORD = "record"
 """User attribute of a stored trial: its policy, hash, origin, and results or refusal. One, since each costs a write."""
 _STALLED = 300
 """Proposals in a row without a new feasible policy after which the space counts as exhausted."""
 _FAILURES = 12
 """Trials that may fail in a row before the search gives up: then it is not the mechanisms."""
-_RECOMBINE_FROM = 0.5
-"""Share of the trials after which every other one is a recombination."""
-_TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
-"""Budgets of successive recombinations as shares of the study's: mostly all of it, now and then less, for the front."""
 
 
 class SearchError(AutotcError):
@@ -88,6 +78,7 @@ class FrontRow:
         chosen: whether it is the policy the search exports.
         kv_ratio: bytes of keys and values relative to uncompressed, on ``split``; None while the search runs.
         predicted_ms: mean predicted prefill of a sample; None without a latency model.
+        accuracy_search: on the search split, where it was chosen; what is lost from there to ``split`` is its optimism.
     """
 
     policy: str
@@ -102,6 +93,7 @@ class FrontRow:
     chosen: bool = False
     kv_ratio: float | None = None
     predicted_ms: float | None = None
+    accuracy_search: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -129,6 +121,11 @@ class SearchResult:
         mlflow_uri: URI of the tracking store, or None.
         figures: paths of the front figures.
         exhausted: whether the space ran out of new feasible policies.
+        raced: policies given up on part of the samples.
+        forwards: samples of the search split that were run, each under one policy; ``saved``: that races and shared
+            parts spared, against running every policy that ran on the whole split.
+        audited: of the stacks refused since they were predicted to conflict, ``run`` all the same, and of these
+            ``right``: no better than what is known at no more than their cost.
     """
 
     policy: Path
@@ -145,6 +142,10 @@ class SearchResult:
     mlflow_uri: str | None
     figures: tuple[Path, ...] = ()
     exhausted: bool = False
+    raced: int = 0
+    forwards: int = 0
+    saved: int = 0
+    audited: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """One document for ``--json``."""
@@ -163,6 +164,10 @@ class SearchResult:
             "mlflow_uri": self.mlflow_uri,
             "figures": [str(path) for path in self.figures],
             "exhausted": self.exhausted,
+            "raced": self.raced,
+            "forwards": self.forwards,
+            "saved": self.saved,
+            "audited": dict(self.audited),
         }
 
 
@@ -226,7 +231,9 @@ def search(
     name: str = "tiny-omni",
     study_name: str | None = None,
     resume: bool = False,
-    sampler: Sampler = "tpe",
+    sampler: Sampler = "parts",
+    races: bool = True,
+    predict_conflicts: bool = True,
     runs: str | Path = "runs",
     out_dir: str | Path = "policies",
     search_limit: int | None = None,
@@ -253,7 +260,10 @@ def search(
         name: of the model, in the names of study and policy file.
         study_name: in place of ``name-b<budget>-s<seed>``.
         resume: go on with the latest study of that name; its stored settings hold, and contradicting ones are refused.
-        sampler: ``tpe``, ``nsga2`` or ``random``.
+        sampler: who proposes: ``parts``, the search's own; ``tpe``, ``nsga2``, ``nsga3``, ``gp`` or ``random`` of
+            Optuna; ``gsearch``, ``vflowopt`` or ``fitprune``, published searches of decoder schedules.
+        races: whether policies start on few samples and are given up when the front is better there.
+        predict_conflicts: whether stacks that are predicted to conflict are refused, all but every eighth.
         runs: folder of ``studies.db``, of per-sample results and of MLflow's local store.
         out_dir: folder of the policy file.
         search_limit, val_limit, test_limit: samples of each modality group to use of a split; None takes all.
@@ -289,6 +299,8 @@ def search(
         study_name=study_name,
         resume=resume,
         sampler=sampler,
+        races=races,
+        predict_conflicts=predict_conflicts,
     )
     try:
         tracker = session.tracker(tracking_uri) if track else None
@@ -328,6 +340,21 @@ def load_trials(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
 def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
     """The front of a stored study on its search split, cheapest first; raises as `load_trials`."""
     return pareto(load_trials(study, runs))
+
+
+def _gate(evaluator: Evaluator) -> Gate | None:
+    """Asked of every new stack: why it is predicted to do worse than the better of its stages."""
+    from autotc.conflicts.predicted import CONFLICT_THRESHOLD, predict
+    from autotc.evaluate.model import ModelEvaluator
+
+    if not isinstance(evaluator, ModelEvaluator):
+        return None  # there is no model to watch
+
+    def ask(stack: Policy) -> str | None:
+        found = predict(evaluator, stack)
+        return found.reason if found.score > CONFLICT_THRESHOLD else None
+
+    return ask
 
 
 def _optuna() -> Any:
@@ -426,6 +453,8 @@ class _Session:
         study_name: str | None,
         resume: bool,
         sampler: Sampler,
+        races: bool,
+        predict_conflicts: bool,
     ) -> None:
         self.optuna = _optuna()
         self.evaluator, self.runs, self.progress, self.sampler = evaluator, runs, progress, sampler
@@ -444,6 +473,7 @@ class _Session:
         }
         self.base_name = study_name or f"{_slug(name)}-b{_suffix(settings)}-s{settings['seed']}"
         settings.update(policy_name=f"{_slug(name)}-{_suffix(settings)}", base_name=self.base_name, sampler=sampler)
+        settings.update(races=races, predict_conflicts=predict_conflicts)
         if not resume and "space" not in settings:
             settings["space"] = SearchSpace.load(search_space()).to_yaml()
         if trials is not None:
@@ -454,9 +484,6 @@ class _Session:
         self.chance_by_task = info.chance
         reachable = evaluator.floors("search")
         self.floors = {f"{m}/{loc}": value for (m, loc), value in reachable.items()}
-        self.locations: dict[str, list[Location]] = {}
-        for modality, location in reachable:
-            self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
         if not resume:
             self._check(settings)
             self._configure(settings)
@@ -571,31 +598,75 @@ class _Session:
         self.base_name = stored["base_name"]
 
     def _load(self) -> None:
-        """Read what the stored study holds."""
+        """Read what the stored study holds, into a fresh engine and strategy."""
+        self.engine = Engine(
+            self.evaluator,
+            self.space,
+            self.budget,
+            self.costs,
+            limit=self.search_limit,
+            races=self.settings.get("races", False),
+            gate=_gate(self.evaluator) if self.settings.get("predict_conflicts") else None,
+        )
         self.records: list[TrialRecord] = list(_records(self.stored))
         self.refused: dict[str, int] = {}
-        self.failed = 0
-        self.tried: set[str] = set()
-        self.memory = self.optuna.create_study(directions=["maximize", "minimize"])
+        self.raced = self.failed = 0
+        self.audited: list[tuple[str, str]] = []
         stored = self.stored.get_trials(deepcopy=False)
         self.stored_count = len(stored)
+        # A resumed study does not repeat the draws of its beginning.
+        self.strategy = build_strategy(self.sampler, self.seed + 1_000_003 * len(stored), self._fitted)
         for trial in stored:
-            self.memory.add_trial(trial)
             record = trial.user_attrs.get(RECORD, {})
-            if "hash" in record:
-                self.tried.add(record["hash"])
+            if "hash" not in record:
+                continue
+            self.engine.tried.add(record["hash"])
             if "refused" in record:
                 rule = record["refused"]
                 self.refused[rule] = self.refused.get(rule, 0) + 1
+            self.raced += "raced" in record
             self.failed += trial.state.name == "FAIL"
-        seed = self.seed + 1_000_003 * len(stored)  # a resumed study does not repeat the draws of its beginning
-        samplers = self.optuna.samplers
-        if self.sampler == "tpe":
-            self.memory.sampler = samplers.TPESampler(seed=seed)
-        elif self.sampler == "nsga2":
-            self.memory.sampler = samplers.NSGAIISampler(seed=seed)
-        else:
-            self.memory.sampler = samplers.RandomSampler(seed=seed)
+            if record.get("audited"):
+                self.audited.append((record["hash"], "raced" if "raced" in record else "ran"))
+
+    def _restore(self) -> None:
+        """Give engine and strategy what the stored trials have seen."""
+        for trial in self.stored.get_trials(deepcopy=False):
+            record = trial.user_attrs.get(RECORD, {})
+            if "hash" not in record:
+                continue
+            policy = Policy.from_yaml(record["policy"], f"trial {trial.number}")
+            path = self._samples_file(policy)
+            results = Results.load(path) if path.exists() else None
+            whole = trial.state.name == "COMPLETE"
+            if results is not None:
+                self.engine.restore(policy, results, whole)
+            outcome: Outcome = "refused" if "refused" in record else "raced" if "raced" in record else "ran"
+            cost = self.costs(policy) if results is not None else None
+            constraints = dict(trial.constraints)
+            self.strategy.learn(
+                self.engine,
+                Attempt(outcome, record["origin"], policy, constraints=constraints, results=results, cost=cost),
+            )
+
+    def _samples_file(self, policy: Policy) -> Path:
+        return self.folder / "trials" / f"{policy.content_hash()}.samples.parquet"
+
+    def _fitted(self, modality: Modality, keep: float) -> list[float]:
+        """FitPrune's schedule on this model: the keep ratio before each layer of the decoder."""
+        from autotc.evaluate.fitting import fit_fitprune
+        from autotc.evaluate.model import ModelEvaluator
+
+        if not isinstance(self.evaluator, ModelEvaluator):
+            raise SearchError("sampler: fitprune reads a model's attention, which this evaluator does not offer")
+        steps = {
+            layer or 0: ratio for s in fit_fitprune(self.evaluator, modality, keep).stages for layer, ratio in s.steps()
+        }
+        ratios, now = [], 1.0
+        for layer in range(self.evaluator.depths.decoder):
+            now = steps.get(layer, now)
+            ratios.append(now)
+        return ratios
 
     def tracker(self, uri: str | None) -> Tracker:
         """Open the parent run of this study."""
@@ -628,6 +699,8 @@ class _Session:
     def loop(self, tracker: Tracker | None) -> None:
         """Evaluate policies until enough distinct feasible ones have run."""
         self.uncompressed = self._uncompressed()
+        self.engine.start(self.uncompressed)
+        self._restore()
         self.chance = self._chance(self.uncompressed)
         self.exhausted = False
         self.progress.on_phase("search")
@@ -635,105 +708,96 @@ class _Session:
         stalled = failures = 0
         began, before = time.monotonic(), len(self.records)
         while len(self.records) < self.trials:
-            origin, policy = next(seeds, None) or self._propose()
-            outcome = self._try(origin, policy, tracker)
-            if outcome == "failed":
-                failures += 1
+            proposal = next(seeds, None) or self.strategy.propose(self.engine)
+            attempt = None
+            if proposal is not None:
+                attempt = self.engine.attempt(*proposal, race=":" not in proposal[0])
+            if attempt is not None:
+                self._keep(attempt, tracker)
+                self.strategy.learn(self.engine, attempt)
+                failures = failures + 1 if attempt.outcome == "failed" else 0
                 if failures >= _FAILURES:
-                    raise SearchError(f"{failures} trials in a row failed; the last: {self.last_error}")
-            if outcome != "ran":
+                    raise SearchError(f"{failures} trials in a row failed; the last: {attempt.reason}")
+            if attempt is None or attempt.outcome in ("known", "refused", "failed"):
                 stalled += 1
-                if stalled >= _STALLED:
+                if stalled >= _STALLED or attempt is None:
                     self.exhausted = True
                     self.progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
                     return
                 continue
-            stalled = failures = 0
-            pace = (time.monotonic() - began) / (len(self.records) - before)
-            eta = pace * (self.trials - len(self.records))
-            self.progress.on_trial(len(self.records), self.trials, eta, [self._row(r) for r in pareto(self.records)])
+            stalled = 0
+            if attempt.outcome == "ran":
+                pace = (time.monotonic() - began) / (len(self.records) - before)
+                eta = pace * (self.trials - len(self.records))
+                shown = [self._row(r) for r in pareto(self.records)]
+                self.progress.on_trial(len(self.records), self.trials, eta, shown)
 
     def _seeds(self) -> Iterator[tuple[str, Policy]]:
-        depths, locations = self.evaluator.depths, self.locations
+        depths, locations = self.evaluator.depths, self.engine.locations
         yield from seed_policies(self.space, depths, locations, self.costs, self.budget)
 
-    def _propose(self) -> tuple[str, Policy]:
-        done = len(self.records)
-        if done >= _RECOMBINE_FROM * self.trials and done % 2 == 0:
-            share = _TARGETS[done // 2 % len(_TARGETS)]
-            budget = self.budget.tightened(share)
-            records = [Record(r.policy, r.accuracy_by) for r in self.records]
-            uncompressed = {key: float(v.mean()) for key, v in self.uncompressed.groups("modality").items()}
-            policy = recombine(records, uncompressed, budget, self.costs, self.space, self.tried)
-            if policy is not None:
-                return "recombine", policy
-        trial = self.memory.ask()
-        policy = self.space.suggest(trial)
-        # The sampler learns from what ran, not from what it first drew.
-        self.memory.tell(trial, state=self.optuna.trial.TrialState.FAIL)
-        return self.sampler, policy
-
-    def _try(self, origin: str, policy: Policy, tracker: Tracker | None) -> Outcome:
-        if policy.content_hash() in self.tried:
-            return "known"
-        try:
-            check_rules(policy, self.evaluator.depths, self.locations)
-            moved = move_onto_budget(policy, self.budget, self.costs, self.space)
-            if moved is not None and moved != policy:
-                check_rules(moved, self.evaluator.depths, self.locations)
-        except PolicyError as error:
-            rule = error.rule if isinstance(error, ConflictError) else "does_not_fit"
-            self._refuse(origin, policy, rule, str(error), {"rule": 1.0})
-            return "refused"
-        if moved is None:
-            excess = self.budget.excess(self.costs(policy))
-            self._refuse(origin, policy, OVER_BUDGET, "costs more than the budget at its lowest ratios", excess)
-            return "refused"
-        if moved.content_hash() in self.tried:
-            return "known"
-        return self._run(origin, moved, tracker)
-
-    def _refuse(self, origin: str, policy: Policy, rule: str, reason: str, constraints: Mapping[str, float]) -> None:
-        attrs = {"refused": rule, "reason": reason}
-        self._store(origin, policy, attrs, "PRUNED", None, constraints)
-        self.refused[rule] = self.refused.get(rule, 0) + 1
-
-    def _run(self, origin: str, policy: Policy, tracker: Tracker | None) -> Literal["ran", "failed"]:
-        cost = self.costs(policy)
-        try:
-            results = self.evaluator.run(policy, "search", limit=self.search_limit)
-        except Exception as error:  # whatever a mechanism raises costs its own trial only
-            what = next(iter(str(error).splitlines()), "")
-            self.last_error = f"{policy.label()}: {type(error).__name__}: {what}"
-            number = self._store(origin, policy, {"error": self.last_error}, "FAIL", None, {})
+    def _keep(self, attempt: Attempt, tracker: Tracker | None) -> None:
+        """Store an attempt, whole, in one transaction."""
+        if attempt.outcome == "known":
+            return
+        policy, results, cost = attempt.policy, attempt.results, attempt.cost
+        attrs: dict[str, Any] = {"hash": policy.content_hash(), "origin": attempt.origin, "policy": policy.to_yaml()}
+        if attempt.audited:
+            attrs["audited"] = True
+            self.audited.append((attrs["hash"], attempt.outcome))
+        number, self.stored_count = self.stored_count, self.stored_count + 1
+        state, values = {"ran": "COMPLETE", "failed": "FAIL"}.get(attempt.outcome, "PRUNED"), None
+        if attempt.outcome == "refused":
+            attrs.update(refused=attempt.rule, reason=attempt.reason)
+            self.refused[attempt.rule] = self.refused.get(attempt.rule, 0) + 1
+        elif attempt.outcome == "failed":
+            attrs["error"] = attempt.reason
             self.failed += 1
-            self.progress.on_event(f"trial {number} failed: {self.last_error}")
-            if tracker is not None:
-                tracker.trial(number, policy, params={"origin": origin}, error=self.last_error)
-            return "failed"
-        results.save(self.folder / "trials" / f"{policy.content_hash()}.samples.parquet")
-        by = {key: float(values.mean()) for key, values in results.groups("modality").items()}
-        tasks = {key: float(values.mean()) for key, values in results.groups("task").items()}
-        attrs = {
-            "accuracy": by,
-            "guide": results.guide(),
-            "tasks": tasks,
-            "tokens": dict(cost.tokens),
-            "flops_ratio_by": dict(cost.flops_ratio_by),
-            "scoring_share": cost.scoring_share,
-        }
-        values = [results.mean(), cost.flops_ratio]
-        number = self._store(origin, policy, attrs, "COMPLETE", values, self.budget.excess(cost))
-        self.records.append(
-            TrialRecord(
-                number, policy, origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens), results.guide()
+            self.progress.on_event(f"trial {number} failed: {attempt.reason}")
+        else:
+            assert results is not None  # it ran
+            assert cost is not None
+            results.save(self._samples_file(policy))
+            by = {key: float(groups.mean()) for key, groups in results.groups("modality").items()}
+            tasks = {key: float(groups.mean()) for key, groups in results.groups("task").items()}
+            attrs.update(
+                accuracy=by,
+                guide=results.guide(),
+                divergence=results.divergence(),
+                tasks=tasks,
+                tokens=dict(cost.tokens),
+                flops_ratio_by=dict(cost.flops_ratio_by),
+                scoring_share=cost.scoring_share,
+                samples=len(results),
             )
-        )
-        if tracker is not None:
-            metrics = self._metrics(by, tasks, results.mean(), cost)
-            tracker.trial(number, policy, metrics=metrics, params={"origin": origin, "seed": self.seed})
-            tracker.curve("hypervolume", self._hypervolume(), len(self.records))
-        return "ran"
+            if attempt.outcome == "raced":
+                attrs["raced"] = attempt.reason
+                self.raced += 1
+            else:
+                values = (results.mean(), cost.flops_ratio)
+                record = TrialRecord(
+                    number, policy, attempt.origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens),
+                    results.guide(),
+                )  # fmt: skip
+                self.records.append(record)
+        from autotc.search.strategies.sampled import frozen
+
+        self.stored.add_trial(frozen(self.space, policy, state, values, attempt.constraints, {RECORD: attrs}))
+        if tracker is None or attempt.outcome == "refused":
+            return
+        params = {"origin": attempt.origin, "seed": self.seed, "outcome": attempt.outcome}
+        if attempt.outcome == "failed":
+            tracker.trial(number, policy, params=params, error=attempt.reason)
+            return
+        assert results is not None  # it ran
+        assert cost is not None
+        metrics = self._metrics(attrs["accuracy"], attrs["tasks"], results.mean(), cost)
+        metrics.update(guide=results.guide(), samples=len(results))
+        if math.isfinite(results.divergence()):
+            metrics["divergence"] = results.divergence()
+        tracker.trial(number, policy, metrics=metrics, params=params)
+        if attempt.outcome == "ran":
+            tracker.curve("hypervolume", self._hypervolume(), self.engine.spent)
 
     def _metrics(
         self, by: Mapping[str, float], tasks: Mapping[str, float], mean: float, cost: SplitCost
@@ -751,34 +815,6 @@ class _Session:
             **({} if cost.milliseconds is None else {"predicted_ms": cost.milliseconds}),
             "scoring_share": cost.scoring_share,
         }
-
-    def _store(
-        self,
-        origin: str,
-        policy: Policy,
-        attrs: Mapping[str, Any],
-        state: str,
-        values: Sequence[float] | None,
-        constraints: Mapping[str, float],
-    ) -> int:
-        """Add a trial, whole, to the stored study and to the sampler's; returns its number."""
-        params = self.space.encode_known(policy)
-        record = {"hash": policy.content_hash(), "origin": origin, "policy": policy.to_yaml(), **attrs}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # constraints of a trial are marked experimental
-            trial = self.optuna.trial.create_trial(
-                state=getattr(self.optuna.trial.TrialState, state),
-                values=values,
-                params=params,
-                distributions=self.space.distributions(params),
-                user_attrs={RECORD: record},
-                constraints=dict(constraints),
-            )
-        number, self.stored_count = self.stored_count, self.stored_count + 1
-        self.stored.add_trial(trial)
-        self.memory.add_trial(trial)
-        self.tried.add(policy.content_hash())
-        return number
 
     def _uncompressed(self) -> Results:
         path = self.folder / "uncompressed.samples.parquet"
@@ -861,6 +897,7 @@ class _Session:
                     is_chosen,
                     cost.kv_ratio,
                     cost.milliseconds,
+                    record.accuracy,
                 )
             )
         figures = self._figures()
@@ -871,6 +908,9 @@ class _Session:
                 "hypervolume": volume,
                 "trials": len(self.records),
                 "failed": self.failed,
+                "raced": self.raced,
+                "forwards": self.engine.spent,
+                "search/accuracy": next(r.accuracy for r in self.records if r.number == best.trial),
                 "test/accuracy": best.accuracy,
                 "test/flops_ratio": best.flops_ratio,
                 "test/uncompressed": baseline.mean(),
@@ -893,7 +933,28 @@ class _Session:
             mlflow_uri=tracker.uri if tracker is not None else None,
             figures=tuple(figures),
             exhausted=self.exhausted,
+            raced=self.raced,
+            forwards=self.engine.spent,
+            saved=len(self.uncompressed) * (len(self.records) + self.raced) - self.engine.spent,
+            audited=self._audited(),
         )
+
+    def _audited(self) -> dict[str, int]:
+        """Stacks that were refused as conflicts and run all the same; how many of these refusals were right."""
+        if not self.audited:
+            return {}
+        policies = {record.policy.content_hash(): record.policy for record in self.records}
+        right = 0
+        for hash_, outcome in self.audited:
+            stacks = [] if outcome == "raced" else [policies[hash_].modality(m) for m in policies[hash_].modalities]
+            right += outcome == "raced" or not any(
+                len(stack) > 1 and self._on_front(Policy(stages=stack)) for stack in stacks
+            )
+        return {"run": len(self.audited), "right": right}
+
+    def _on_front(self, stack: Policy) -> bool:
+        group = self.engine.home(stack.stages[0].modality)
+        return any(entry.policy.content_hash() == stack.content_hash() for entry in self.engine.pool.front(group))
 
     def _choose(self, limit: int | None, ranked: int) -> TrialRecord:
         """The best on val among the best on search that meet the budget on every split.

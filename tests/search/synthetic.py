@@ -36,6 +36,8 @@ class SyntheticEvaluator(Evaluator):
         self.modalities: tuple[str, ...] = ("image", "video", "audio")
         self.failing, self.on_run = failing, on_run
         self.ran: list[tuple[str, Split]] = []
+        self.forwards: dict[tuple[Split, str, str], int] = {}
+        self.repeated: list[tuple[Split, str, str]] = []
 
     def info(self, split: Split) -> SplitInfo:
         digest = hashlib.sha256(f"{split}{self.samples}".encode()).hexdigest()
@@ -89,9 +91,15 @@ class SyntheticEvaluator(Evaluator):
             self.on_run(policy, split)
         if any(stage.mechanism == self.failing for stage in policy.stages):
             raise MechanismError(f"{self.failing}: broken on purpose")
-        self.ran.append((policy.content_hash(), split))
+        mine = Policy(stages=tuple(s for s in policy.stages if groups is None or s.modality in "+".join(groups)))
+        self.ran.append((mine.content_hash(), split))
         samples: list[SampleResult] = []
-        for group in GROUPS:
+        for group in GROUPS if groups is None else [g for g in GROUPS if g in groups]:
+            key = (split, group, Policy(stages=tuple(s for s in policy.stages if s.modality in group)).content_hash())
+            stop = self.samples if limit is None else min(limit, self.samples)
+            if stop <= self.forwards.get(key, 0):
+                self.repeated.append(key)
+            self.forwards[key] = max(stop, self.forwards.get(key, 0))
             level = float(np.mean([self._accuracy(policy, m) for m in group.split("+")]))
             count = self.samples if limit is None else min(limit, self.samples)
             difficulty = np.random.default_rng([len(group), len(split)]).uniform(size=self.samples)[:count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from autotc.models.base import Depths
 from autotc.policy import Policy
 from autotc.resources import search_space
-from autotc.search.space import SearchSpace, SpaceError
+from autotc.search.space import SearchSpace, SpaceError, _falls, _line, _sigmoid
 
 DEPTHS = Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3})
 SHIPPED = sorted(search_space().parent.glob("*.yaml"))
@@ -40,19 +41,54 @@ def test_shipped_spaces_load_and_fit(path: Path) -> None:
 
 def test_encode_is_the_inverse_of_suggest(trials: list[optuna.Trial]) -> None:
     space = SearchSpace.load(search_space())
-    lengths, schedules = set(), set()
+    lengths, schedules, compared = set(), set(), 0
     for trial in trials:
         policy = space.suggest(trial)
         params = space.encode(policy)
-        assert params == trial.params
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert space.suggest(optuna.trial.FixedTrial(params)) == policy
-        assert space.distributions(params) == trial.distributions
+            again = optuna.trial.FixedTrial(params)
+            assert space.suggest(again) == policy
+        assert space.distributions(params) == again.distributions
+        # Where a stage was left nothing to choose, a policy has a shorter description than what was drawn.
+        if all(ratio > 0.05 for stage in policy.stages for _, ratio in stage.steps()):
+            assert params == trial.params
+            compared += 1
         lengths.update(len(policy.modality(m)) for m in space.modalities)
         schedules.update(s.layers is not None for s in policy.stages if s.location == "decoder")
     assert lengths == {0, 1, 2}
     assert schedules == {True, False}
+    assert compared > 50
+
+
+def test_every_schedule_is_encoded(trials: list[optuna.Trial]) -> None:
+    text = (
+        "modalities:\n  image:\n    max_stages: 3\n    choices:\n"
+        "      - {mechanism: tome, location: encoder, layers: [0, 1], keep_ratio: [0.5, 0.9]}\n"
+        "      - {mechanism: divprune, location: projector, keep_ratio: [0.2, 0.8]}\n"
+        "      - {mechanism: fastv, location: decoder, layers: [1, 2, 3, 4], keep_ratio: [0.05, 0.8],"
+        " schedules: [single, step, free, linear, sigmoid]}\n"
+    )
+    space = SearchSpace.from_yaml(text)
+    drawn: dict[str, int] = {}
+    for trial in trials:
+        policy = space.suggest(trial)
+        params = space.encode(policy)
+        assert space.suggest(optuna.trial.FixedTrial(params)) == policy
+        for stage in policy.stages:
+            assert all(a > b for (_, a), (_, b) in itertools.pairwise(stage.steps()))
+        found = params.get("image.fastv@decoder.schedule")
+        drawn[str(found)] = drawn.get(str(found), 0) + 1
+    assert set(drawn) >= {"single", "step", "free", "linear", "sigmoid"}
+
+
+def test_sigmoid_schedules_fall_from_the_first_ratio_to_the_last() -> None:
+    steps = _falls([0, 1, 2, 3, 4], _sigmoid([0, 1, 2, 3, 4], 80, 10, 2.0, 2.0))
+    assert steps[0] == 80
+    assert steps[4] == 10
+    assert steps[2] == 45  # half way down in the middle
+    assert steps[1] > 70
+    assert _falls([0, 1, 2], _line([0, 1, 2], 80, 20)) == {0: 80, 1: 50, 2: 20}
 
 
 def _image(**stage: Any) -> Policy:

@@ -63,40 +63,60 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, Sy
 
 
 def test_budget_is_met_and_nothing_infeasible_ran(searched: Any) -> None:
-    result, evaluator, _, _ = searched
+    result, _, _, _ = searched
     complete = [t for t in stored(result) if t.state.name == "COMPLETE"]
     assert result.trials == len(complete) == 50
     assert all(t.values[1] <= 0.5 and all(v <= 0 for v in t.constraints.values()) for t in complete)
     assert all(row.flops_ratio <= 0.5 for row in result.front)
-    refused = {t.user_attrs["record"]["hash"] for t in stored(result) if t.state.name == "PRUNED"}
-    assert not refused & {hash_ for hash_, _ in evaluator.ran}
+    kept = [t.user_attrs["record"] for t in stored(result)]
+    refused = {record["hash"] for record in kept if "refused" in record}
+    ran = {record["hash"] for record in kept if "accuracy" in record}
+    assert refused
+    assert not refused & ran
 
 
 def test_no_policy_runs_twice_on_search(searched: Any) -> None:
     _, evaluator, _, _ = searched
-    ran = [hash_ for hash_, split in evaluator.ran if split == "search"]
-    assert len(ran) == len(set(ran)) == 51  # and the uncompressed model
+    assert not [key for key in evaluator.repeated if key[0] == "search"]
+
+
+def test_races_spare_samples(tmp_path: Path) -> None:
+    evaluator = SyntheticEvaluator(samples=200)
+    result = run(tmp_path, evaluator, trials=20, sampler="random")
+    raced = [t.user_attrs["record"] for t in stored(result) if "raced" in t.user_attrs["record"]]
+    assert result.raced == len(raced) > 0
+    assert all(record["samples"] < 800 and "points behind" in record["raced"] for record in raced)
+    whole = sum(n for (split, _, _), n in evaluator.forwards.items() if split == "search")
+    assert result.forwards == whole - 800  # the uncompressed model's are not the search's
+    assert result.saved == 800 * (20 + len(raced)) - result.forwards
+    every = run(tmp_path / "every", SyntheticEvaluator(samples=200), trials=20, sampler="random", races=False)
+    assert every.raced == 0
 
 
 def test_refusals_are_recorded_by_rule(searched: Any) -> None:
     result, _, _, _ = searched
     rules: dict[str, int] = {}
     for trial in stored(result):
-        if trial.state.name == "PRUNED":
+        if "refused" in trial.user_attrs["record"]:
             rules[trial.user_attrs["record"]["refused"]] = rules.get(trial.user_attrs["record"]["refused"], 0) + 1
             assert trial.user_attrs["record"]["reason"]
     assert rules == result.refused
-    assert set(rules) & {"same_criterion_twice", "grid_lost", "no_scores", "keeps_more_than_left"}
+    assert rules["over_budget"] >= 2  # what no ratio brings within the budget
+
+
+def test_rules_refuse_what_a_blind_sampler_draws(tmp_path: Path) -> None:
+    result = run(tmp_path, trials=40, sampler="random")
+    assert set(result.refused) & {"same_criterion_twice", "grid_lost", "no_scores", "keeps_more_than_left"}
 
 
 def test_presets_and_controls_come_first(searched: Any) -> None:
     result, _, _, _ = searched
-    origins = [t.user_attrs["record"]["origin"] for t in stored(result) if t.state.name == "COMPLETE"]
+    origins = [t.user_attrs["record"]["origin"] for t in stored(result) if "refused" not in t.user_attrs["record"]]
     assert origins[:3] == ["control:random", "control:uniform_stride", "control:downsample"]
     presets = [o for o in origins if o.startswith("preset:")]
     assert origins[3 : 3 + len(presets)] == presets
     assert {"preset:fastv", "preset:divprune", "preset:a_tome", "preset:evs"} <= set(presets)
-    assert {"tpe", "recombine"} <= set(origins)
+    assert {"parts", "combine"} <= set(origins)
 
 
 def test_search_beats_its_seeds(searched: Any) -> None:
@@ -173,17 +193,22 @@ def test_interruption_is_resumable_to_the_same_trials(tmp_path: Path) -> None:
 
     def interrupt(policy: Policy, split: Split) -> None:
         seen.append(policy)
-        if len(seen) == 6:
+        if len(seen) == 40:
             raise KeyboardInterrupt
 
-    with pytest.raises(SearchInterrupted, match=r"after 4 of 12 trials.*autotc search --resume tiny-omni-b0\.5-s0$"):
+    with pytest.raises(SearchInterrupted, match=r"after \d+ of 12 trials.*autotc search --resume tiny-omni-b0\.5-s0$"):
         run(tmp_path, SyntheticEvaluator(on_run=interrupt))
     evaluator = SyntheticEvaluator()
     result = run(tmp_path, evaluator, trials=None, study_name="tiny-omni-b0.5-s0", resume=True)
     assert result.trials == 12
-    on_search = [hash_ for hash_, split in evaluator.ran if split == "search"]
-    assert len(on_search) == 8
-    assert not {p.content_hash() for p in seen[:5]} & set(on_search)
+    assert not [key for key in evaluator.repeated if key[0] == "search"]
+    # What the stored trials had run is not run again: neither the uncompressed model nor the controls.
+    assert not [key for key in evaluator.forwards if key[0] == "search" and key[2] == Policy().content_hash()]
+    controls = [t for t in stored(result) if t.user_attrs["record"]["origin"].startswith("control:")]
+    assert len(controls) == 3
+    for trial in controls:
+        policy = Policy.from_yaml(trial.user_attrs["record"]["policy"])
+        assert ("search", "image", Policy(stages=policy.modality("image")).content_hash()) not in evaluator.forwards
     assert len({t.user_attrs["record"]["hash"] for t in stored(result)}) == len(stored(result))
 
 

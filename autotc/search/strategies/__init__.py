@@ -1,0 +1,41 @@
+"""Strategies: who proposes the next policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from autotc.mechanisms import Modality
+from autotc.search.engine import Strategy
+
+Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+
+Fit = Callable[[Modality, float], list[float]]
+"""(modality, mean keep ratio) -> keep ratio before each decoder layer, fitted to the model's attention."""
+
+
+def build_strategy(name: Sampler, seed: int, fit: Fit) -> Strategy:
+    """A strategy by name; importing this loads neither Optuna nor scikit-learn, building one may.
+
+    Args:
+        name: one of `SAMPLERS`.
+        seed: of its draws.
+        fit: asked by ``fitprune`` alone.
+    """
+    from autotc.search.strategies import parts, published, sampled
+
+    match name:
+        case "parts":
+            return parts.Parts(seed)
+        case "gsearch":
+            return published.GSearch(seed)
+        case "vflowopt":
+            return published.VFlowOpt(seed)
+        case "fitprune":
+            return published.FitPrune(seed, fit)
+        case _:
+            return sampled.Sampled(name, seed)
+
+
+__all__ = ["SAMPLERS", "Fit", "Sampler", "Strategy", "build_strategy"]

@@ -1,0 +1,300 @@
+"""The search's own strategy: one modality at a time, by expected gain of that modality's front; then combined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotc.mechanisms import Modality
+from autotc.policy import Policy, Stage
+from autotc.search.combine import combine
+from autotc.search.engine import Engine, Strategy
+from autotc.search.objective import bounds, with_ratios
+from autotc.search.pool import Entry
+from autotc.search.space import Choice, SearchSpace
+from autotc.search.strategies.surrogate import Surrogate, improvement
+
+Array = NDArray[np.float64]
+_RANDOM = 24
+"""Random stacks among the candidates of a step."""
+_CANDIDATES = 96
+"""Candidates of a step whose gain is worked out."""
+_NEAR = (0.5, 1.4)
+"""Costs, in multiples of the budget, between which a gain of a modality's front counts."""
+_TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
+"""Budgets of successive combinations as shares of the study's: mostly all of it, now and then less, for the front."""
+
+
+class Parts(Strategy):
+    """Searches each modality by itself, since its stages alone decide its samples' results.
+
+    First one stack of each kind that was not met yet, at a middle ratio. Then, modalities in turn, the candidate (of
+    random stacks and changes of the front's) with the largest expected gain of hypervolume under a Gaussian process; it
+    runs beside what is best for the other modalities under the budget, whose results are known. Every other proposal
+    combines what is known.
+
+    Args:
+        seed: of the random draws.
+    """
+
+    name = "parts"
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._surrogates: dict[str, Surrogate] = {}
+        self._design: dict[str, list[tuple[Stage, ...]]] = {}
+        self._turn = self._combined = 0
+
+    def propose(self, engine: Engine) -> tuple[str, Policy] | None:
+        modalities = list(engine.space.modalities)
+        for _ in range(2 * len(modalities)):
+            self._turn += 1
+            modality = modalities[self._turn % len(modalities)]
+            designing = any(self._designed(engine, m) for m in modalities)
+            if not designing and self._turn % 2:
+                policy = self._combination(engine)
+                if policy is not None:
+                    return "combine", policy
+            stages = self._candidate(engine, modality)
+            if stages is None:
+                continue
+            policy = self._beside(engine, modality, stages)
+            if policy is not None:
+                return self.name, policy
+        return None
+
+    def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
+        """What is left of the first stacks of a modality: each kind alone, at a middle ratio."""
+        if modality not in self._design:
+            self._design[modality] = [
+                stages
+                for choice in engine.space.modalities[modality].choices
+                if (stages := self._single(engine, modality, choice)) is not None
+            ]
+        if self._design[modality]:
+            entries = engine.pool.entries(engine.home(modality), whole=False)
+            met = {(s.mechanism, s.location) for entry in entries for s in entry.policy.modality(modality)}
+            self._design[modality] = [
+                stages for stages in self._design[modality] if (stages[0].mechanism, stages[0].location) not in met
+            ]
+        return self._design[modality]
+
+    def _single(self, engine: Engine, modality: Modality, choice: Choice) -> tuple[Stage, ...] | None:
+        """A kind of stage alone, legal, at a middle layer and ratio; None where there is none."""
+        low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
+        grid = engine.space.grid(choice)
+        ratio = max(low, round((low + high) / 2 / grid) * grid)
+        layers = sorted(choice.layers)
+        if _alone(choice):
+            stage = _stage(modality, choice, layers[(len(layers) - 1) // 2] if layers else None, ratio)
+            single = (stage,)
+            return single if engine.legal(Policy(stages=single)) is None else None
+        for _ in range(50):
+            stages = engine.space.draw(modality, self._rng)
+            alone = len(stages) == 1 and engine.space.choice(stages[0]) == choice
+            if alone and engine.legal(Policy(stages=stages)) is None:
+                return stages
+        return None
+
+    def _candidate(self, engine: Engine, modality: Modality) -> tuple[Stage, ...] | None:
+        """The stack to run next for a modality; None where no new one is found."""
+        design = self._designed(engine, modality)
+        if design:
+            return design.pop(0)
+        candidates = self._candidates(engine, modality)
+        if not candidates:
+            return None
+        home = engine.home(modality)
+        entries = engine.pool.entries(home, whole=False)
+        base = next(entry.soft for entry in entries if not entry.policy.stages)
+        surrogate = self._surrogates.setdefault(
+            modality,
+            Surrogate(
+                engine.space,
+                modality,
+                (engine.evaluator.depths.decoder, engine.evaluator.depths.encoder.get(modality, 1)),
+            ),
+        )
+        losses = np.array([entry.soft - base for entry in entries])
+        noise = np.array([entry.evidence.soft.var() / len(entry.evidence) + 2e-5 for entry in entries])
+        surrogate.fit([entry.policy.modality(modality) for entry in entries], losses, noise)
+        mean, deviation = surrogate.predict(candidates)
+        costs = np.array([engine.costs(Policy(stages=s), group=home).flops_ratio for s in candidates])
+        gain = expected_gain(engine.pool.front(home), costs, base + mean, deviation, self._range(engine))
+        return candidates[int(np.argmax(gain))]
+
+    def _range(self, engine: Engine) -> tuple[float, float]:
+        budget = engine.budget.overall
+        return (0.0, 1.0) if budget >= 1 else (_NEAR[0] * budget, min(1.0, _NEAR[1] * budget))
+
+    def _candidates(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
+        """New legal stacks: random ones, and changes of the front's."""
+        home = engine.home(modality)
+        found: dict[str, tuple[Stage, ...]] = {}
+
+        def add(stages: Sequence[Stage]) -> None:
+            policy = Policy.of(stages)
+            key = policy.content_hash()
+            if not stages or key in found or key in engine.tried or engine.pool.find(policy, home) is not None:
+                return
+            if engine.legal(policy) is None and engine.space.holds(modality, policy.stages):
+                found[key] = policy.stages
+
+        front = engine.pool.front(home)
+        order = self._rng.permutation(len(front))
+        for stages in _interleaved(
+            [changes(front[i].policy.modality(modality), engine.space, modality) for i in order]
+        ):
+            add(stages)
+            if len(found) >= _CANDIDATES - _RANDOM:
+                break
+        for _ in range(_RANDOM):
+            add(engine.space.draw(modality, self._rng))
+        return list(found.values())
+
+    def _beside(self, engine: Engine, modality: Modality, stages: tuple[Stage, ...]) -> Policy | None:
+        """The stack beside the best for the other modalities under the budget."""
+        budget = engine.budget
+        if budget.overall >= 1 and budget.time is None and budget.kv is None:
+            # Without a budget the others are taken from anywhere on their fronts.
+            budget = budget.tightened(float(self._rng.uniform(0.3, 1.0)))
+        policy = combine(engine, budget, fixed={modality: stages}, lowered=False)
+        policy = policy or combine(engine, engine.budget, fixed={modality: stages}, lowered=False)
+        if policy is not None:
+            return policy
+        # Nothing known of the others saves enough: they get something new as well, and all of it moves onto the budget.
+        others = [m for m in engine.space.modalities if m != modality]
+        found = list(stages)
+        for other in others:
+            design = self._designed(engine, other)
+            found += design[0] if design else engine.space.draw(other, self._rng)
+        return Policy.of(found)
+
+    def _combination(self, engine: Engine) -> Policy | None:
+        self._combined += 1
+        if engine.budget.overall >= 1 and engine.budget.time is None and engine.budget.kv is None:
+            return combine(engine, engine.budget.tightened(float(self._rng.uniform(0.2, 1.0))), lowered=False)
+        share = _TARGETS[self._combined % len(_TARGETS)]
+        return combine(engine, engine.budget.tightened(share))
+
+
+def expected_gain(
+    front: Sequence[Entry], costs: Array, mean: Array, deviation: Array, span: tuple[float, float]
+) -> Array:
+    """Expected gain of a front's hypervolume from each candidate, counted between two costs.
+
+    Args:
+        front: cheapest first.
+        costs: (n,) of the candidates.
+        mean, deviation: (n,) of their accuracy.
+        span: costs between which a gain counts.
+    """
+    low, high = span
+    edges = [low, *(min(high, max(low, entry.cost)) for entry in front), high]
+    levels = [0.0, *(entry.soft for entry in front)]
+    levels = list(np.maximum.accumulate(levels))
+    gain = np.zeros(len(costs))
+    for i, level in enumerate(levels):
+        width = np.clip(edges[i + 1] - np.maximum(edges[i], costs), 0.0, None)
+        if width.any():
+            gain += width * improvement(mean, deviation, level)
+    return gain
+
+
+def changes(stages: tuple[Stage, ...], space: SearchSpace, modality: Modality) -> Iterator[tuple[Stage, ...]]:
+    """Stacks a small step from a stack: a ratio, a layer or a mechanism changed, a stage added or left out."""
+    part = space.modalities[modality]
+    for i, stage in enumerate(stages):
+        low, high, grid = bounds(stage, space)
+        ratios = [round(ratio * 100) for _, ratio in stage.steps()]
+        for j in range(len(ratios)):
+            for step in (-grid, grid, -2 * grid, 2 * grid):
+                moved = [*ratios[:j], ratios[j] + step, *ratios[j + 1 :]]
+                if low <= moved[j] <= high and moved == sorted(set(moved), reverse=True):
+                    yield (*stages[:i], with_ratios(stage, moved), *stages[i + 1 :])
+        yield (*stages[:i], *stages[i + 1 :])
+        own = space.choice(stage)
+        if own is not None and {"step", "free"} & set(own.schedules):
+            yield from _other_layers(stages, i, own, grid)
+        if stage.layers is not None:
+            continue
+        for choice in part.choices:
+            for layer in choice.layers or (None,):
+                ratio = min(max(stage.final_ratio, choice.keep_ratio[0]), choice.keep_ratio[1])
+                other = _stage(modality, choice, layer, round(ratio * 100))
+                if other != stage and choice.location == stage.location and _alone(choice):
+                    yield (*stages[:i], other, *stages[i + 1 :])
+    if len(stages) < part.max_stages:
+        for choice in part.choices:
+            if not _alone(choice):
+                continue
+            low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
+            grid = space.grid(choice)
+            for layer in choice.layers or (None,):
+                for percent in range(low, high + 1, grid):
+                    added = _stage(modality, choice, layer, percent)
+                    if all(added.location != stage.location for stage in stages):
+                        yield (*stages, added)
+
+
+def _stage(modality: Modality, choice: Choice, layer: int | None, percent: int) -> Stage:
+    return Stage(
+        modality=modality,
+        location=choice.location,
+        layer=layer,
+        mechanism=choice.mechanism,
+        keep_ratio=percent / 100,
+        params=choice.params,
+    )
+
+
+def _alone(choice: Choice) -> bool:
+    """Whether a choice may act at one layer."""
+    return bool({"single", "free"} & set(choice.schedules))
+
+
+def _other_layers(stages: tuple[Stage, ...], i: int, choice: Choice, grid: int) -> Iterator[tuple[Stage, ...]]:
+    """Schedules with one step moved to another layer, left out, or put in."""
+    stage = stages[i]
+    low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
+    steps = {int(layer or 0): round(ratio * 100) for layer, ratio in stage.steps()}
+
+    def written(changed: dict[int, int]) -> tuple[Stage, ...] | None:
+        ordered = dict(sorted(changed.items()))
+        if not ordered or list(ordered.values()) != sorted(set(ordered.values()), reverse=True):
+            return None
+        made = (
+            {"layer": next(iter(ordered)), "keep_ratio": next(iter(ordered.values())) / 100, "layers": None}
+            if len(ordered) == 1
+            else {"layer": None, "keep_ratio": None, "layers": {k: v / 100 for k, v in ordered.items()}}
+        )
+        return (*stages[:i], Stage.model_validate(stage.model_dump() | made), *stages[i + 1 :])
+
+    for layer in choice.layers:
+        if layer in steps:
+            less = written({k: v for k, v in steps.items() if k != layer})
+            if less is not None:
+                yield less
+            continue
+        for other in steps:
+            moved = written({(layer if k == other else k): v for k, v in steps.items()})
+            if moved is not None:
+                yield moved
+        for percent in range(low, high + 1, grid):
+            more = written({**steps, layer: percent})
+            if more is not None:
+                yield more
+
+
+def _interleaved(streams: Sequence[Iterator[tuple[Stage, ...]]]) -> Iterator[tuple[Stage, ...]]:
+    """One of each stream in turn."""
+    live = list(streams)
+    while live:
+        for stream in list(live):
+            found = next(stream, None)
+            if found is None:
+                live.remove(stream)
+            else:
+                yield found

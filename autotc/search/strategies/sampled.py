@@ -1,0 +1,84 @@
+"""Optuna's samplers as strategies: the space as they see it, one policy at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import optuna
+
+from autotc.policy import Policy
+from autotc.search.engine import Attempt, Engine, Strategy
+from autotc.search.space import SearchSpace
+
+Name = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+
+
+def frozen(
+    space: SearchSpace,
+    policy: Policy,
+    state: str,
+    values: tuple[float, float] | None,
+    constraints: Mapping[str, float],
+    attrs: Mapping[str, Any] | None = None,
+) -> optuna.trial.FrozenTrial:
+    """A trial as Optuna stores it: what the space has of a policy, (accuracy, FLOPs ratio) and constraints."""
+    params = space.encode_known(policy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constraints of a trial are marked experimental
+        return optuna.trial.create_trial(
+            state=getattr(optuna.trial.TrialState, state),
+            values=None if values is None else list(values),
+            params=params,
+            distributions=space.distributions(params),
+            user_attrs=dict(attrs or {}),
+            constraints=dict(constraints),
+        )
+
+
+class Sampled(Strategy):
+    """A sampler of Optuna that maximises accuracy and minimises FLOPs over the whole policy.
+
+    It learns from what ran, not from what it drew: a policy that was moved onto the budget, lost a race (with its
+    accuracy on the samples it saw), or was refused (as an infeasible trial).
+
+    Args:
+        name: of the sampler.
+        seed: of its draws.
+    """
+
+    name: ClassVar[str] = "sampled"
+
+    def __init__(self, name: Name, seed: int) -> None:
+        self.sampler = name
+        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(name, seed))
+
+    def propose(self, engine: Engine) -> tuple[str, Policy] | None:
+        trial = self._study.ask()
+        policy = engine.space.suggest(trial)
+        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return self.sampler, policy
+
+    def learn(self, engine: Engine, attempt: Attempt) -> None:
+        if attempt.outcome in ("known", "failed"):
+            return
+        values = None
+        if attempt.results is not None and attempt.cost is not None:
+            values = (attempt.results.mean(), attempt.cost.flops_ratio)
+        state = "PRUNED" if values is None else "COMPLETE"
+        self._study.add_trial(frozen(engine.space, attempt.policy, state, values, attempt.constraints))
+
+
+def _sampler(name: Name, seed: int) -> optuna.samplers.BaseSampler:
+    samplers = optuna.samplers
+    kinds: dict[Name, type[optuna.samplers.BaseSampler]] = {
+        "tpe": samplers.TPESampler,
+        "nsga2": samplers.NSGAIISampler,
+        "nsga3": samplers.NSGAIIISampler,
+        "gp": samplers.GPSampler,
+        "random": samplers.RandomSampler,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some samplers are marked experimental
+        return kinds[name](seed=seed)  # type: ignore[call-arg]

@@ -1,0 +1,101 @@
+"""A Gaussian process over stacks: what accuracy a stack that did not run is expected to have, and how surely."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotc.mechanisms import Modality
+from autotc.policy import Stage
+from autotc.search.space import SearchSpace
+
+Array = NDArray[np.float64]
+_REFIT = 6
+"""New observations after which the kernel's parameters are fitted again."""
+
+
+class Surrogate:
+    """Predicts what stacks of one modality lose against the uncompressed model.
+
+    A stack is described by how much each of its mechanisms drops, at which depth: so what was seen of a mechanism at
+    one ratio tells of it at others and in stacks. The kernel adds an additive part (each mechanism's own loss) to a
+    smooth one (what they do to each other).
+
+    Args:
+        space: whose choices are told apart.
+        modality: of the stacks.
+        depth: layers of the decoder, and of the modality's tower.
+    """
+
+    def __init__(self, space: SearchSpace, modality: Modality, depth: tuple[int, int]) -> None:
+        self._keys = [choice.key for choice in space.modalities[modality].choices]
+        self._depth = {"decoder": max(1, depth[0]), "encoder": max(1, depth[1])}
+        self._model: Any = None
+        self._fitted = 0
+
+    def features(self, stages: Sequence[Stage]) -> Array:
+        """(F,) float: of each kind of stage the logarithm of what it drops, its square, its depth; then of all."""
+        out = np.zeros(3 * len(self._keys) + 2)
+        left, carried = 1.0, 0.0
+        for stage in stages:
+            key = f"{stage.mechanism}@{stage.location}"
+            at = 3 * self._keys.index(key) if key in self._keys else None
+            for layer, ratio in stage.steps():
+                drop = max(0.0, math.log(left / ratio))
+                deep = (layer or 0) / self._depth.get(stage.location, 1)
+                if at is not None:
+                    out[at] += drop
+                    out[at + 1] += drop**2
+                    out[at + 2] += drop * deep
+                if stage.location == "decoder":
+                    carried += drop * (1 - deep)
+                else:
+                    carried += drop
+                left = min(left, ratio)
+        out[-2], out[-1] = math.log(1 / left), carried
+        return out
+
+    def fit(self, stacks: Sequence[Sequence[Stage]], losses: Array, noise: Array) -> None:
+        """Learn from stacks that ran.
+
+        Args:
+            stacks: their stages.
+            losses: (n,) change of accuracy against the uncompressed model, on the samples each ran on.
+            noise: (n,) variance of these.
+        """
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
+
+        inputs = np.array([self.features(stages) for stages in stacks])
+        fresh = self._model is None or len(stacks) >= self._fitted + _REFIT
+        if fresh:
+            kernel = ConstantKernel(0.02, (1e-4, 1.0)) * DotProduct(0.0, "fixed")
+            kernel += ConstantKernel(0.02, (1e-4, 1.0)) * RBF(1.0, (0.3, 10.0))
+            self._fitted = len(stacks)
+        else:
+            kernel = self._model.kernel_
+        model = GaussianProcessRegressor(kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fresh else None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is no fault
+            self._model = model.fit(inputs, losses)
+
+    def predict(self, stacks: Sequence[Sequence[Stage]]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the loss of each stack, (n,) each."""
+        assert self._model is not None  # fitted before
+        mean, deviation = self._model.predict(np.array([self.features(stages) for stages in stacks]), return_std=True)
+        return mean, np.maximum(deviation, 1e-6)
+
+
+def improvement(mean: Array, deviation: Array, level: float) -> Array:
+    """Expected amount by which normal variables exceed a level, (n,) (expected improvement, Jones et al. 1998)."""
+    from scipy.stats import norm
+
+    z = (mean - level) / deviation
+    out: Array = deviation * (norm.pdf(z) + z * norm.cdf(z))
+    return out
