@@ -161,17 +161,12 @@ def parse_pairs(text: Iterable[str], depths: Depths) -> list[tuple[Place, Place]
 
 DEFAULT_PLACES = (
     "tome@encoder",
-    "received_attention@encoder",
     "avg_pool@projector",
     "divprune@projector",
-    "evs@projector",
     "visionzip@projector",
     "cdpruner@projector",
-    "text_similarity@projector",
-    "tome@decoder",
     "dart@decoder",
     "fastv@decoder",
-    "rep_shift@decoder",
     "text_attention@decoder",
 )
 """Stages of the default set of pairs: every family at encoder, projector and decoder, as far as it can stand there."""
