@@ -1151,7 +1151,7 @@ def _arguments() -> argparse.ArgumentParser:
         help="keep ratios of the first and the second stage, of the uncompressed count (default: 0.5:0.25)",
     )  # fmt: skip
     sub.add_argument(
-        "--samples", type=_positive, default=8, metavar="N", help="calibration samples of predictions (default: 8)"
+        "--samples", type=_positive, default=16, metavar="N", help="calibration samples of predictions (default: 16)"
     )
     sub.add_argument("--name", metavar="NAME", help="folder in --runs/conflicts; what is there does not run again")
     sub.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")

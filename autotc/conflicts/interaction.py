@@ -318,7 +318,7 @@ def measure(
     *,
     split: Split = "test",
     limit: int | None = None,
-    samples: int = 8,
+    samples: int = 16,
     runs: str | Path = "runs",
     name: str = "default",
     mlflow: bool = True,
@@ -402,14 +402,14 @@ def overlay(evaluator: ModelEvaluator, row: Row, samples: int, path: Path) -> Pa
     members = [s for s in evaluator.samples(CALIBRATION) if s.group == look.group][:samples]
     items = [(i, item) for i, sample in enumerate(members) for item in sample.media().get(kind, [])]
     number = next(at for at, (i, _) in enumerate(items) if i == worst)
-    boxes = both.boxes[number]
+    boxes = look.boxes(pair.stack())[number]
     whole = boxes.amax(0)
     shares = boxes / whole[[1, 1, 3, 3, 5, 5]].clamp_min(1e-9)
-    start = both.share.shape[1] - len(boxes)
+    start = both.lost.shape[1] - len(boxes)
     fates = [
         Fate(
             tuple(shares[i].tolist()),
-            1 if first.share[number, start + i] == 0 else 2 if both.share[number, start + i] == 0 else 0,
+            1 if first.lost[number, start + i] else 2 if both.lost[number, start + i] else 0,
             bool(both.merged[number, start + i]),
         )
         for i in range(len(boxes))

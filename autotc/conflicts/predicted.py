@@ -45,37 +45,38 @@ class Seen:
     """What a policy makes of them.
 
     Attributes:
+        real: (B, N) bool; False marks the padding on the left.
         kept: (B, N) bool, tokens whose positions survive.
-        share: (B, N) largest weight that a token has in a survivor: 1 where it survives as it is, 0 where it is lost.
+        lost: (B, N) bool, tokens that no survivor stands for.
         merged: (B, N) bool, tokens that share a survivor with others.
         damage: what the policy costs by itself, each larger where more is lost. ``shift``: how far the logits after the
             prompt move, relative to their size. ``answer``: total variation between the next token's distributions.
-            ``importance``: share of the attention whose tokens are lost or diluted. ``coverage``: mean distance
-            (1 - cosine, after the projector) from a token to the nearest survivor. The last two are missing where an
-            input stage changed the grid.
+            ``importance``: share of the attention whose tokens are lost or diluted by merging. ``coverage``: mean
+            distance (1 - cosine, after the projector) from a token to the nearest survivor. The last two are missing
+            where an input stage changed the grid.
         shifts: (R,) ``shift`` of each request.
-        boxes: (N, 6) of each item, see `Item.boxes`.
     """
 
+    real: Tensor
     kept: Tensor
-    share: Tensor
+    lost: Tensor
     merged: Tensor
     damage: dict[str, float]
     shifts: Tensor
-    boxes: Sequence[Tensor] = ()
 
 
-def trace(source: Reduction, logits: Tensor, plain: Plain, boxes: Sequence[Tensor] = ()) -> Seen:
+def trace(source: Reduction, lengths: Sequence[int], logits: Tensor, plain: Plain) -> Seen:
     """What became of the items' tokens.
 
     Args:
         source: on the host, from the items' N tokens to those left: the product of all reductions.
+        lengths: tokens that each item had.
         logits: (R, V) under the policy, centred.
         plain: the same without it.
-        boxes: of the items.
     """
     rows, n = source.keep.shape[0], source.size
     there = source.keep >= 0
+    real = torch.arange(n) >= n - torch.tensor(lengths)[:, None]
     kept = torch.zeros(rows, n, dtype=torch.bool)
     kept[there.nonzero()[:, 0], source.keep[there]] = True
     flat = source.row * n + source.src
@@ -92,9 +93,8 @@ def trace(source: Reduction, logits: Tensor, plain: Plain, boxes: Sequence[Tenso
         survivors = source.apply(plain.features)
         survivors = survivors / survivors.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         cosine = torch.einsum("bnd,bmd->bnm", plain.features, survivors).masked_fill(~there[:, None], -1.0)
-        real = plain.features.any(2)
         damage["coverage"] = float((1 - cosine.amax(2))[real].mean())
-    return Seen(kept, share, merged.view(rows, n), damage, shifts, boxes)
+    return Seen(real, kept, (share == 0) & real, merged.view(rows, n), damage, shifts)
 
 
 @dataclass
@@ -165,6 +165,12 @@ class Calibration:
             self._known.plain[key] = Plain(features[0].cpu(), attention.float().cpu(), logits)
         return self._known.plain[key]
 
+    def boxes(self, policy: Policy) -> list[Tensor]:
+        """(N, 6) of each item after a policy's input stages, see `Item.boxes`."""
+        track = self._forward(policy)[1]
+        assert track is not None  # as in `see`
+        return [item.boxes() for item in track.items]
+
     def see(self, policy: Policy) -> Seen:
         """What a policy on the modality makes of the samples."""
         key = (self.group, self.samples, policy.content_hash())
@@ -175,7 +181,7 @@ class Calibration:
             source = track.source()
             edges = (source.row.cpu(), source.src.cpu(), source.dst.cpu(), source.weight.cpu())
             host = Reduction(source.keep.cpu(), *edges, source.size)
-            self._known.seen[key] = trace(host, logits, plain, [item.boxes() for item in track.items])
+            self._known.seen[key] = trace(host, [item.count for item in track.items], logits, plain)
         return self._known.seen[key]
 
 
@@ -187,8 +193,8 @@ def _share(inside: Tensor, of: Tensor) -> float:
 
 def redundancy(first: Seen, second: Seen) -> float:
     """How much of what the first drops the second alone would drop too: 0 as by chance, 1 all that it can."""
-    mine, theirs = ~first.kept, ~second.kept
-    expected = float(theirs.float().mean())
+    mine, theirs = ~first.kept & first.real, ~second.kept & second.real
+    expected = _share(theirs, second.real)
     return (_share(theirs, mine) - expected) / (1 - expected) if mine.any() and expected < 1 else 0.0
 
 
@@ -197,14 +203,14 @@ def disagreement(first: Seen, second: Seen) -> float:
 
     The two keep equally many.
     """
-    expected = float(second.kept.float().mean())
+    expected = _share(second.kept, second.real)
     agreed = (_share(second.kept, first.kept) - expected) / (1 - expected) if expected < 1 else 1.0
     return 1 - agreed
 
 
 def concentrated_loss(first: Seen, stack: Seen) -> float:
     """Share of the tokens that the first stage merged with others whose survivor the second then drops."""
-    return _share(stack.share == 0, first.merged)
+    return _share(stack.lost, first.merged)
 
 
 def features(evaluator: ModelEvaluator, stages: tuple[Stage, ...], samples: int) -> dict[str, float]:
@@ -236,7 +242,7 @@ def features(evaluator: ModelEvaluator, stages: tuple[Stage, ...], samples: int)
 
 
 def _covered(seen: Seen) -> float:
-    return float((seen.share > 0).float().mean())
+    return 1 - _share(seen.lost, seen.real)
 
 
 FEATURES = ("shift", "answer", "importance", "coverage", "concentrated", "disagreement", "redundancy", "input")
@@ -278,7 +284,7 @@ def score_of(values: Mapping[str, float]) -> float:
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
-def predict(evaluator: ModelEvaluator, stack: Policy, *, samples: int = 8) -> Prediction:
+def predict(evaluator: ModelEvaluator, stack: Policy, *, samples: int = 16) -> Prediction:
     """Predict whether a stack does worse than the better of its stages alone at the same cost.
 
     A few forwards on the first samples of the search split, without their answers; single stages are kept for the next
