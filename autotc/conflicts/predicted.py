@@ -247,9 +247,9 @@ def _covered(seen: Seen) -> float:
 
 FEATURES = ("shift", "answer", "importance", "coverage", "concentrated", "disagreement", "redundancy", "input")
 """Names of the features, in the order in which they are reported."""
-WEIGHTS: dict[str, float] = {"shift": 8.0, "coverage": 60.0}
-"""Log-odds of a conflict for each unit of a feature."""
-BIAS = -0.5
+WEIGHTS: dict[str, float] = {"shift": 18.6, "answer": 8.22}
+"""Log-odds of a conflict for each unit of a feature: fitted by tests/benchmarks/conflicts.py on half of the mechanisms."""
+BIAS = -0.742
 """Log-odds where all features are 0."""
 CONFLICT_THRESHOLD = 0.5
 """Scores above it say conflict."""
