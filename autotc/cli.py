@@ -23,10 +23,13 @@ from autotc.errors import AutotcError, DataError, PolicyError, UnsupportedModelE
 
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
+    from autotc.conflicts.pairs import Place
     from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
+    from autotc.mechanisms import Modality
     from autotc.models.base import Adapter, Depths
     from autotc.policy import ModelReference, Policy, Stage
+    from autotc.search.space import SearchSpace
 
 RUNS = Path("runs")
 BENCH_TOKENS = 1024
@@ -94,6 +97,19 @@ def _budget(text: str) -> tuple[float | None, float | None]:
 
 def _ratios(text: str) -> list[float]:
     return [_ratio(part) for part in text.split(",")]
+
+
+def _keeps(text: str) -> list[tuple[float, float]]:
+    """Settings such as ``0.5:0.25,0.3:0.1``."""
+    out = []
+    for part in text.split(","):
+        ratios = [_ratio(ratio) for ratio in part.split(":")]
+        if len(ratios) != 2 or ratios[1] >= ratios[0]:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} given; FIRST:SECOND is right, both of the uncompressed count, the second lower, e.g. 0.5:0.2"
+            )
+        out.append((ratios[0], ratios[1]))
+    return out
 
 
 def _names(text: str) -> list[str] | str:
@@ -263,6 +279,66 @@ def compare(args: argparse.Namespace) -> Outcome:
             )
     text = found.files[0].read_text(encoding="utf-8")
     return Outcome(found.to_json(), text + "\n" + "\n".join(f"written  {path}" for path in found.files))
+
+
+def conflicts(args: argparse.Namespace) -> Outcome:
+    """``autotc conflicts``."""
+    from autotc.conflicts.interaction import measure
+    from autotc.conflicts.pairs import Pair, default_places, legal_pairs, parse_pairs
+    from autotc.mechanisms import MODALITIES
+    from autotc.report.tables import ProgressBar
+
+    if args.pairs is not None and args.space is not None:
+        raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
+    space = None
+    if args.space is not None:
+        from autotc.search.space import SearchSpace
+
+        space = SearchSpace.load(_space(args.space))  # a wrong file is told before the model is loaded
+    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    held = evaluator.info(args.split).samples
+    modalities = [m for m in MODALITIES if m in held and m in (args.modality or MODALITIES)]
+    if not modalities:
+        raise DataError(f"--modality: {args.split} holds no samples with one modality alone of what was asked for")
+    keeps = args.keep or [(0.5, 0.25)]
+    if args.pairs is not None:
+        named = parse_pairs(args.pairs, evaluator.depths)
+        pairs = [
+            Pair(first, second, modality, keep)
+            for modality in modalities
+            for first, second in named
+            for keep in keeps
+            if first.takes(modality) and second.takes(modality)
+        ]
+    elif space is not None:
+        pairs = [p for m in modalities for p in legal_pairs(evaluator, _space_places(space, m), [m], keeps)]
+    else:
+        pairs = list(legal_pairs(evaluator, default_places(evaluator.depths), modalities, keeps))
+    with ProgressBar("conflicts") as progress:
+        found = measure(
+            evaluator,
+            pairs,
+            split=args.split,
+            limit=args.limit,
+            samples=args.samples,
+            runs=args.runs,
+            name=args.name or ("default" if args.limit is None else f"first-{args.limit}"),
+            mlflow_uri=args.tracking_uri,
+            progress=progress,
+        )
+    text = found.text() + "\n\n" + "\n".join(f"written  {path}" for path in found.files)
+    return Outcome(found.to_json(), text)
+
+
+def _space_places(space: SearchSpace, modality: Modality) -> list[Place]:
+    """The choices of a space on a modality, each at the middle one of its layers."""
+    from autotc.conflicts.pairs import Place
+
+    choices = space.modalities[modality].choices if modality in space.modalities else ()
+    return [
+        Place(c.mechanism, c.location, sorted(c.layers)[len(c.layers) // 2] if c.layers else None, c.params)
+        for c in choices
+    ]
 
 
 def show(args: argparse.Namespace) -> Outcome:
@@ -1064,6 +1140,32 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument("--mechanism", default="divprune", metavar="NAME", help="with --by location (default: divprune)")
     sub.add_argument("--keeps", type=_ratios, metavar="R,...", help="with --by location: keep ratios")
     sub.add_argument("--name", metavar="NAME", help="folder in --runs; what is there is not measured again")
+    sub.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")
+    sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
+    sub.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: a local store in --runs)")
+    on_studies(sub)
+    on_data(sub)
+    sub = command(
+        "conflicts", conflicts, "predict and measure what stacks of two stages gain or lose",
+        "autotc conflicts --pairs divprune@projector+fastv@decoder,tome@encoder+cdpruner@projector --modality image",
+    )  # fmt: skip
+    sub.add_argument(
+        "--pairs", type=_listed, metavar="A@PLACE+B@PLACE,...",
+        help="to measure, with a layer in brackets where it is not the middle block of a tower or decoder layer 2, e.g."
+        " 'fastv@decoder[3]' (default: pairs of eight stages of every family)",
+    )  # fmt: skip
+    sub.add_argument("--space", metavar="FILE", help="all pairs of a search space, a file or the name of a shipped one")
+    sub.add_argument(
+        "--modality", choices=("image", "video", "audio"), action="append", help="to measure on (default: all)"
+    )
+    sub.add_argument(
+        "--keep", type=_keeps, metavar="R:R,...",
+        help="keep ratios of the first and the second stage, of the uncompressed count (default: 0.5:0.25)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--samples", type=_positive, default=16, metavar="N", help="calibration samples of predictions (default: 16)"
+    )
+    sub.add_argument("--name", metavar="NAME", help="folder in --runs/conflicts; what is there does not run again")
     sub.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")
     sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
     sub.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: a local store in --runs)")

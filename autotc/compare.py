@@ -14,6 +14,7 @@ from autotc.conflicts.rules import check_rules
 from autotc.errors import AutotcError, DataError, PolicyError
 from autotc.evaluate.base import Interval, Results, Split, SplitCost
 from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.store import ResultStore
 from autotc.mechanisms import MECHANISMS, MODALITIES, Location, Modality
 from autotc.policy import Policy, Stage
 from autotc.presets import PRESETS, Preset, get_preset
@@ -109,42 +110,17 @@ class Comparison:
 
 
 @dataclass
-class _Store:
-    """Results and timings of policies that were measured, on disk: what a resumed comparison does not run again."""
+class _Store(ResultStore):
+    """Timings beside the results."""
 
-    folder: Path
-    stamp: Mapping[str, Any]
+    kind = "comparison"
     _timings: dict[str, Any] = field(default_factory=dict)
 
     def open(self) -> None:
-        """Take up what is there.
-
-        Raises:
-            DataError: the folder holds a comparison of something else.
-        """
-        path = self.folder / "comparison.json"
-        if path.exists():
-            known = json.loads(path.read_text(encoding="utf-8"))
-            for key, value in self.stamp.items():
-                if known.get(key) != value:
-                    raise DataError(
-                        f"{self.folder}: holds a comparison with {key} {known.get(key)!r}, not {value!r}; give another"
-                        " --name, or the same options"
-                    )
-        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.stamp, indent=1), encoding="utf-8")
+        super().open()
         timings = self.folder / "timings.json"
         if timings.exists():
             self._timings = json.loads(timings.read_text(encoding="utf-8"))
-
-    def results(self, key: str, make: Callable[[], Results]) -> Results:
-        path = self.folder / "samples" / f"{key}.parquet"
-        if path.exists():
-            return Results.load(path)
-        found = make()
-        found.save(path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)  # an interrupted run leaves no half file
-        return found
 
     def timing(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._timings:
