@@ -18,7 +18,7 @@ from autotc.resources import search_space
 
 COMMANDS = (
     *("search", "eval", "check", "front", "report", "study"),
-    *("show", "validate", "presets", "compare", "bench", "models", "init"),
+    *("show", "validate", "presets", "compare", "bench", "export", "models", "init"),
 )
 
 
