@@ -16,7 +16,7 @@ from autotc.policy import Stage
 
 _TEXT = (
     "relevance is to the mean of all text of the prompt, system and template included, where autotc reads the last"
-    " user turn; "
+    " user turn; text behind an image starts behind its last kept position, where autotc keeps every position; "
 )
 
 
