@@ -786,6 +786,8 @@ def search(args: argparse.Namespace) -> Outcome:
     from autotc.search.study import SearchInterrupted
     from autotc.search.study import search as run_search
 
+    if args.architecture is not None and args.deployable_on is None:
+        raise PolicyError("--architecture: given without --deployable-on")
     # Read before the model is loaded; a resumed study keeps its own.
     usual = args.space or ("deployable" if args.deployable_on else None)
     space = None if usual is None and args.resume else SearchSpace.load(_space(usual))
