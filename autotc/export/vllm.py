@@ -19,6 +19,10 @@ _QWEN3 = {
     "Qwen3VLForConditionalGeneration": "0.13.0",
     "Qwen3VLMoeForConditionalGeneration": "0.13.0",
 }
+_POSITIONS = (
+    "text behind a pruned video takes the positions that the engine works out anew (recompute_mrope_positions in"
+    " multimodal/video_prune/evs.py), where autotc keeps every position"
+)
 
 
 class VLLM(Engine):
@@ -38,6 +42,7 @@ class VLLM(Engine):
                 "NemotronH_Nano_VL_V2": "0.11.1",
             },
             {"counting": "engine"},
+            note=_POSITIONS,
         ),
         Capability(
             "video",
@@ -45,6 +50,7 @@ class VLLM(Engine):
             "vidcom2",
             dict.fromkeys(_QWEN3, "0.27.0"),
             {"counting": "engine"},
+            note=_POSITIONS,
         ),
     )
     pixel_models = frozenset(
