@@ -66,7 +66,6 @@ class Engine(ABC):
         version: that was read.
         capabilities: what it has built in; of each modality the first is the nearest to any other mechanism.
         pixel_models: classes of models whose image processor takes ``max_pixels`` through the engine.
-        config_name: what its configuration file is called in examples.
     """
 
     name: ClassVar[str]
@@ -74,7 +73,6 @@ class Engine(ABC):
     version: ClassVar[str]
     capabilities: ClassVar[tuple[Capability, ...]]
     pixel_models: ClassVar[frozenset[str]] = frozenset()
-    config_name: ClassVar[str] = "config.yaml"
 
     @abstractmethod
     def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:

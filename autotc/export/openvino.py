@@ -43,7 +43,6 @@ class OpenVINO(Engine):
             " prunes them too, each frame by itself",
         ),
     )
-    config_name = "config.json"
 
     def keep_ratio(self, keep_ratio: float) -> float:
         return round(1 - self.percent(keep_ratio) / 100, 2)
