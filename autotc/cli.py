@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from autotc.search.space import SearchSpace
 
 RUNS = Path("runs")
+ENGINE_NAMES = ("vllm", "sglang", "tensorrt-llm", "openvino")
+"""Of `autotc.export.ENGINES`, which --help must not wait for."""
 BENCH_TOKENS = 1024
 """Media tokens of a random request, where it is not said."""
 PHASES = {
@@ -788,6 +790,70 @@ def _latency(args: argparse.Namespace, evaluator: ModelEvaluator) -> LatencyMode
     return found
 
 
+def export(args: argparse.Namespace) -> Outcome:
+    """``autotc export``."""
+    from autotc.export import get_engine
+    from autotc.export.estimate import Estimate
+    from autotc.export.report import export as run_export
+    from autotc.report.tables import export_tables
+
+    policy, engine = _policy(args.policy), get_engine(args.to)
+    config = _exported_model(args.model, policy)
+    embedded = args.model is None and config is not None and _is_embedded(policy)
+    if args.measure and not embedded and args.data is None:
+        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
+    measure = (embedded or args.data is not None) if args.measure is None else args.measure
+    evaluator = None
+    if measure:
+        evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    architecture = args.architecture or (None if args.model is None or config is None else config[2])
+    found = run_export(
+        policy,
+        engine,
+        architecture=architecture,
+        model=args.model or "MODEL",
+        pixels=args.pixels,
+        flops=None if config is None or evaluator is not None else Estimate(*config[:2]),
+        measurer=evaluator,
+        limit=args.limit,
+    )
+    data = found.to_json()
+    if args.out is not None:
+        _write_config(args.out, data["config"])
+    text = found.text() + "\n\n" + export_tables(data)
+    return Outcome(data, text.rstrip(), 0 if found.plan.expressible else 1)
+
+
+def _is_embedded(policy: Policy) -> bool:
+    """Whether a policy is for the embedded model, or for any."""
+    if policy.model is None:
+        return True
+    adapter, config, architecture = _configuration(None)
+    return policy.model.architecture == architecture and policy.model.fingerprint in (None, adapter.fingerprint(config))
+
+
+def _exported_model(name: str | None, policy: Policy) -> tuple[Adapter, Any, str] | None:
+    """What is known of the model of a policy: as it was given, or by the policy's reference."""
+    from autotc.models.published import PUBLISHED
+
+    if name is not None or _is_embedded(policy):
+        return _configuration(name)
+    assert policy.model is not None  # it would be the embedded one's
+    known = [name for name, (architecture, _) in PUBLISHED.items() if architecture == policy.model.architecture]
+    return _configuration(known[0]) if known else None
+
+
+def _write_config(path: Path, config: Any) -> None:
+    """An engine's configuration file: JSON where its name says so, else YAML."""
+    import yaml
+
+    text = json.dumps(config, indent=2) + "\n" if path.suffix == ".json" else yaml.safe_dump(config, sort_keys=False)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"--out: {path} cannot be written ({error.strerror}); give another file") from error
+
+
 def search(args: argparse.Namespace) -> Outcome:
     """``autotc search``."""
     from autotc.report.tables import search_report
@@ -795,8 +861,13 @@ def search(args: argparse.Namespace) -> Outcome:
     from autotc.search.study import SearchInterrupted
     from autotc.search.study import search as run_search
 
+    if args.architecture is not None and args.deployable_on is None:
+        raise PolicyError("--architecture: given without --deployable-on")
     # Read before the model is loaded; a resumed study keeps its own.
-    space = None if args.space is None and args.resume else SearchSpace.load(_space(args.space))
+    usual = args.space or ("deployable" if args.deployable_on else None)
+    space = None if usual is None and args.resume else SearchSpace.load(_space(usual))
+    if args.deployable_on is not None and space is not None:
+        space = _deployable(space, args)
     evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
     latency = _latency(args, evaluator)
     budgets = {name: getattr(args, f"budget_{name}") for name in ("image", "video", "audio")}
@@ -839,6 +910,20 @@ def search(args: argparse.Namespace) -> Outcome:
         raise KeyboardInterrupt(str(error) + options + folders) from error
     data = result.to_json()
     return Outcome(data, search_report(data, options=options, runs=args.runs))
+
+
+def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
+    """What an engine can run of a space; says which modalities stay uncompressed."""
+    from autotc.export import get_engine
+
+    engine = get_engine(args.deployable_on)
+    # The embedded model stands in for whatever will be served.
+    architecture = args.architecture or (None if args.model is None else _configuration(args.model)[2])
+    left = space.deployable(engine, architecture)
+    for modality in ("image", "video", "audio"):
+        if modality not in left.modalities:
+            print(f"autotc search: {modality} stays uncompressed: {engine.title} has nothing for it", file=sys.stderr)
+    return left
 
 
 def _space(name: str | None) -> Path:
@@ -1031,6 +1116,14 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument(
         "--space", metavar="FILE", help="search space, a file or the name of a shipped one (default: default)"
     )
+    sub.add_argument(
+        "--deployable-on", choices=ENGINE_NAMES,
+        help="propose only what this serving engine can run (default space: deployable)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--architecture", metavar="CLASS",
+        help="with --deployable-on: class of the model to be served (default: that of --model; any, without one)",
+    )  # fmt: skip
     sub.add_argument("--trials", type=_positive, metavar="N", help="distinct policies to evaluate (default: 60)")
     sub.add_argument(
         "--sampler", default="parts", metavar="NAME",
@@ -1212,6 +1305,32 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", type=Path, metavar="FILE", help="with --calibrate: of the latency model (default: runs/latency.json)"
     )
+
+    sub = command(
+        "export", export, "print a policy as the settings of a serving engine; exit 1 when it cannot express it",
+        "autotc export policies/qwen2.5-vl-7b/evs-0.25.yaml --to vllm --out vllm.yaml",
+    )  # fmt: skip
+    sub.add_argument("policy", metavar="POLICY", help="policy file")
+    sub.add_argument(
+        "--to", choices=ENGINE_NAMES, required=True, help="the engine"
+    )  # fmt: skip
+    sub.add_argument(
+        "--architecture", metavar="CLASS",
+        help="class of the model to be served, where the policy's model stands in for it, e.g."
+        " Qwen3VLForConditionalGeneration (default: the policy's; any, where it names none)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--pixels", type=_positive, metavar="N",
+        help="pixels of every image that will be asked about; input stages become caps with it",
+    )  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="FILE", help="write the engine's configuration file, .yaml or .json")
+    sub.add_argument(
+        "--measure", action=argparse.BooleanOptionalAction, default=None,
+        help="measure what the nearest policy costs in accuracy where the engine cannot express this one (default: with"
+        " the embedded model, or with --data)",
+    )  # fmt: skip
+    sub.add_argument("--split-seed", type=_seed, default=0, help="of the splits (default: 0)")
+    on_data(sub)
 
     command("models", models, "list the model families that policies can be applied to", "autotc models")
 

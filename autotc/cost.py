@@ -20,7 +20,6 @@ from autotc.mechanisms import (
     Mechanism,
     Modality,
     Work,
-    target_count,
 )
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import Adapter, Item, spread
@@ -190,8 +189,8 @@ def prefill_cost(
         seen = known.get((numbers[id(stage)], layer))
         if seen is not None:
             return list(seen)
-        ratio = dict(stage.steps())[layer]
-        return [target_count(ratio, item.n0, n) for item, n in zip(items, before, strict=True)]
+        ratio, rule = dict(stage.steps())[layer], stage.build().target
+        return [rule(ratio, item.n0, n, item.grid) for item, n in zip(items, before, strict=True)]
 
     decoder = adapter.decoder_shape(config)
     depths = adapter.depths(config)

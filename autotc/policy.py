@@ -101,9 +101,9 @@ class Stage(_Strict):
         """The keep ratio after its last step."""
         return self.steps()[-1][1]
 
-    def build(self) -> Mechanism:
-        """The mechanism with its parameters."""
-        return build_mechanism(self.mechanism, self.params)
+    def build(self, keep_ratio: float | None = None) -> Mechanism:
+        """The mechanism with its parameters, for a step with a keep ratio."""
+        return build_mechanism(self.mechanism, self.params, keep_ratio)
 
     def label(self) -> str:
         """Short name, e.g. ``image projector divprune 0.5``."""

@@ -18,7 +18,7 @@ from autotc.resources import search_space
 
 COMMANDS = (
     *("search", "eval", "check", "front", "report", "study"),
-    *("show", "validate", "presets", "compare", "conflicts", "bench", "models", "init"),
+    *("show", "validate", "presets", "compare", "conflicts", "bench", "export", "models", "init"),
 )
 
 
@@ -58,6 +58,10 @@ def test_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture[str
         (["search", "--budget", "1.2"], ["--budget", "1.2", "(0, 1]"]),
         (["search", "--budget", "0"], ["--budget", "'0'", "(0, 1]"]),
         (["search", "--budget-video", "x"], ["--budget-video", "'x'", "(0, 1]"]),
+        (["search", "--deployable-on", "lmdeploy"], ["--deployable-on", "lmdeploy", "vllm"]),
+        (["search", "--architecture", "X"], ["--architecture", "--deployable-on"]),
+        (["search", "--deployable-on", "vllm", "--space", "audio"], ["vLLM", "evs at the projector of video"]),
+        (["export", "x.yaml"], ["--to"]),
         (["search", "--trials", "0"], ["--trials", "'0'", "from 1"]),
         (["search", "--seed", "-1"], ["--seed", "-1", "from 0"]),
         (["search", "--bugdet", "0.5"], ["--bugdet"]),

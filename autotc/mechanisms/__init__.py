@@ -9,6 +9,7 @@ from autotc.mechanisms.base import (
     TEXT_SCORES,
     TOWER_SCORES,
     AdaptiveParams,
+    CountedParams,
     Family,
     Location,
     Mechanism,
@@ -18,6 +19,8 @@ from autotc.mechanisms.base import (
     Score,
     Tokens,
     Work,
+    engine_count,
+    pruning_rate,
     target_count,
     top_mask,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "TEXT_SCORES",
     "TOWER_SCORES",
     "AdaptiveParams",
+    "CountedParams",
     "Family",
     "Location",
     "Mechanism",
@@ -43,6 +47,8 @@ __all__ = [
     "Tokens",
     "Work",
     "build_mechanism",
+    "engine_count",
+    "pruning_rate",
     "target_count",
     "top_mask",
 ]

@@ -99,6 +99,21 @@ def target_count(keep_ratio: float, n0: int, left: int) -> int:
     return max(1, min(left, int(keep_ratio * n0 + 0.5 + 1e-9)))
 
 
+def pruning_rate(keep_ratio: float) -> float:
+    """The share to prune that serving engines are told, as a decimal: what `autotc export` prints."""
+    return round(1.0 - keep_ratio, 12)
+
+
+def engine_count(keep_ratio: float, n0: int) -> int:
+    """Tokens that serving engines leave of ``n0``, rounded down in their own binary arithmetic.
+
+    At a rate of 0.9 they leave 9 of 100 tokens, since 1 - 0.9 lies below 0.1 in binary (vllm-project/vllm,
+    `vllm/multimodal/video_prune/evs.py`; sgl-project/sglang, `srt/multimodal/evs/evs_core.py`; NVIDIA/TensorRT-LLM,
+    `tensorrt_llm/inputs/evs.py`).
+    """
+    return int(n0 * (1.0 - pruning_rate(keep_ratio)))
+
+
 @dataclass(frozen=True)
 class Tokens:
     """A batch of items, one row each, right-aligned to the longest.
@@ -417,8 +432,22 @@ class AdaptiveParams(Params):
     adaptive: bool = False
 
 
+class CountedParams(Params):
+    """Parameters of a rule that serving engines have built in.
+
+    With ``counting: engine`` a keep ratio leaves as many tokens as the engine does, rounding and floors included; with
+    ``policy`` as many as every other mechanism does (`target_count`).
+    """
+
+    counting: Literal["policy", "engine"] = "policy"
+
+
 class Mechanism(ABC):
     """One algorithm. Instances are immutable and hold nothing but their parameters.
+
+    Args:
+        params: see the class's ``Params``.
+        keep_ratio: of the step it is built for, for rules whose shares follow the ratio and not the count alone.
 
     Class attributes:
         name: the name used in policies.
@@ -448,8 +477,9 @@ class Mechanism(ABC):
     source: ClassVar[str]
     Params: ClassVar[type[Params]] = Params
 
-    def __init__(self, params: Mapping[str, object] | None = None) -> None:
+    def __init__(self, params: Mapping[str, object] | None = None, keep_ratio: float | None = None) -> None:
         self.params = self.Params.model_validate(dict(params or {}))
+        self.keep_ratio = keep_ratio
 
     @property
     def adaptive(self) -> bool:
@@ -474,6 +504,18 @@ class Mechanism(ABC):
         """FLOPs (multiply and add as two) of the matrix products on one item, scores apart."""
         return 0
 
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        """Fewest tokens it can leave of an item with this (t, y, x) grid."""
-        return 1
+    def target(self, keep_ratio: float, n0: int, left: int, grid: tuple[int, int, int]) -> int:
+        """Tokens that a keep ratio leaves of an item: the budget of `reduce`, and what `cost` charges.
+
+        The one rounding rule, unless the rule is a serving engine's own with its rounding and its floor.
+
+        Args:
+            keep_ratio: in (0, 1], relative to ``n0``.
+            n0: the item's uncompressed token count at the language model.
+            left: tokens it still has.
+            grid: (t, y, x) of the item.
+
+        Returns:
+            Between 1 and ``left``.
+        """
+        return target_count(keep_ratio, n0, left)

@@ -130,7 +130,9 @@ if len(MECHANISMS) != len(_CLASSES):
     raise RuntimeError("two mechanisms share a name")
 
 
-def build_mechanism(name: str, params: Mapping[str, object] | None = None) -> Mechanism:
+def build_mechanism(
+    name: str, params: Mapping[str, object] | None = None, keep_ratio: float | None = None
+) -> Mechanism:
     """A mechanism by name.
 
     Raises:
@@ -141,7 +143,7 @@ def build_mechanism(name: str, params: Mapping[str, object] | None = None) -> Me
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MECHANISMS))}"
         raise PolicyError(f"mechanism: unknown mechanism {name!r}; {hint}")
     try:
-        return MECHANISMS[name](params)
+        return MECHANISMS[name](params, keep_ratio)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -225,6 +225,22 @@ def eval_table(data: Mapping[str, Any]) -> str:
     )
 
 
+def export_tables(data: Mapping[str, Any]) -> str:
+    """FLOPs and accuracy of a policy and of what an engine runs in its place."""
+    flops, accuracy = data["flops_ratio"], data["accuracy"]
+    if flops is None:
+        return "FLOPs and accuracy are not known: neither model nor samples are at hand (--model, --data)"
+    headers = ["modality", "FLOPs of the policy", "FLOPs of what runs"]
+    out = table(headers, [[m, f"{r['policy']:.3f}", f"{r['deployed']:.3f}"] for m, r in flops.items()])
+    if accuracy is not None:
+        rows = [
+            [group, interval(pair["policy"]), interval(pair["deployed"]), interval(data["difference"][group])]
+            for group, pair in accuracy.items()
+        ]
+        return out + "\n\n" + table(["modality", "accuracy of the policy", "of what runs", "difference"], rows)
+    return out if data["expressible"] else out + "\n\naccuracy: not measured"
+
+
 def findings_table(findings: Sequence[Mapping[str, str]], passed: bool) -> str:
     """Findings of a check and the verdict."""
     rows = [[f["verdict"], f["what"], f["expected"], f["found"]] for f in findings]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from autotc.mechanisms import Reduction, Tokens, target_count
+from autotc.mechanisms import Reduction, Tokens
 from autotc.models import Item, column_index
 
 
@@ -121,11 +121,6 @@ class Track:
         """Bring what mechanisms read to a device (models that are spread over several)."""
         self.valid, self.grid = self.valid.to(device), self.grid.to(device)
         self.box, self.mass = self.box.to(device), self.mass.to(device)
-
-    def budget(self, keep_ratio: float) -> list[int]:
-        """Tokens each item should keep."""
-        pairs = zip(self.items, self.lengths, strict=True)
-        return [target_count(keep_ratio, item.n0, have) for item, have in pairs]
 
     def advance(self, reduction: Reduction, tokens: Tokens) -> Tokens:
         """Replace the tokens by their survivors; returns them."""

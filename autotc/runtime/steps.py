@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autotc.errors import AutotcError, MechanismError
-from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
+from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens
 from autotc.models import Item
 from autotc.policy import Policy, Stage
 from autotc.runtime.ledger import StageStats, Track
@@ -45,9 +45,14 @@ class Step:
         layer = "" if self.depth is None else f"[{self.layer}]"
         return f"{self.stage.modality} {self.stage.location}{layer} {self.stage.mechanism}"
 
+    def targets(self, items: Sequence[Item], left: Sequence[int]) -> list[int]:
+        """Tokens that it should leave of each item, of which so many are left."""
+        rule = self.mechanism.target
+        return [rule(self.keep_ratio, item.n0, n, item.grid) for item, n in zip(items, left, strict=True)]
+
     def requested(self, items: Sequence[Item]) -> list[int]:
         """Tokens that the policy asks for of each item."""
-        return [target_count(self.keep_ratio, item.n0, item.n0) for item in items]
+        return self.targets(items, [item.n0 for item in items])
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Steps:
         self.stats: deque[list[StageStats]] = deque(maxlen=1000)
         self.seconds: deque[float] = deque(maxlen=1000)
         self._all = [
-            Step(i, stage, layer or 0, ratio, stage.build())
+            Step(i, stage, layer or 0, ratio, stage.build(ratio))
             for i, stage in enumerate(policy.stages)
             for layer, ratio in stage.steps()
         ]
@@ -131,7 +136,7 @@ class Steps:
 
     def budget(self, track: Track, step: Step, begun: bool) -> list[int] | None:
         """Tokens to keep of each item; None when no item has more than that."""
-        wanted, left = track.budget(step.keep_ratio), track.lengths
+        wanted, left = step.targets(track.items, track.lengths), track.lengths
         untouched = sum(w >= n for w, n in zip(wanted, left, strict=True))
         record = self.stats[-1] if begun else self._current
         record.append(StageStats(step.index, step.depth, step.label, step.requested(track.items), [*left], untouched))

@@ -27,9 +27,11 @@ def seed_policies(
     A preset acts on every modality it takes, on each with the largest keep ratio whose own samples meet the budget.
     Modalities it does not take get the other presets in turn, since results on one modality do not depend on what is
     done to another. A preset that cannot meet the budget is returned alone at its lowest ratio, to be recorded as too
-    costly.
+    costly. A space whose policies are all for one engine starts with none.
     """
     out: list[tuple[str, Policy]] = []
+    if space.deployable_on is not None:
+        return out  # they would stand on the front, and could not be served
     for name, location in CONTROLS.items():
         stages: list[Stage] = []
         for modality in space.modalities:

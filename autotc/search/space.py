@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotc.errors import PolicyError
+from autotc.export import Engine
 from autotc.mechanisms import MODALITIES, Location, Modality, build_mechanism
 from autotc.models.base import Depths
 from autotc.policy import LOCATION_ORDER, Policy, Stage, parse, read_mapping, read_text
@@ -123,11 +124,13 @@ class SearchSpace(_Strict):
     Attributes:
         version: of the file format, 1.
         step: grid of keep ratios, a multiple of 0.01, so that ratios are whole percents and encode exactly.
+        deployable_on: engine that all its policies are for; a study then starts with none from outside it.
         modalities: modality -> what may be done to it.
     """
 
     version: Literal[1] = 1
     step: float = 0.05
+    deployable_on: str | None = None
     modalities: dict[Modality, ModalitySpace]
 
     @model_validator(mode="after")
@@ -205,7 +208,35 @@ class SearchSpace(_Strict):
                             f"modalities.{modality}.choices.{i}.layers: {layer} given; the {what} has {depth} layers, "
                             f"0 to {depth - 1} are allowed"
                         )
-        return SearchSpace(version=self.version, step=self.step, modalities=left)
+        return self.model_copy(update={"modalities": left})
+
+    def deployable(self, engine: Engine, architecture: str | None = None) -> SearchSpace:
+        """What an engine can run of this space, with the parameters that it runs it with.
+
+        Modalities for which nothing is left are left out, and so stay uncompressed.
+
+        Args:
+            engine: that policies are for.
+            architecture: class of the model to be served; None for any.
+
+        Raises:
+            SpaceError: nothing is left.
+        """
+        left: dict[Modality, ModalitySpace] = {}
+        for modality, space in self.modalities.items():
+            capable = {(c.mechanism, c.location): c for c in engine.capable(modality, architecture)}
+            choices = [
+                choice.model_copy(update={"params": {**choice.params, **capable[key].params}})
+                for choice in space.choices
+                if (key := (choice.mechanism, choice.location)) in capable
+            ]
+            if choices:
+                left[modality] = ModalitySpace(max_stages=1, choices=tuple(choices), presets=())
+        if not left:
+            has = ", ".join(f"{c.mechanism} at the {c.location} of {c.modality}" for c in engine.capabilities)
+            where = f" of {architecture}" if architecture else ""
+            raise SpaceError(f"deployable_on: {engine.title} can run nothing of this space{where}; it has {has}")
+        return SearchSpace(version=self.version, step=self.step, deployable_on=engine.name, modalities=left)
 
     def choice(self, stage: Stage) -> Choice | None:
         """The choice that a stage is an instance of, or None."""

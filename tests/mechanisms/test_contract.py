@@ -213,7 +213,8 @@ def test_flops_are_what_is_multiplied(case: tuple[str, Modality, Location]) -> N
                     assert counted == declared, (grid, m)
                 else:
                     assert counted <= declared, (grid, m)
-            assert 1 <= mechanism.floor(grid) <= n
+            for ratio in RATIOS:
+                assert 1 <= mechanism.target(ratio, n, n, grid) <= n
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if ROWS[c[0]].permutes], ids="-".join)

@@ -27,11 +27,6 @@ def test_uniform_stride() -> None:
     assert reduce("uniform_stride", item((12, 1, 1), 2, 0), 4).keep[0].tolist() == [0, 3, 6, 9]
 
 
-def test_floors() -> None:
-    assert build_mechanism("evs").floor((3, 1, 2)) == 2
-    assert build_mechanism("dyn_ttm").floor((5, 1, 2)) == 4
-
-
 def boxes(reduction: Reduction) -> list[set[int]]:
     """The tokens that flow into each survivor."""
     out: list[set[int]] = [set() for _ in range(reduction.keep.shape[1])]

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.base import MODALITIES, CountedParams, Mechanism, Reduction, Score, Tokens, Work
+
+
+class CDPrunerParams(CountedParams):
+    """Parameters of `CDPruner`; ``relevance_weight``: 1 is the published kernel, 0 cosine alone, as OpenVINO mixes."""
+
+    relevance_weight: float = Field(1.0, ge=0, le=1)
 
 
 class CDPruner(Mechanism):
@@ -17,7 +24,8 @@ class CDPruner(Mechanism):
     batch, and negates its encoder's cosine; here the score already rises with relevance). Once the remaining tokens lie
     in the span of the chosen ones, gains are rounding noise and relevance alone decides, a case the code leaves open.
     Relevance is the cosine to the mean query embedding in the language model's space, where the code averages cosines
-    to the outputs of a contrastive text encoder.
+    to the outputs of a contrastive text encoder. With ``counting: engine`` the count is OpenVINO GenAI's: the rate as
+    whole percents, rounded half up in binary.
     """
 
     name = "cdpruner"
@@ -27,12 +35,18 @@ class CDPruner(Mechanism):
     needs = ("text_similarity",)
     criterion = "query-conditioned diversity"
     source = "CDPruner, arXiv 2506.10967; `encode_images` of the official code; greedy MAP of DPPs, arXiv 1709.05135"
+    Params = CDPrunerParams
+    params: CDPrunerParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         unit, valid = tokens.unit_features(), tokens.valid
         rows = torch.arange(valid.shape[0], device=valid.device)
         relevance = self._relevance(scores["text_similarity"], valid)
-        kernel = relevance[:, :, None] * torch.bmm(unit, unit.mT) * relevance[:, None, :]
+        cosine, share = torch.bmm(unit, unit.mT), self.params.relevance_weight
+        kernel = relevance[:, :, None] * cosine * relevance[:, None, :]
+        if share < 1:
+            # openvinotoolkit/openvino.genai, `visual_language/cdpruner/conditional_kernel.cpp`
+            kernel = share * kernel + (1 - share) * cosine
         own = kernel.diagonal(dim1=1, dim2=2)
         gain = own.clone()
         steps = int(budget.max())
@@ -67,3 +81,10 @@ class CDPruner(Mechanism):
     def flops(self, work: Work) -> int:
         n, m = work.n, work.m
         return 2 * n * n * work.d + n * max(0, m - 1) * max(0, m - 2)
+
+    def target(self, keep_ratio: float, n0: int, left: int, grid: tuple[int, int, int]) -> int:
+        if self.params.counting == "policy":
+            return super().target(keep_ratio, n0, left, grid)
+        # openvinotoolkit/openvino.genai, `visual_language/cdpruner/cdpruner.cpp`
+        percent = round((1.0 - keep_ratio) * 100)
+        return max(1, min(left, int(n0 * (1.0 - percent / 100.0) + 0.5)))

@@ -58,6 +58,3 @@ class Aim(Mechanism):
             total += 2 * work.frames * ((widest + 1) // 2) * (widest // 2) * work.d
             left = [a - min(a - b, a // 2) for a, b in zip(left, quota, strict=True)]
         return total
-
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        return grid[0]

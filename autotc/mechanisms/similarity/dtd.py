@@ -49,6 +49,3 @@ class Dtd(Mechanism):
 
     def flops(self, work: Work) -> int:
         return 2 * work.n * work.d
-
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        return grid[1] * grid[2]

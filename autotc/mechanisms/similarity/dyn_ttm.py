@@ -48,6 +48,3 @@ class DynTtm(Mechanism):
 
     def flops(self, work: Work) -> int:
         return 2 * work.n * work.d
-
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        return -(-grid[0] // 4) * grid[1] * grid[2]

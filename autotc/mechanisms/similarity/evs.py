@@ -7,7 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.base import (
+    CountedParams,
+    Mechanism,
+    Reduction,
+    Score,
+    Tokens,
+    Work,
+    engine_count,
+    top_mask,
+)
 from autotc.mechanisms.common import change
 
 
@@ -15,7 +24,9 @@ class Evs(Mechanism):
     """Keep the tokens that changed most since the previous frame; the first frame ranks above all.
 
     As in vLLM, change is cosine dissimilarity of embeddings and the first frame counts towards the budget; the paper's
-    other form takes the L1 difference of pixels, and its threshold is a percentile over the later frames.
+    other form takes the L1 difference of pixels, and its threshold is a percentile over the later frames. With
+    ``counting: engine`` the count is vLLM's, SGLang's and TensorRT-LLM's too: rounded down, never less than a frame,
+    so that the first frame stays whole.
     """
 
     name = "evs"
@@ -25,6 +36,8 @@ class Evs(Mechanism):
     uses_grid = True
     criterion = "temporal redundancy"
     source = "EVS, arXiv 2510.14624, on embeddings; first frame and global ranking as vLLM's `compute_retention_mask`"
+    Params = CountedParams
+    params: CountedParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         frame = tokens.grid[..., 0]
@@ -34,5 +47,8 @@ class Evs(Mechanism):
     def flops(self, work: Work) -> int:
         return 2 * work.n * work.d
 
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        return grid[1] * grid[2]
+    def target(self, keep_ratio: float, n0: int, left: int, grid: tuple[int, int, int]) -> int:
+        if self.params.counting == "policy":
+            return super().target(keep_ratio, n0, left, grid)
+        # `compute_retained_tokens_count`
+        return min(left, max(grid[1] * grid[2], engine_count(keep_ratio, n0)))

@@ -61,6 +61,3 @@ class FrameFusion(Mechanism):
 
     def flops(self, work: Work) -> int:
         return 2 * (work.n - 1) * work.d
-
-    def floor(self, grid: tuple[int, int, int]) -> int:
-        return 1 if self.params.adaptive else grid[1] * grid[2]

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import (
+    CountedParams,
+    Mechanism,
+    Reduction,
+    Score,
+    Tokens,
+    engine_count,
+    pruning_rate,
+    top_mask,
+)
 from autotc.mechanisms.common import count_groups, group_mean, present_frames, top_per_group, unit
 
 _SCALES = tuple(2.0**k for k in range(-3, 2))
@@ -27,7 +36,8 @@ class VidCom2(Mechanism):
     scaled to norm 1, a frame's share follows from a softmax (temperature 0.01) of its mean distance to the video's
     centre, and every frame rounds its count, to at least one. The code ends there, near the budget; here the counts are
     met exactly, as vLLM does: the most distinct of the dropped tokens come back, or the least distinct of the kept ones
-    go.
+    go. With ``counting: engine`` the count is vLLM's too, rounded down and never less than one token a frame, and
+    frames' shares follow the ratio, as there, and not the count.
     """
 
     name = "vidcom2"
@@ -35,7 +45,9 @@ class VidCom2(Mechanism):
     modalities = ("video",)
     locations = ("projector", "decoder")
     criterion = "distance to the centres of video and frame"
-    source = "VidCom2, arXiv 2505.14454; `vidcom2_compression` of the official code"
+    source = "VidCom2, arXiv 2505.14454; `vidcom2_compression` of the official code; vLLM's `video_prune/vidcom2.py`"
+    Params = CountedParams
+    params: CountedParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid
@@ -56,7 +68,10 @@ class VidCom2(Mechanism):
         share = (distinct.masked_fill(size == 0, -torch.inf) / _TEMPERATURE).softmax(1)
         average = 1.0 / (size > 0).sum(1, keepdim=True)
         # Rounding noise must not decide between two counts.
-        ideal = budget[:, None] * size / tokens.count[:, None] * (1.0 + share - average)
+        kept_share = budget[:, None] / tokens.count[:, None].double()
+        if self.params.counting == "engine" and self.keep_ratio is not None:
+            kept_share = torch.full_like(kept_share, 1.0 - pruning_rate(self.keep_ratio))
+        ideal = kept_share * size * (1.0 + share - average)
         count = (ideal * 1e6).round().div(1e6).round().long().clamp_min(1).minimum(size)
 
         score = -(of_video + of_frame)
@@ -66,3 +81,9 @@ class VidCom2(Mechanism):
             score, (budget - found).clamp_min(0), valid & ~kept
         )
         return Reduction.select(kept)
+
+    def target(self, keep_ratio: float, n0: int, left: int, grid: tuple[int, int, int]) -> int:
+        if self.params.counting == "policy":
+            return super().target(keep_ratio, n0, left, grid)
+        # `compute_retained_tokens_count`
+        return min(left, max(grid[0], engine_count(keep_ratio, n0)))

@@ -12,7 +12,8 @@ def reference(given: Given, m: int) -> list[int]:
     x, text = given.x, given.scores["text_similarity"]
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     relevance = (text - text.min() + 1e-6) / (text.max() - text.min()) if len(text) > 1 else np.ones(1)
-    kernel = relevance[:, None] * (unit @ unit.T) * relevance[None]
+    share = float(given.params.get("relevance_weight", 1.0))  # type: ignore[arg-type]
+    kernel = share * relevance[:, None] * (unit @ unit.T) * relevance[None] + (1 - share) * (unit @ unit.T)
     chosen: list[int] = []
     while len(chosen) < m:
         volume = {
@@ -34,7 +35,10 @@ ROW = Row(
         Case(_X, 1, [1], scores={"text_similarity": _TEXT}),
         Case(_X, 2, [1, 2], scores={"text_similarity": _TEXT}),
         Case(_X, 3, [0, 1, 2], scores={"text_similarity": _TEXT}),
+        # Without relevance all are alike, and ties go to the earlier; 2 is the one orthogonal to it.
+        Case(_X, 2, [0, 2], scores={"text_similarity": _TEXT}, params={"relevance_weight": 0.0}),
     ),
     permutes=True,
+    params=({}, {"relevance_weight": 0.5}),
     width=64,  # wider than long, so that no gain is spent
 )

@@ -1,0 +1,44 @@
+"""FLOPs of a policy on a model that is known by its configuration alone: on one request of each modality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from autotc.cost import Request, prefill_cost
+from autotc.mechanisms import Modality
+from autotc.models import Adapter
+from autotc.policy import Policy
+
+TOKENS = 1024
+"""Media tokens of the request, as near as the family's sizes come."""
+TEXT = 64
+"""Its other tokens; half of them belong to the query span."""
+
+
+class Estimate:
+    """FLOPs ratios on a request of `TOKENS` tokens of one modality.
+
+    Args:
+        adapter, config: of the model.
+    """
+
+    def __init__(self, adapter: Adapter, config: Any) -> None:
+        self._adapter, self._config = adapter, config
+        self._requests: dict[Modality, Request] = {}
+
+    def __call__(self, policy: Policy, modality: Modality) -> float:
+        """FLOPs relative to the uncompressed model.
+
+        Raises:
+            PolicyError: the model has no such modality.
+        """
+        if modality not in self._requests:
+            media = self._adapter.random_media(self._config, modality, TOKENS, torch.Generator().manual_seed(0))
+            items = self._adapter.geometry(self._config, modality, media.inputs)
+            self._requests[modality] = Request(tuple(items), TEXT, TEXT // 2)
+        request = self._requests[modality]
+        mine = Policy(stages=policy.modality(modality))
+        compressed, whole = (prefill_cost(self._adapter, self._config, p, [request]).total for p in (mine, Policy()))
+        return compressed / whole

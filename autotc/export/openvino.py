@@ -1,0 +1,64 @@
+"""OpenVINO GenAI: CDPruner on images.
+
+Read in openvinotoolkit/openvino.genai: `src/cpp/include/openvino/genai/generation_config.hpp` (``pruning_ratio``, in
+percent; ``relevance_weight``), in `src/cpp/src/visual_language/` the folder `cdpruner/` (counts, kernel,
+``CDPRUNER_SPLIT_THRESHOLD``), `vision_token_pruning_processor.cpp` (one selection for each vision region),
+`qwen2vl/classes.cpp` (a request with videos is refused) and `qwen3_vl/classes.cpp` (videos are pruned too), and
+`site/docs/concepts/optimization-techniques/visual-token-pruning.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotc.export.base import Capability, Deployment, Engine
+from autotc.policy import Stage
+
+_TEXT = (
+    "relevance is to the mean of all text of the prompt, system and template included, where autotc reads the last"
+    " user turn; text behind an image starts behind its last kept position, where autotc keeps every position; "
+)
+
+
+class OpenVINO(Engine):
+    """``openvino_genai.VLMPipeline``; settings go with each request."""
+
+    name = "openvino"
+    title = "OpenVINO GenAI"
+    version = "2026.4.1"
+    capabilities = (
+        Capability(
+            "image",
+            "projector",
+            "cdpruner",
+            {
+                "Qwen2VLForConditionalGeneration": "2026.0",
+                "Qwen2_5_VLForConditionalGeneration": "2026.0",
+                "Qwen3VLForConditionalGeneration": "2026.3",
+            },
+            {"counting": "engine"},
+            free=("relevance_weight",),
+            note=_TEXT
+            + "the rate holds for the whole request: Qwen2-VL and Qwen2.5-VL refuse videos beside it, Qwen3-VL"
+            " prunes them too, each frame by itself",
+        ),
+    )
+
+    def keep_ratio(self, keep_ratio: float) -> float:
+        return round(1 - self.percent(keep_ratio) / 100, 2)
+
+    @staticmethod
+    def percent(keep_ratio: float) -> int:
+        """What is pruned, as ``pruning_ratio`` says it: a whole number up to 99."""
+        return min(99, round((1.0 - keep_ratio) * 100))
+
+    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
+        config: dict[str, object] = {}
+        for stage in stages:
+            config["pruning_ratio"] = self.percent(stage.final_ratio)
+            config["relevance_weight"] = float(stage.build().params.model_dump()["relevance_weight"])
+        arguments = "".join(f", {key}={value!r}" for key, value in config.items())
+        # One determinant over all tokens, as published; by default each half of them has its own.
+        environment = {"CDPRUNER_SPLIT_THRESHOLD": "0"} if stages else {}
+        python = f"openvino_genai.VLMPipeline({model!r}, 'CPU').generate(prompt, images=images{arguments})"
+        return Deployment((), python, config, environment)

@@ -1,0 +1,24 @@
+"""The engines, by name."""
+
+from __future__ import annotations
+
+from autotc.errors import PolicyError
+from autotc.export.base import Engine
+from autotc.export.openvino import OpenVINO
+from autotc.export.sglang import SGLang
+from autotc.export.tensorrt_llm import TensorRTLLM
+from autotc.export.vllm import VLLM
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (VLLM(), SGLang(), TensorRTLLM(), OpenVINO())}
+"""Every engine that policies can be exported to."""
+
+
+def get_engine(name: str) -> Engine:
+    """An engine by name.
+
+    Raises:
+        PolicyError: there is none of that name.
+    """
+    if name not in ENGINES:
+        raise PolicyError(f"engine: {name!r} is not known; known: {', '.join(ENGINES)}")
+    return ENGINES[name]

@@ -1,0 +1,45 @@
+"""TensorRT-LLM: EVS on video of one model family.
+
+Read in NVIDIA/TensorRT-LLM: `tensorrt_llm/inputs/evs.py` (counts), `modeling_nemotron_nano.py` in
+`tensorrt_llm/_torch/models/` (the one class that takes part), `trtllm-serve`'s options (``--video_pruning_rate``, pull
+request 12194) and the documentation of `MultimodalConfig` of 1.4.0rc1 (``multimodal_config.video_pruning_rate``, pull
+request 15640). Releases before 1.3 read the environment variable ``TLLM_VIDEO_PRUNING_RATIO``. Only these files were
+read, not a release as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotc.export.base import Capability, Deployment, Engine
+from autotc.mechanisms import pruning_rate
+from autotc.policy import Stage
+
+
+class TensorRTLLM(Engine):
+    """``trtllm-serve`` and ``tensorrt_llm.LLM``."""
+
+    name = "tensorrt-llm"
+    title = "TensorRT-LLM"
+    version = "1.4.0rc1"
+    capabilities = (
+        Capability(
+            "video",
+            "projector",
+            "evs",
+            {"NemotronH_Nano_VL_V2": "1.3"},
+            {"counting": "engine"},
+            note="releases before 1.3 read the rate from the environment variable TLLM_VIDEO_PRUNING_RATIO",
+        ),
+    )
+
+    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
+        command = ["trtllm-serve", model]
+        if not stages:
+            return Deployment(tuple(command), f"tensorrt_llm.LLM({model!r})", {})
+        rate = pruning_rate(stages[0].final_ratio)
+        return Deployment(
+            (*command, "--video_pruning_rate", str(rate)),
+            f"tensorrt_llm.LLM({model!r}, multimodal_config={{'video_pruning_rate': {rate}}})",
+            {"multimodal_config": {"video_pruning_rate": rate}},
+        )

@@ -1,0 +1,260 @@
+"""Which stages an engine expresses, how ratios become settings, and what stands in for the rest."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+
+from autotc import cli
+from autotc.errors import PolicyError
+from autotc.export import ENGINES, Engine, get_engine, plan_export
+from autotc.export.base import combined, nearest
+from autotc.mechanisms import MECHANISMS
+from autotc.policy import ModelReference, Policy, Stage
+from autotc.search.space import SearchSpace, SpaceError
+
+QWEN25 = "Qwen2_5_VLForConditionalGeneration"
+QWEN3 = "Qwen3VLForConditionalGeneration"
+NEMOTRON = "NemotronH_Nano_VL_V2"
+
+
+def stage(modality: str, mechanism: str, keep: float, location: str = "projector", **more: Any) -> Stage:
+    return Stage(modality=modality, location=location, mechanism=mechanism, keep_ratio=keep, **more)  # type: ignore
+
+
+def policy(*stages: Stage, architecture: str | None = None) -> Policy:
+    return Policy.of(stages, ModelReference(architecture=architecture) if architecture else None)
+
+
+def settings(engine: str, *stages: Stage, pixels: int | None = None) -> dict[str, Any]:
+    plan = plan_export(policy(*stages), get_engine(engine), pixels=pixels)
+    assert plan.expressible, plan.refused
+    return vars(plan.engine.render(plan.deployed.stages, "M", pixels))
+
+
+def test_the_names_on_the_command_line_are_the_registry() -> None:
+    assert tuple(ENGINES) == cli.ENGINE_NAMES
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=str)
+def test_capabilities_are_stages(engine: Engine) -> None:
+    for c in engine.capabilities:
+        built = stage(c.modality, c.mechanism, 0.5, c.location, params=dict(c.params)).build()
+        assert {*c.params, *c.free} <= set(built.params.model_dump())
+        assert c.architectures
+
+
+def test_every_mechanism_is_expressed_or_refused_with_a_reason() -> None:
+    for name, cls in MECHANISMS.items():
+        for modality in cls.modalities:
+            for location in cls.locations:
+                layer = {"layer": 1} if location in ("encoder", "decoder") else {}
+                wanted = policy(stage(modality, name, 0.5, location, **layer))
+                for engine in ENGINES.values():
+                    plan = plan_export(wanted, engine)
+                    known = any(
+                        (c.modality, c.location, c.mechanism) == (modality, location, name) for c in engine.capabilities
+                    )
+                    assert plan.expressible == known
+                    assert known or engine.title in plan.refused[0].reason
+
+
+def test_vllm() -> None:
+    evs = settings("vllm", stage("video", "evs", 0.25))
+    assert shlex.join(evs["command"]) == "vllm serve M --video-pruning-rate 0.75"
+    assert evs["python"] == "vllm.LLM('M', video_pruning_rate=0.75)"
+    vidcom2 = settings("vllm", stage("video", "vidcom2", 0.3))
+    assert shlex.join(vidcom2["command"]) == (
+        "vllm serve M --video-pruning-rate 0.7 --video-pruning-method vidcom2"
+    )  # fmt: skip
+    assert vidcom2["config"] == {"video-pruning-rate": 0.7, "video-pruning-method": "vidcom2"}
+    both = settings("vllm", stage("image", "downsample", 0.5, "input"), stage("video", "evs", 0.9), pixels=1_000_001)
+    assert both["command"][3:] == (
+        *("--mm-processor-kwargs", '{"images_kwargs": {"max_pixels": 500000}}'),
+        *("--video-pruning-rate", "0.1"),
+    )
+
+
+def test_sglang_and_tensorrt_llm() -> None:
+    evs = stage("video", "evs", 0.4)
+    sglang = settings("sglang", evs)
+    assert shlex.join(sglang["command"]) == (
+        "sglang serve --model-path M --json-model-override-args '{\"video_pruning_rate\": 0.6}'"
+    )
+    trt = settings("tensorrt-llm", evs)
+    assert shlex.join(trt["command"]) == "trtllm-serve M --video_pruning_rate 0.6"
+    assert trt["config"] == {"multimodal_config": {"video_pruning_rate": 0.6}}
+
+
+def test_openvino_takes_whole_percents() -> None:
+    found = settings("openvino", stage("image", "cdpruner", 1 / 3, params={"relevance_weight": 0.5}))
+    assert found["config"] == {"pruning_ratio": 67, "relevance_weight": 0.5}
+    assert found["environment"] == {"CDPRUNER_SPLIT_THRESHOLD": "0"}
+    plan = plan_export(policy(stage("image", "cdpruner", 1 / 3)), get_engine("openvino"))
+    assert plan.deployed.stages[0].keep_ratio == 0.33
+    assert any("0.33" in note for note in plan.notes)
+
+
+def test_what_runs_is_said() -> None:
+    plan = plan_export(policy(stage("video", "evs", 0.5)), get_engine("vllm"))
+    assert plan.deployed.stages[0].params == {"counting": "engine"}
+    assert any("counting: engine" in note for note in plan.notes)
+    exact = plan_export(plan.deployed, get_engine("vllm"))
+    assert exact.deployed == plan.deployed
+    assert not any("counting" in note for note in exact.notes)
+
+
+@pytest.mark.parametrize(
+    ("engine", "wanted", "reason"),
+    [
+        ("vllm", policy(stage("video", "vidcom2", 0.5), architecture=QWEN25), f"not in {QWEN25}"),
+        ("sglang", policy(stage("video", "evs", 0.5), architecture=QWEN3), f"not in {QWEN3}"),
+        ("tensorrt-llm", policy(stage("image", "divprune", 0.5)), "for image it has nothing"),
+        ("vllm", policy(stage("image", "downsample", 0.5, "input")), "--pixels"),
+        ("vllm", policy(stage("video", "downsample", 0.5, "input")), "shrinks video"),
+        ("openvino", policy(stage("image", "downsample", 0.5, "input")), "shrinks image"),
+        ("vllm", policy(stage("video", "vidcom2", 0.3, "decoder", layer=2)), "no vidcom2 at the decoder"),
+        ("vllm", policy(stage("video", "evs", 0.5), stage("video", "vidcom2", 0.3)), "prunes video once"),
+    ],
+)
+def test_refused(engine: str, wanted: Policy, reason: str) -> None:
+    plan = plan_export(wanted, get_engine(engine))
+    assert not plan.expressible
+    assert reason in plan.refused[-1].reason
+
+
+def test_an_engine_knows_its_models() -> None:
+    assert plan_export(policy(stage("video", "evs", 0.5), architecture=NEMOTRON), get_engine("sglang")).expressible
+    other = policy(stage("video", "evs", 0.5), architecture=QWEN25)
+    assert not plan_export(other, get_engine("sglang")).expressible
+    assert plan_export(other, get_engine("sglang"), NEMOTRON).expressible
+    with pytest.raises(PolicyError, match="vllm, sglang"):
+        get_engine("lmdeploy")
+
+
+def test_nearest_has_the_same_cost() -> None:
+    def flops(policy: Policy, modality: str) -> float:
+        """As if a decoder stage cost half of what it keeps, a projector stage all of it."""
+        stages = [s for s in policy.stages if s.modality == modality]
+        return min([1.0, *(0.5 + s.final_ratio / 2 if s.location == "decoder" else s.final_ratio for s in stages)])
+
+    wanted = policy(
+        stage("video", "vidcom2", 0.3, "decoder", layer=2), stage("image", "fastv", 0.3, "decoder", layer=2)
+    )  # fmt: skip
+    plan = plan_export(wanted, get_engine("vllm"), QWEN3)
+    options = nearest(plan, wanted, flops)
+    assert options["image"] == ()
+    # Its own mechanism comes first.
+    assert [(s.mechanism, s.keep_ratio) for s in options["video"]] == [("vidcom2", 0.65), ("evs", 0.65)]
+    found = combined(plan, {"video": options["video"][0], "image": None})
+    assert found.modalities == ("video",)
+    assert plan_export(found, plan.engine, QWEN3).expressible
+
+
+def test_space_of_an_engine() -> None:
+    full = SearchSpace.from_yaml(
+        yaml.safe_dump(
+            {
+                "version": 1,
+                "modalities": {
+                    "image": {
+                        "choices": [{"mechanism": "divprune", "location": "projector", "keep_ratio": [0.2, 0.8]}]
+                    },
+                    "video": {
+                        "choices": [
+                            {"mechanism": "tome", "location": "encoder", "layers": [0], "keep_ratio": [0.2, 0.8]},
+                            {"mechanism": "evs", "location": "projector", "keep_ratio": [0.2, 0.8]},
+                            {"mechanism": "vidcom2", "location": "projector", "keep_ratio": [0.2, 0.8]},
+                        ]
+                    },
+                },
+            }
+        )
+    )
+    space = full.deployable(get_engine("vllm"))
+    assert list(space.modalities) == ["video"]
+    assert [c.key for c in space.modalities["video"].choices] == ["evs@projector", "vidcom2@projector"]
+    assert [c.key for c in full.deployable(get_engine("vllm"), QWEN25).modalities["video"].choices] == ["evs@projector"]
+    assert SearchSpace.from_yaml(space.to_yaml()) == space
+    assert space.deployable_on == "vllm"
+    assert "deployable_on" not in full.to_yaml()  # studies of before go on
+    with pytest.raises(SpaceError, match=r"OpenVINO GenAI can run nothing of this space; .*cdpruner"):
+        full.deployable(get_engine("openvino"))
+    with pytest.raises(SpaceError, match=QWEN25):
+        full.deployable(get_engine("sglang"), QWEN25)
+
+
+def test_all_that_a_space_proposes_is_expressible() -> None:
+    import optuna
+
+    from autotc.resources import search_space
+
+    engine = get_engine("vllm")
+    space = SearchSpace.load(search_space("deployable")).deployable(engine)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        plan = plan_export(space.suggest(study.ask()), engine)
+        assert plan.expressible
+        assert not any("counting" in note for note in plan.notes)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    file, out = tmp_path / "p.yaml", tmp_path / "vllm.yaml"
+    policy(stage("video", "evs", 0.25), architecture=QWEN25).save(file)
+    code, text, err = run(capsys, "export", file, "--to", "vllm", "--json", "--out", out)
+    assert (code, err) == (0, "")
+    data = json.loads(text)
+    assert data["expressible"] is True
+    assert data["config"] == {"video-pruning-rate": 0.75} == yaml.safe_load(out.read_text())
+    ratios = data["flops_ratio"]["video"]
+    assert ratios["policy"] == pytest.approx(ratios["deployed"], abs=0.01)
+    assert 0.2 < ratios["policy"] < 0.7  # the tower runs in full
+    assert data["accuracy"] is None
+
+
+def test_command_says_what_the_nearest_costs(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    file = tmp_path / "p.yaml"
+    policy(stage("video", "divprune", 0.4)).save(file)
+    code, text, _ = run(capsys, "export", file, "--to", "vllm", "--json", "--limit", 6)
+    assert code == 1
+    data = json.loads(text)
+    assert data["refused"][0]["stage"] == "video projector divprune 0.4"
+    found = Policy.model_validate(data["deployed"])
+    assert found.stages[0].mechanism in ("evs", "vidcom2")
+    ratios = data["flops_ratio"]["video"]
+    assert ratios["deployed"] == pytest.approx(ratios["policy"], abs=0.01)
+    assert set(data["accuracy"]) == {"video"}
+    assert set(data["difference"]) == {"video", "overall"}
+    code, text, _ = run(capsys, "export", file, "--to", "vllm", "--no-measure")
+    assert code == 1
+    assert "accuracy: not measured" in text
+
+
+def test_command_without_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    file = tmp_path / "p.yaml"
+    policy(stage("video", "evs", 0.5), architecture=NEMOTRON).save(file)
+    code, text, _ = run(capsys, "export", file, "--to", "sglang")
+    assert code == 0
+    assert "not known" in text
+    code, _, err = run(capsys, "export", file, "--to", "sglang", "--measure")
+    assert code == 2
+    assert "--data" in err
+    code, _, err = run(capsys, "export", file, "--to", "lmdeploy")
+    assert code == 2
+    assert "vllm" in err
+    code, _, err = run(capsys, "export", tmp_path / "none.yaml", "--to", "vllm")
+    assert code == 2
+    assert "no such file" in err
+    code, _, err = run(capsys, "export", file, "--to", "sglang", "--out", tmp_path / "none" / "x.yaml")
+    assert code == 2
+    assert "--out" in err
