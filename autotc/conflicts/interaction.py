@@ -239,7 +239,8 @@ class Row:
         found, pair = self.measured, self.measured.pair
         mean, low, high = (100 * x for x in found.interaction)
         better = pair.first if found.better == "first" else pair.second
-        does = {"conflict": "loses", "synergy": "gains", "neutral": "neither loses nor gains"}[found.verdict]
+        unclear = "cannot be told from its better stage"
+        does = {"conflict": "loses", "synergy": "gains", "neutral": unclear}[found.verdict]
         much = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
         other = {"first": pair.second, "second": pair.first}[found.better]
         alone = (

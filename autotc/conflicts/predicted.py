@@ -248,7 +248,7 @@ def _covered(seen: Seen) -> float:
 FEATURES = ("shift", "answer", "importance", "coverage", "concentrated", "disagreement", "redundancy", "input")
 """Names of the features, in the order in which they are reported."""
 WEIGHTS: dict[str, float] = {"shift": 18.6, "answer": 8.22}
-"""Log-odds of a conflict for each unit of a feature: fitted by tests/benchmarks/conflicts.py on half of the mechanisms."""
+"""Log-odds of a conflict for a unit of a feature, fitted on half of the mechanisms by tests/benchmarks/conflicts.py."""
 BIAS = -0.742
 """Log-odds where all features are 0."""
 CONFLICT_THRESHOLD = 0.5

@@ -85,8 +85,15 @@ def heatmap_png(title: str, panels: Mapping[str, Sequence[Cell]], path: str | Pa
 
 
 def _axes(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
-    """Rows and columns in order of first appearance."""
-    return list(dict.fromkeys(cell.first for cell in cells)), list(dict.fromkeys(cell.second for cell in cells))
+    """Rows and columns by depth, then by name."""
+    rows, columns = {cell.first for cell in cells}, {cell.second for cell in cells}
+    return sorted(rows, key=_depth), sorted(columns, key=_depth)
+
+
+def _depth(label: str) -> tuple[int, str]:
+    location = label.partition("@")[2].partition("[")[0]
+    places = ("input", "encoder", "projector", "decoder")
+    return places.index(location) if location in places else 0, label
 
 
 def _patch(at: tuple[float, float], width: float, height: float, **style: Any) -> Any:

@@ -7,7 +7,7 @@ Mechanisms are divided into two halves. ``measure`` takes pairs of stages of one
 halves in turn, and pairs for the survey's claims, and measures their interactions on the test split (600 samples of the
 modality); it may be stopped, and goes on where it was. ``report`` fits the score on half 1, whose weights are those of
 `autotc.conflicts.predicted`, tests it on half 2, looks at the claims, and writes ``results/conflicts.csv``,
-``conflicts.md`` and ``conflicts.png``. What the score reads is of the search split.
+``conflicts.md`` and a heatmap of each modality. What the score reads is of the search split.
 """
 
 from __future__ import annotations
@@ -136,13 +136,16 @@ def known() -> list[tuple[str, Measured]]:
     """Everything that was measured."""
     evaluator = _Known()
     store = open_store(evaluator, SPLIT, None, FOLDER)
-    out = []
-    for group, pair in pairs(evaluator, quiet=True):
+    out: dict[str, tuple[str, Measured]] = {}
+    # A pair of a claim may be one of a half too, and then counts there.
+    for group, pair in sorted(pairs(evaluator, quiet=True), key=lambda entry: entry[0] in CLAIMS):
+        if pair.label in out:
+            continue
         try:
-            out.append((group, measure_pair(evaluator, store, pair, SPLIT, None)))
+            out[pair.label] = group, measure_pair(evaluator, store, pair, SPLIT, None)
         except (LookupError, AutotcError):
             continue
-    return out
+    return list(out.values())
 
 
 SETS: dict[str, tuple[str, ...]] = {
@@ -356,28 +359,27 @@ def report() -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
-    panels: dict[str, list[Cell]] = {}
+    figures(rows)
+
+
+def figures(rows: Table) -> None:
+    """A heatmap of each modality."""
     for modality in MODALITIES:
-        cells: dict[tuple[str, str], list[Measured]] = {}
-        for _, found in measured:
-            if found.pair.modality == modality:
-                cells.setdefault((found.pair.first.label, found.pair.second.label), []).append(found)
-        panels[f"{modality}, mean over ratios"] = [
-            Cell(*key, 100 * float(np.mean([m.interaction[0] for m in mine])), _agree(mine))
-            for key, mine in sorted(cells.items(), key=lambda entry: _deep(entry[1][0]))
+        cells: dict[tuple[str, str], Table] = {}
+        for row in rows:
+            if row["modality"] == modality:
+                cells.setdefault((row["first"], row["second"]), []).append(row)
+        drawn = [
+            # In bold where all settings of ratios say conflict, or all synergy.
+            Cell(
+                *key,
+                100 * float(np.mean([row["interaction"] for row in mine])),
+                {row["verdict"] for row in mine} in ({"conflict"}, {"synergy"}),
+            )
+            for key, mine in cells.items()
         ]
-    heatmap_png("Interactions of stages on the embedded model", panels, RESULTS / "conflicts.png")
-
-
-def _agree(found: Sequence[Measured]) -> bool:
-    """Whether all say conflict, or all synergy."""
-    return {m.verdict for m in found} in ({"conflict"}, {"synergy"})
-
-
-def _deep(found: Measured) -> tuple[int, str, int, str]:
-    order = ("input", "encoder", "projector", "decoder")
-    first, second = found.pair.first, found.pair.second
-    return order.index(first.location), first.label, order.index(second.location), second.label
+        title = "Interactions of stages on the embedded model"
+        heatmap_png(title, {f"{modality}, mean over ratios": drawn}, RESULTS / f"conflicts-{modality}.png")
 
 
 def claims(rows: Table) -> list[str]:
