@@ -185,10 +185,12 @@ class Adapter(ABC):
         locations: modality -> locations where stages may act.
         structural: configuration fields, dotted, that the fingerprint covers.
         refused: location that some modality lacks -> why.
+        wholes: class of a checkpoint that holds the model as a part -> the part's name.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
+    wholes: ClassVar[Mapping[str, str]] = {}
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]]
     structural: ClassVar[tuple[str, ...]]
     refused: ClassVar[Mapping[Location, str]] = {}

@@ -23,6 +23,10 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
 
     family = "qwen2_5_omni"
     architectures = ("Qwen2_5OmniThinkerForConditionalGeneration",)
+    wholes: ClassVar[Mapping[str, str]] = {
+        "Qwen2_5OmniModel": "thinker",
+        "Qwen2_5OmniForConditionalGeneration": "thinker",
+    }
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("input", "encoder", "projector", "decoder"),
         "video": ("input", "encoder", "projector", "decoder"),

@@ -27,6 +27,7 @@ class Qwen3OmniThinker(DeepStack):
 
     family = "qwen3_omni"
     architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
+    wholes: ClassVar[Mapping[str, str]] = {"Qwen3OmniMoeForConditionalGeneration": "thinker"}
     refused: ClassVar[Mapping[Location, str]] = {"input": "sound of another hop would be cut into other chunks"}
     locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
         "image": ("input", "encoder", "projector", "decoder"),
