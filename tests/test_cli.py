@@ -191,7 +191,7 @@ def test_presets_are_filtered_and_written(capsys: pytest.CaptureFixture[str], tm
         (["presets", "--keep", "0.5"], ["--keep", "name of a preset"]),
         (["presets", "fastv", "--calibrate", "4"], ["--calibrate", "fitprune"]),
         (["presets", "a_tome", "--model", "llava-1.5-7b"], ["a_tome", "audio", "the model offers image"]),
-        (["presets", "fastv", "--model", "no/such/folder"], ["--model", "no/such/folder"]),
+        (["presets", "fastv", "--model", "no/such/folder"], ["model: no/such/folder"]),
         (["presets", "all"], ["--keep R and --out FOLDER"]),
         (["compare", "--presets", "fastvv"], ["fastvv", "did you mean 'fastv'"]),
         (["compare", "--tokens", "0.5,2"], ["--tokens", "'2'", "(0, 1]"]),

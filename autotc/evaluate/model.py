@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -81,7 +81,13 @@ class ModelEvaluator(Evaluator):
         seed: of the splits.
         batch_size: samples of one forward.
         max_new_tokens: limit of `generate()`.
+
+    Class attributes:
+        first_token_decides: whether an answer of one token is wrong where the first token said is another one; else
+            such answers are written out, since another spelling may be as right.
     """
+
+    first_token_decides: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -111,6 +117,18 @@ class ModelEvaluator(Evaluator):
         """The model that runs."""
         return self._model
 
+    @property
+    def _device(self) -> torch.device:
+        """Where requests go: the device of the first weights that are not on the disk."""
+        return next((p.device for p in self._model.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+    @property
+    def _ends(self) -> list[int]:
+        """Ids that end an answer: the checkpoint's, which for chats may be others than the tokenizer's."""
+        own = self._model.generation_config.eos_token_id
+        ids = own if isinstance(own, list) else [own]
+        return [int(i) for i in ids if i is not None] or [int(self._processor.tokenizer.eos_token_id)]
+
     @abstractmethod
     def samples(self, split: Split) -> Sequence[Sample]:
         """All samples of a split, in a fixed order."""
@@ -139,23 +157,30 @@ class ModelEvaluator(Evaluator):
         content = [{"type": kinds[key]} for key, items in media.items() for _ in items]
         turn = [{"role": "user", "content": [*content, {"type": "text", "text": sample.prompt}]}]
         text: str = self._processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return text
+        # The tokenizer writes the start of a sequence itself where the template does too.
+        start = getattr(self._processor.tokenizer, "bos_token", None)
+        return text.removeprefix(start) if start and self._writes_start() else text
+
+    def _writes_start(self) -> bool:
+        """Whether the tokenizer puts a start of its own in front of a text."""
+        tokenizer = self._processor.tokenizer
+        ids = tokenizer("")["input_ids"]
+        return bool(ids) and ids[0] == tokenizer.bos_token_id
 
     def _process(self, samples: Sequence[Sample], call: Any) -> Any:
         loaded = [sample.media() for sample in samples]
         texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
         extra: dict[str, Any] = {}
-        for key in ("images", "videos", "audio"):
+        if any(media.get("images") for media in loaded):
+            # A list for each sample: some families tile an image that stands alone, and only that.
+            extra["images"] = [list(media.get("images", [])) for media in loaded]
+        for key in ("videos", "audio"):
             items = [item for media in loaded for item in media.get(key, [])]
             if items:
                 extra[key] = items
         if "videos" in extra:
-            video = self._processor.video_processor
-            # The processor class overrides the checkpoint's own size for videos: pass it on.
-            extra["videos_kwargs"] = {
-                "size": dict(video.size), "do_sample_frames": False, "cap_pixels_per_frame": False
-            }  # fmt: skip
-        return call(text=texts, return_tensors="pt", padding=True, **extra)
+            extra["videos_kwargs"] = {"do_sample_frames": False, **self._adapter.video_settings(self._processor)}
+        return call(text=texts, return_tensors="pt", padding=True, padding_side="left", **extra)
 
     def _prepared(self, split: Split, group: str, policy: Policy, limit: int | None) -> list[_Batch]:
         inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
@@ -315,7 +340,7 @@ class ModelEvaluator(Evaluator):
     @torch.inference_mode()
     def observe(self, policy: Policy, split: Split, group: str, samples: int, observer: Observer) -> None:
         """Prefill a group's first samples one by one under a policy that is watched."""
-        device = next(self._model.parameters()).device
+        device = self._device
         call = configure(self._processor, policy)
         for sample in self._groups(split)[group][:samples]:
             with apply(self._model, policy, observer):
@@ -331,7 +356,7 @@ class ModelEvaluator(Evaluator):
         if group not in groups:
             raise DataError(f"{group}: the data holds no such modality; it holds {', '.join(groups)}")
         call = configure(self._processor, policy)
-        return self._process(groups[group][:samples], call).to(next(self._model.parameters()).device)
+        return self._process(groups[group][:samples], call).to(self._device)
 
     @torch.inference_mode()
     def time_prefill(
@@ -348,7 +373,7 @@ class ModelEvaluator(Evaluator):
         Returns:
             For each policy the seconds of its fastest prefill, and the share of them spent on scores and mechanisms.
         """
-        device = next(self._model.parameters()).device
+        device = self._device
         requests = [self.request(policy, split, group, samples) for policy in policies]
         best = [(float("inf"), 0.0)] * len(policies)
         for turn in range(rounds + 1):
@@ -368,14 +393,13 @@ class ModelEvaluator(Evaluator):
     def _run_batch(self, policy: Policy, batch: _Batch, realised: list[tuple[Request, Cost]]) -> list[SampleResult]:
         """Results of a batch; of an adaptive policy, each sample's shape and cost go to ``realised``."""
         tokenizer = self._processor.tokenizer
-        end = tokenizer.eos_token_id
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] for s in batch.samples]
         if any(not a for a in answers):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
-        device = next(self._model.parameters()).device
+        device = self._device
         inputs = batch.inputs.to(device)
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            log_probability, said = self._forced(inputs, answers, end)
+            log_probability, said = self._forced(inputs, answers)
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
         several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
@@ -409,9 +433,11 @@ class ModelEvaluator(Evaluator):
             out.append((request, cost))
         return out
 
-    def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
+    def _forced(self, inputs: Any, answers: Sequence[Sequence[int]]) -> tuple[list[float], list[str | None]]:
         """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
-        prefill = self._model(**inputs, use_cache=True)
+        ends = self._ends
+        end = ends[0]
+        prefill = self._model(**inputs, **self._prompt_positions(inputs["attention_mask"]), use_cache=True)
         first = prefill.logits[:, -1].float()
         width = max(len(a) for a in answers)
         device = first.device
@@ -426,16 +452,28 @@ class ModelEvaluator(Evaluator):
             **self._positions(mask, width),
         )
         logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
+        best: Tensor = logits.argmax(-1)
+        if len(ends) > 1:  # any of them ends the answer
+            logits[..., end] = logits[..., ends].logsumexp(-1)
         targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said = [], []
-        best: Tensor = logits.argmax(-1)
         for i, answer in enumerate(answers):
             totals.append(float(picked[i, : len(answer) + 1].sum()))
-            settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
+            right = int(best[i, 0]) == answer[0]
+            settled = len(answer) == 1 and (int(best[i, 1]) in ends if right else self.first_token_decides)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
         return totals, said
+
+    def _prompt_positions(self, mask: Tensor) -> dict[str, Tensor]:
+        """Positions of a prompt's tokens as `generate()` counts them, from the first that is no padding.
+
+        Families with M-RoPE count so themselves.
+        """
+        if hasattr(self._adapter.base(self._model), "rope_deltas"):
+            return {}
+        return {"position_ids": (mask.long().cumsum(1) - 1).masked_fill(mask == 0, 0)}
 
     def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
         """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""

@@ -341,6 +341,10 @@ class Adapter(ABC):
             generator: of their pixels or features.
         """
 
+    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+        """What a processor must be told about videos so that the checkpoint's own settings hold."""
+        return {}
+
     @abstractmethod
     def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Ids that open the user's turn, that close it, and those of the template inside it."""
