@@ -636,7 +636,7 @@ def models(args: argparse.Namespace) -> Outcome:
             "family": adapter.family,
             "architectures": list(adapter.architectures),
             "locations": {modality: list(places) for modality, places in adapter.locations.items()},
-            "refused": dict(adapter.refused.items()),
+            "refused": {modality: dict(places) for modality, places in adapter.refused.items()},
         }
         for adapter in ADAPTERS
     ]
@@ -648,7 +648,12 @@ def models(args: argparse.Namespace) -> Outcome:
     lines = [table(["family", "modality", *LOCATIONS], rows), "", "classes of transformers:"]
     lines += [f"  {adapter.family:16s} {', '.join(adapter.architectures)}" for adapter in ADAPTERS]
     lines += ["", "what a family does not offer, and why:"]
-    lines += [f"  {a.family:16s} {location}: {reason}" for a in ADAPTERS for location, reason in a.refused.items()]
+    lines += [
+        f"  {adapter.family:16s} {modality}, {location}: {reason}"
+        for adapter in ADAPTERS
+        for modality, places in adapter.refused.items()
+        for location, reason in places.items()
+    ]
     lines += ["", "another family is one file in autotc/models/; README, 'Add a model family'"]
     return Outcome(data, "\n".join(lines))
 

@@ -24,6 +24,7 @@ from autotc.runtime.apply import Observer
 from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
+from autotc.runtime.prepare import tracked
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
@@ -99,7 +100,7 @@ class ModelEvaluator(Evaluator):
         batch_size: int = 32,
         max_new_tokens: int = 16,
     ) -> None:
-        self._model, self._processor, self._metric = model.eval(), processor, metric
+        self._model, self._processor, self._metric = model.eval(), tracked(processor), metric
         self._adapter = find_adapter(model)
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self.seed = seed
