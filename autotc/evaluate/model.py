@@ -422,8 +422,9 @@ class ModelEvaluator(Evaluator):
         before = configure(self._processor, policy) is self._processor
         inputs = batch.inputs if before else self._process(batch.samples, self._processor)
         out, passed = [], Counter[str]()
-        for request in request_shapes(self._adapter, self._model.config, inputs):
-            mine = Counter(item.modality for item in request.items)
+        whole = request_shapes(self._adapter, self._model.config, inputs)
+        for request, now in zip(whole, request_shapes(self._adapter, self._model.config, batch.inputs), strict=True):
+            mine = Counter(item.modality for item in now.items)
             seen = {}
             for stat in stats:
                 modality = policy.stages[stat.stage].modality

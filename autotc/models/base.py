@@ -367,7 +367,12 @@ class Adapter(ABC):
         Raises:
             InputsError: the items do not tell what the processor could make of them.
         """
-        grids = [stage.downsample.target_grid(item.grid, stage.ratio, item.modality) for item in items]
+        grids = [
+            (self.shrunk_clip(stage, item.count), 1, 1)
+            if item.modality == "audio"
+            else stage.downsample.target_grid(item.grid, stage.ratio, item.modality)
+            for item in items
+        ]
         return [item if grid == item.grid else item.resized(grid) for item, grid in zip(items, grids, strict=True)]
 
     def prepare(
@@ -403,6 +408,10 @@ class Adapter(ABC):
         if len(items) != sum(original.items for original in originals):
             raise InputsError(f"{items[0].modality}: {len(items)} items; other inputs were prepared for the policy")
         return [item.shrunk_from(original) for item, original in zip(items, originals, strict=True)]
+
+    def shrunk_clip(self, stage: Shrink, units: int) -> int:
+        """Tokens that an input stage leaves of a clip."""
+        return stage.downsample.target_length((units, 1, 1), stage.ratio)
 
     def clip_units(self, frames: int) -> int:
         """Tokens of a clip of so many mel frames."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from autotc.errors import InputsError
 from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Media, Projections, TowerShape
+from autotc.models.media import Shrink
 from autotc.models.parts import RotaryDecoder, child, plain_projections
 
 _UNIT_SECONDS = 0.04
@@ -90,6 +91,10 @@ class Qwen2Audio(RotaryDecoder):
                 raise InputsError(f"feature_attention_mask: clip {i} has {frames} frames; a token takes at least 3")
             items.append(Item("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0)))
         return items
+
+    def shrunk_clip(self, stage: Shrink, units: int) -> int:
+        # A prompt without two placeholders side by side is taken for the older form.
+        return max(min(2, units), super().shrunk_clip(stage, units))
 
     def clip_units(self, frames: int) -> int:
         return ((frames - 1) // 2 + 1) // 2

@@ -234,7 +234,9 @@ class Handle:
                     f"{modality}: the policy has an input stage, but these inputs were not prepared by"
                     " autotc.configure(processor, policy); call what it returns in place of the processor"
                 )
+            left = [item.count for item in items]
             items = self._adapter.restored(items, originals)
+            self._steps.shrunk(modality, originals, left)
         self._items[modality] = items
         self._towers.pop(modality, None)
         self._encoding = modality

@@ -167,7 +167,7 @@ class _ShorterMel:
         for i, frames in enumerate(mask.sum(1).tolist()):
             count = self._adapter.clip_units(int(frames))
             self.originals.append(Medium((count, 1, 1), count))
-            target = self._stage.downsample.target_length((count, 1, 1), self._stage.ratio)
+            target = self._adapter.shrunk_clip(self._stage, count)
             if target == count:
                 continue
             short = self._adapter.clip_frames(target)
