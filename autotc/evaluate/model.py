@@ -55,6 +55,10 @@ class Sample:
     media: Callable[[], Mapping[str, list[Any]]] = field(compare=False)
 
 
+_KEPT_BYTES = 4 * 10**9
+"""Of samples prepared under input stages that are kept in memory."""
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Samples processed together; ``ranks`` are their places in the group's order, ``features`` the towers' outputs."""
@@ -63,6 +67,11 @@ class _Batch:
     ranks: tuple[int, ...]
     inputs: Any
     features: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(value.nbytes for value in self.inputs.values() if isinstance(value, Tensor))
 
 
 def _touching(policy: Policy, group: str) -> Policy:
@@ -198,7 +207,17 @@ class ModelEvaluator(Evaluator):
                     ranks, chosen = zip(*part[start : start + self._batch_size], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
             self._batches[key] = batches
+            self._forget()
         return self._batches[key]
+
+    def _forget(self) -> None:
+        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound."""
+        whole = Policy().content_hash()
+        shrunk = [key for key in self._batches if key[2] != whole]
+        sizes = [sum(batch.nbytes for batch in self._batches[key]) for key in shrunk]
+        while len(shrunk) > 1 and sum(sizes) > _KEPT_BYTES:
+            del self._batches[shrunk.pop(0)]
+            sizes.pop(0)
 
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
@@ -398,7 +417,8 @@ class ModelEvaluator(Evaluator):
         if any(not a for a in answers):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
         device = self._device
-        inputs = batch.inputs.to(device)
+        # A copy: what is kept of all batches stays in the host's memory.
+        inputs = type(batch.inputs)(dict(batch.inputs)).to(device)
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
             log_probability, said = self._forced(inputs, answers)
         if policy.adaptive:

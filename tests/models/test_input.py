@@ -219,3 +219,14 @@ def _stats(evaluator: Few, policy: Policy) -> Any:
     with autotc.apply(evaluator.loaded, policy) as handle, torch.no_grad():
         evaluator.loaded(**evaluator.request(policy, "test", "image", 3))
     return handle.stats[0]
+
+
+def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autotc.evaluate import model as module
+
+    evaluator = Few(FAMILIES["llava_next"].build(), PROCESSORS["llava_next"](), max_new_tokens=2)
+    monkeypatch.setattr(module, "_KEPT_BYTES", 1)
+    for ratio in (1.0, 0.8, 0.5, 0.3):
+        evaluator.run(policy_of("image", ratio), "test")
+    evaluator.run(Policy(), "test")
+    assert len(evaluator._batches) == 2
