@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -114,6 +115,21 @@ class RotaryDecoder(Adapter):
         return QWEN_CHAT
 
 
+@dataclass(frozen=True)
+class StampedVideo(Item):
+    """A video whose frames stand apart in the prompt.
+
+    Attributes:
+        stamp: tokens of the time stamp and the marks in front of each frame.
+    """
+
+    stamp: int = 0
+
+    @property
+    def structure(self) -> int:
+        return self.stamp * self.grid[0]
+
+
 class QwenVision(Adapter):
     """Qwen2.5's vision tower: packed patches in window order, a merger that joins squares of them.
 
@@ -182,6 +198,22 @@ class QwenVision(Adapter):
         for t, h, w in grids.tolist():
             grid = (int(t), int(h) // merge, int(w) // merge)
             out.append(Item(modality, grid, grid[0] * grid[1] * grid[2], (seconds, side, side)))
+        ids = arguments.get("input_ids")
+        if modality == "video" and self.frames_apart and ids is not None:
+            return self._stamped(out, (ids == config.video_token_id).flatten().nonzero()[:, 0].tolist())
+        return out
+
+    @staticmethod
+    def _stamped(items: Sequence[Item], places: Sequence[int]) -> list[Item]:
+        """Videos with the words in front of each frame counted, from where their placeholders stand in the prompts."""
+        out: list[Item] = []
+        start = 0
+        for item in items:
+            mine = places[start : start + item.count]
+            start += item.count
+            words = mine[-1] - mine[0] + 1 - len(mine) if len(mine) == item.count else 0
+            stamp = round(words / (item.grid[0] - 1)) if item.grid[0] > 1 else 0
+            out.append(StampedVideo(item.modality, item.grid, item.n0, item.extent, stamp))
         return out
 
     def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:

@@ -230,3 +230,16 @@ def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
         evaluator.run(policy_of("image", ratio), "test")
     evaluator.run(Policy(), "test")
     assert len(evaluator._batches) == 2
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_omni"])
+def test_frames_that_are_left_out_take_their_time_stamps_along(name: str) -> None:
+    adapter, processor = find_adapter(FAMILIES[name].build()), PROCESSORS[name]()
+    config: Any = FAMILIES[name].build().config
+    stage = Stage(modality="video", location="input", mechanism="downsample", keep_ratio=0.5, params={"axis": "time"})
+    (request,) = request_shapes(adapter, config, call(name, processor, "video", [0], tracked(processor)))
+    prepared = call(name, processor, "video", [0], autotc.configure(processor, Policy.of([stage])))
+    (now,) = request_shapes(adapter, config, prepared)
+    assert (request.items[0].grid, now.items[0].grid) == ((4, 4, 3), (2, 4, 3))
+    cost = prefill_cost(adapter, config, Policy.of([stage]), [request])
+    assert cost.lengths[0] == prepared["input_ids"].shape[1]
