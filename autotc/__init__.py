@@ -1,7 +1,7 @@
 """autotc: find, apply and check token compression for multimodal language models.
 
-``apply`` puts a policy on an unchanged Hugging Face model, ``configure`` builds its input stages into a processor,
-``search`` finds a policy. Importing the package loads neither Optuna nor MLflow.
+``load`` reads a checkpoint, ``apply`` puts a policy on an unchanged Hugging Face model, ``configure`` builds its input
+stages into a processor, ``search`` finds a policy. Importing the package loads neither Optuna nor MLflow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from autotc.errors import (
 
 if TYPE_CHECKING:
     import autotc.search as search
+    from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.runtime import Handle, apply, configure
 
@@ -42,6 +43,7 @@ __all__ = [
     "UnsupportedModelError",
     "apply",
     "configure",
+    "load",
     "search",
 ]
 
@@ -50,6 +52,7 @@ _LAZY = {
     "Handle": "autotc.runtime",
     "apply": "autotc.runtime",
     "configure": "autotc.runtime",
+    "load": "autotc.models.loading",
     "ModelReference": "autotc.policy",
     "Policy": "autotc.policy",
     "Stage": "autotc.policy",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from autotc.errors import AutotcError, DataError, PolicyError, UnsupportedModelError
+from autotc.errors import AutotcError, DataError, PolicyError
 
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
     from autotc.mechanisms import Modality
-    from autotc.models.base import Adapter, Depths
+    from autotc.models.base import Depths
+    from autotc.models.loading import Checkpoint
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.search.space import SearchSpace
 
@@ -36,6 +37,8 @@ ENGINE_NAMES = ("vllm", "sglang", "tensorrt-llm", "openvino")
 """Of `autotc.export.ENGINES`, which --help must not wait for."""
 BENCH_TOKENS = 1024
 """Media tokens of a random request, where it is not said."""
+LOADING = ("dtype", "device_map", "attn_implementation", "revision", "trust_remote_code")
+"""Options of every command that loads a model."""
 PHASES = {
     "uncompressed": "evaluating the uncompressed model",
     "val": "ranking the front on the validation split",
@@ -157,38 +160,58 @@ def _seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 0 is right")
 
 
-def _evaluator(*, model: str | None, data: Path | None, metric: str | None, seed: int) -> ModelEvaluator:
+def _evaluator(args: argparse.Namespace, seed: int) -> ModelEvaluator:
     """The evaluator that the arguments ask for."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    if data is None:
-        if metric is not None:
-            raise DataError(f"--metric: {metric!r} given without --data; the embedded benchmark has its own")
+    if args.data is None:
+        if args.metric is not None:
+            raise DataError(f"--metric: {args.metric!r} given without --data; the embedded benchmark has its own")
         from autotc.evaluate.builtin import BuiltinEvaluator
 
-        return BuiltinEvaluator(*_load_model(model), seed=seed)
+        return BuiltinEvaluator(*_load(args), seed=seed)
     from autotc.evaluate.jsonl import JsonlEvaluator, load_jsonl, split_records
 
-    split_records(load_jsonl(data), seed)  # a wrong file is told before the model is loaded
-    return JsonlEvaluator(data, *_load_model(model), metric=metric or "exact", seed=seed)
+    split_records(load_jsonl(args.data), seed)  # a wrong file is told before the model is loaded
+    return JsonlEvaluator(args.data, *_load(args), metric=args.metric or "exact", seed=seed)
 
 
-def _load_model(name: str | None) -> tuple[Any, Any]:
-    """Model and processor of a folder or hub name; (None, None) for the embedded model."""
-    if name is None:
+def _load(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Model and processor that the arguments ask for; (None, None) for the embedded model as it is."""
+    if args.model is not None:
+        from autotc.models.loading import load
+
+        return load(args.model, **{name: getattr(args, name) for name in LOADING if getattr(args, name)})
+    for name in ("revision", "trust_remote_code"):
+        if getattr(args, name):
+            raise DataError(f"--{name.replace('_', '-')}: given without --model; it is of a checkpoint on the hub")
+    if not any(getattr(args, name) for name in LOADING):
         return None, None
-    import transformers
+    from autotc.tiny import load as load_embedded
 
-    _, _, architecture = _configuration(name)
-    try:
-        model = getattr(transformers, architecture).from_pretrained(name, dtype="auto")
-        return model.eval(), transformers.AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"--model: {name} cannot be loaded ({_one_line(error)[:200]}); a model folder or hub name is expected"
-        ) from error
+    model, processor = load_embedded()
+    return _placed(model, args), processor
+
+
+def _placed(model: Any, args: argparse.Namespace) -> Any:
+    """A model on the device, in the dtype and with the attention that were asked for."""
+    from autotc.models.loading import usable_device, usable_dtype
+
+    if args.attn_implementation is not None:
+        try:
+            model.set_attn_implementation(args.attn_implementation)
+        except (ValueError, ImportError) as error:
+            raise DataError(f"--attn-implementation: {_one_line(error)[:300]}") from error
+    return model.to(usable_device(args.device_map), usable_dtype(args.dtype or "auto"))
+
+
+def _checkpoint(args: argparse.Namespace, name: str | None) -> Checkpoint:
+    """What a name stands for."""
+    from autotc.models.loading import find_checkpoint
+
+    return find_checkpoint(name, revision=args.revision, trust_remote_code=args.trust_remote_code)
 
 
 def _policy(argument: str) -> Policy:
@@ -207,7 +230,7 @@ def evaluate(args: argparse.Namespace) -> Outcome:
     from autotc.report.tables import ProgressBar, eval_table
 
     policy = _policy(args.policy)
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    evaluator = _evaluator(args, args.split_seed)
     cost = evaluator.cost(policy, args.split)
     with ProgressBar("eval") as progress:
         results = evaluator.run(policy, args.split, limit=args.limit, progress=progress)
@@ -232,7 +255,7 @@ def check(args: argparse.Namespace) -> Outcome:
     from autotc.report.tables import ProgressBar, findings_table
 
     _, measured, _ = load_measured(args.policy)
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=measured.seed)
+    evaluator = _evaluator(args, measured.seed)
     with ProgressBar("check") as progress:
         report = run_check(evaluator, args.policy, tolerance=args.tolerance, limit=args.limit, progress=progress)
     if args.junit is not None:
@@ -256,7 +279,7 @@ def compare(args: argparse.Namespace) -> Outcome:
         get_preset(name)
     if args.by == "location":
         build_mechanism(args.mechanism)
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    evaluator = _evaluator(args, args.split_seed)
     shared: dict[str, Any] = {
         "split": args.split,
         "limit": args.limit,
@@ -297,7 +320,7 @@ def conflicts(args: argparse.Namespace) -> Outcome:
         from autotc.search.space import SearchSpace
 
         space = SearchSpace.load(_space(args.space))  # a wrong file is told before the model is loaded
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    evaluator = _evaluator(args, args.split_seed)
     held = evaluator.info(args.split).samples
     modalities = [m for m in MODALITIES if m in held and m in (args.modality or MODALITIES)]
     if not modalities:
@@ -503,19 +526,19 @@ def _preset(args: argparse.Namespace) -> Outcome:
         return Outcome(entry(preset), "\n".join(lines))
     if args.calibrate is not None:
         return _calibrated(args)
-    adapter, config, architecture = _configuration(args.model)
-    reference = _reference(args.model, adapter, config, architecture)
-    policy = preset_policy(args.name, args.keep, adapter, config, reference, args.modality)
+    found = _checkpoint(args, args.model)
+    policy = preset_policy(args.name, args.keep, found.adapter, found.config, _reference(found), args.modality)
     return _written(policy, args.out)
 
 
-def _reference(name: str | None, adapter: Adapter, config: Any, architecture: str) -> ModelReference:
+def _reference(found: Checkpoint) -> ModelReference:
     """What a policy for a model says of it; without the fingerprint where the shape is known by name only."""
     from autotc.models.published import CONFIRMED, PUBLISHED
     from autotc.policy import ModelReference
 
-    exact = name not in PUBLISHED or name in CONFIRMED
-    return ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config) if exact else None)
+    exact = found.name not in PUBLISHED or found.name in CONFIRMED
+    fingerprint = found.adapter.fingerprint(found.config) if exact else None
+    return ModelReference(architecture=found.architecture, fingerprint=fingerprint)
 
 
 def _every_preset(args: argparse.Namespace) -> Outcome:
@@ -524,9 +547,8 @@ def _every_preset(args: argparse.Namespace) -> Outcome:
 
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
-    adapter, config, architecture = _configuration(args.model)
-    reference = _reference(args.model, adapter, config, architecture)
-    policies = every_policy(args.keep, adapter, config, reference)
+    found = _checkpoint(args, args.model)
+    policies = every_policy(args.keep, found.adapter, found.config, _reference(found))
     files = []
     for name, policy in policies.items():
         files.append(args.out / f"{name}-{args.keep:g}.yaml")
@@ -549,44 +571,13 @@ def _calibrated(args: argparse.Namespace) -> Outcome:
 
     if args.name not in FITTED:
         raise PolicyError(f"--calibrate: {args.name} has nothing to fit; it is for {', '.join(FITTED)}")
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=0)
+    evaluator = _evaluator(args, 0)
     keep = 0.5 if args.keep is None else args.keep
     stages: list[Stage] = []
     for modality in args.modality or [m for m in evaluator.modalities if m in evaluator.info("search").samples]:
         stages += fit_fitprune(evaluator, modality, keep, args.calibrate).stages
     note = f"preset {args.name} (arXiv 2409.10197), fitted on {args.calibrate} samples, accuracy not measured"
     return _written(Policy.of(stages, evaluator.model).model_copy(update={"note": note}), args.out)
-
-
-def _configuration(name: str | None, option: str = "--model") -> tuple[Adapter, Any, str]:
-    """Adapter, configuration and architecture of a folder or hub name; None for the embedded model."""
-    from autotc.models import ADAPTERS
-    from autotc.models.published import PUBLISHED, published_config
-
-    if name is None:
-        from autotc.tiny.config import build_config
-
-        architecture, config = "Qwen2_5OmniThinkerForConditionalGeneration", build_config()
-    elif name in PUBLISHED:
-        architecture, config = PUBLISHED[name][0], published_config(name)
-    else:
-        import transformers
-
-        try:
-            config = transformers.AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{option}: {name} cannot be read ({_one_line(error)[:200]}); a model folder, a hub name or one of"
-                f" {', '.join(PUBLISHED)} is expected"
-            ) from error
-        architecture = (config.architectures or ["none"])[0]
-    for adapter in ADAPTERS:
-        if architecture in adapter.architectures:
-            return adapter, config, architecture
-    known = ", ".join(known for adapter in ADAPTERS for known in adapter.architectures)
-    raise UnsupportedModelError(
-        f"{option}: {name} is a {architecture}, which is not supported; supported: {known}"
-    )  # fmt: skip
 
 
 def bench(args: argparse.Namespace) -> Outcome:
@@ -630,8 +621,9 @@ def _bench_cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[An
         )  # fmt: skip
     if args.model is not None and args.data is None:
         raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
-    evaluator = _evaluator(model=args.model, data=args.data, metric=None, seed=0)
-    _placed(evaluator.loaded, args)
+    evaluator = _evaluator(args, 0)
+    if args.model is None:
+        _placed(evaluator.loaded, args)
     groups = args.modality or [m for m in evaluator.modalities if m in policy.modalities] or evaluator.modalities[:1]
     cases = []
     for group in groups:
@@ -652,50 +644,27 @@ def _bench_model(args: argparse.Namespace) -> Any:
     import torch
 
     if args.random_weights is None:
-        model = _load_model(args.model)[0]
+        model = _load(args)[0]
         if model is None:
             from autotc.tiny import load
 
-            model = load()[0]
-        return _placed(model, args)
+            model = _placed(load()[0], args)
+        return model
     if args.model is not None:
         raise DataError("--model: given with --random-weights; one of the two is right")
+    from autotc.models.loading import usable_device, usable_dtype
     from autotc.models.synthetic import random_model
 
-    adapter, config, architecture = _configuration(args.random_weights, "--random-weights")
-    adapter.depths(config)
-    config.architectures = [architecture]
-    if args.attention is not None:
-        config._attn_implementation = args.attention
-    dtype = getattr(torch, args.dtype or "float32")
+    found = _checkpoint(args, args.random_weights)
+    found.adapter.depths(found.config)
+    found.config.architectures = [found.architecture]
+    if args.attn_implementation is not None:
+        found.config._attn_implementation = args.attn_implementation
+    dtype = usable_dtype(args.dtype or "auto") or torch.float32
     try:
-        return random_model(config, dtype=dtype, device=_device(args.device))
+        return random_model(found.config, dtype=dtype, device=usable_device(args.device_map))
     except (RuntimeError, ImportError, ValueError) as error:
         raise DataError(f"--random-weights: {_one_line(error)[:300]}") from error
-
-
-def _device(name: str | None) -> str:
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"--device: {name!r} is not there ({_one_line(error)[:100]}); cpu is always right") from error
-    return name
-
-
-def _placed(model: Any, args: argparse.Namespace) -> Any:
-    """The model on the device, in the dtype and with the attention that were asked for."""
-    import torch
-
-    if args.attention is not None:
-        try:
-            model.set_attn_implementation(args.attention)
-        except (ValueError, ImportError) as error:
-            raise DataError(f"--attention: {_one_line(error)[:300]}") from error
-    return model.to(_device(args.device), getattr(torch, args.dtype) if args.dtype else None)
 
 
 def _calibrate(args: argparse.Namespace) -> Outcome:
@@ -745,7 +714,7 @@ def models(args: argparse.Namespace) -> Outcome:
             "family": adapter.family,
             "architectures": list(adapter.architectures),
             "locations": {modality: list(places) for modality, places in adapter.locations.items()},
-            "refused": dict(adapter.refused.items()),
+            "refused": {modality: dict(places) for modality, places in adapter.refused.items()},
         }
         for adapter in ADAPTERS
     ]
@@ -757,7 +726,12 @@ def models(args: argparse.Namespace) -> Outcome:
     lines = [table(["family", "modality", *LOCATIONS], rows), "", "classes of transformers:"]
     lines += [f"  {adapter.family:16s} {', '.join(adapter.architectures)}" for adapter in ADAPTERS]
     lines += ["", "what a family does not offer, and why:"]
-    lines += [f"  {a.family:16s} {location}: {reason}" for a in ADAPTERS for location, reason in a.refused.items()]
+    lines += [
+        f"  {adapter.family:16s} {modality}, {location}: {reason}"
+        for adapter in ADAPTERS
+        for modality, places in adapter.refused.items()
+        for location, reason in places.items()
+    ]
     lines += ["", "another family is one file in autotc/models/; README, 'Add a model family'"]
     return Outcome(data, "\n".join(lines))
 
@@ -798,22 +772,22 @@ def export(args: argparse.Namespace) -> Outcome:
     from autotc.report.tables import export_tables
 
     policy, engine = _policy(args.policy), get_engine(args.to)
-    config = _exported_model(args.model, policy)
-    embedded = args.model is None and config is not None and _is_embedded(policy)
+    served = _exported_model(args, policy)
+    embedded = args.model is None and served is not None and _is_embedded(args, policy)
     if args.measure and not embedded and args.data is None:
         raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
     measure = (embedded or args.data is not None) if args.measure is None else args.measure
     evaluator = None
     if measure:
-        evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
-    architecture = args.architecture or (None if args.model is None or config is None else config[2])
+        evaluator = _evaluator(args, args.split_seed)
+    architecture = args.architecture or (None if args.model is None or served is None else served.architecture)
     found = run_export(
         policy,
         engine,
         architecture=architecture,
         model=args.model or "MODEL",
         pixels=args.pixels,
-        flops=None if config is None or evaluator is not None else Estimate(*config[:2]),
+        flops=None if served is None or evaluator is not None else Estimate(served.adapter, served.config),
         measurer=evaluator,
         limit=args.limit,
     )
@@ -824,23 +798,23 @@ def export(args: argparse.Namespace) -> Outcome:
     return Outcome(data, text.rstrip(), 0 if found.plan.expressible else 1)
 
 
-def _is_embedded(policy: Policy) -> bool:
+def _is_embedded(args: argparse.Namespace, policy: Policy) -> bool:
     """Whether a policy is for the embedded model, or for any."""
     if policy.model is None:
         return True
-    adapter, config, architecture = _configuration(None)
-    return policy.model.architecture == architecture and policy.model.fingerprint in (None, adapter.fingerprint(config))
+    mine = _reference(_checkpoint(args, None))
+    return policy.model.architecture == mine.architecture and policy.model.fingerprint in (None, mine.fingerprint)
 
 
-def _exported_model(name: str | None, policy: Policy) -> tuple[Adapter, Any, str] | None:
+def _exported_model(args: argparse.Namespace, policy: Policy) -> Checkpoint | None:
     """What is known of the model of a policy: as it was given, or by the policy's reference."""
     from autotc.models.published import PUBLISHED
 
-    if name is not None or _is_embedded(policy):
-        return _configuration(name)
+    if args.model is not None or _is_embedded(args, policy):
+        return _checkpoint(args, args.model)
     assert policy.model is not None  # it would be the embedded one's
     known = [name for name, (architecture, _) in PUBLISHED.items() if architecture == policy.model.architecture]
-    return _configuration(known[0]) if known else None
+    return _checkpoint(args, known[0]) if known else None
 
 
 def _write_config(path: Path, config: Any) -> None:
@@ -868,12 +842,14 @@ def search(args: argparse.Namespace) -> Outcome:
     space = None if usual is None and args.resume else SearchSpace.load(_space(usual))
     if args.deployable_on is not None and space is not None:
         space = _deployable(space, args)
-    evaluator = _evaluator(model=args.model, data=args.data, metric=args.metric, seed=args.split_seed)
+    evaluator = _evaluator(args, args.split_seed)
     latency = _latency(args, evaluator)
     budgets = {name: getattr(args, f"budget_{name}") for name in ("image", "video", "audio")}
     budgets = {name: value for name, value in budgets.items() if value is not None}
     options = "".join(
-        f" --{key} {getattr(args, key)}" for key in ("model", "data", "metric") if getattr(args, key) is not None
+        f" --{key.replace('_', '-')}" + ("" if getattr(args, key) is True else f" {getattr(args, key)}")
+        for key in ("model", "data", "metric", *LOADING)
+        if getattr(args, key)
     )
     try:
         with _search_progress() as progress:
@@ -918,7 +894,7 @@ def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
 
     engine = get_engine(args.deployable_on)
     # The embedded model stands in for whatever will be served.
-    architecture = args.architecture or (None if args.model is None else _configuration(args.model)[2])
+    architecture = args.architecture or (None if args.model is None else _checkpoint(args, args.model).architecture)
     left = space.deployable(engine, architecture)
     for modality in ("image", "video", "audio"):
         if modality not in left.modalities:
@@ -1054,6 +1030,23 @@ def study(args: argparse.Namespace) -> Outcome:
     return Outcome(data, table(["study", "front", "best accuracy", "its FLOPs"], rows))
 
 
+def _loads_model(sub: argparse.ArgumentParser) -> None:
+    """How a command that loads a model does it."""
+    sub.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="of the weights (default: the checkpoint's)"
+    )
+    sub.add_argument(
+        "--device-map", metavar="NAME",
+        help="cpu, cuda, cuda:1, or auto, which divides the model over all devices (default: cuda where there is one)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--attn-implementation", metavar="NAME",
+        help="sdpa, eager, flash_attention_2, ... (default: the model's own)",
+    )  # fmt: skip
+    sub.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main)")
+    sub.add_argument("--trust-remote-code", action="store_true", help="run code that the checkpoint brings")
+
+
 def _arguments() -> argparse.ArgumentParser:
     """The parser of every command."""
     parser = _Parser(
@@ -1081,6 +1074,7 @@ def _arguments() -> argparse.ArgumentParser:
 
     def on_data(sub: _Parser) -> None:
         sub.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
+        _loads_model(sub)
         sub.add_argument(
             "--data", type=Path, metavar="FILE.jsonl", help="your own data (default: the embedded benchmark)"
         )
@@ -1216,6 +1210,7 @@ def _arguments() -> argparse.ArgumentParser:
         help="with fitprune: fit its schedule to the model on N samples; --keep is then the mean over layers",
     )  # fmt: skip
     sub.add_argument("--data", type=Path, metavar="FILE.jsonl", help="with --calibrate: your own data")
+    _loads_model(sub)
     sub.set_defaults(metric=None)
     sub.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy; with all: a folder")
 
@@ -1293,11 +1288,8 @@ def _arguments() -> argparse.ArgumentParser:
     sub.add_argument(
         "--new-tokens", type=_several, default=16, metavar="N", help="that generate() makes, from 2 (default: 16)"
     )
-    sub.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: the model's)"
-    )
-    sub.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    sub.add_argument("--attention", metavar="NAME", help="attention implementation (default: the model's own)")
+    _loads_model(sub)
+    sub.set_defaults(metric=None)
     sub.add_argument("--calibrate", action="store_true", help="learn to predict prefill times on this device")
     sub.add_argument(
         "--mechanisms", type=_listed, metavar="NAMES", help="with --calibrate: to learn (default: the default space's)"

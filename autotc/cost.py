@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotc.mechanisms import (
@@ -23,6 +23,7 @@ from autotc.mechanisms import (
 )
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import Adapter, Item, spread
+from autotc.models.media import Shrink
 from autotc.policy import Policy, Stage
 
 
@@ -124,15 +125,19 @@ class Cost:
         return self.encoder + self.projector + self.decoder + self.head + self.scoring
 
 
-def _shrunk(item: Item, stages: Sequence[Stage]) -> Item:
-    """The item after its input stage, if any."""
-    for stage in stages:
-        if stage.location == "input":
-            mechanism = stage.build()
-            assert isinstance(mechanism, Downsample)  # the only mechanism at the input
-            grid = mechanism.target_grid(item.grid, stage.final_ratio, item.modality)
-            return item if grid == item.grid else item.resized(grid)
-    return item
+def _shrunk(adapter: Adapter, config: Any, policy: Policy, request: Request) -> Request:
+    """The request as its input stages leave it, words that stand for media included."""
+    items, text = list(request.items), request.text
+    for stage in policy.stages:
+        mine = [item for item in items if item.modality == stage.modality]
+        if stage.location != "input" or not mine:
+            continue
+        mechanism = stage.build()
+        assert isinstance(mechanism, Downsample)  # the only mechanism at the input
+        fewer = adapter.shrink(config, mine, Shrink(mechanism, stage.final_ratio))
+        text += sum(item.structure for item in fewer) - sum(item.structure for item in mine)
+        items = [item for item in items if item.modality != stage.modality] + fewer
+    return replace(request, items=tuple(items), text=text)
 
 
 def _tower_rows(adapter: Adapter, config: Any, items: Sequence[Item], block: int, left: Sequence[int]) -> list[float]:
@@ -198,9 +203,8 @@ def prefill_cost(
     encoder = projector = scoring = 0.0
     towers: dict[str, tuple[float, float]] = {}
     reductions: list[Reduced] = []
-    owners: list[list[tuple[Item, list[int]]]] = [
-        [(_shrunk(item, stages[item.modality]), []) for item in request.items] for request in batch
-    ]
+    batch = [_shrunk(adapter, config, policy, request) for request in batch]
+    owners: list[list[tuple[Item, list[int]]]] = [[(item, []) for item in request.items] for request in batch]
     for modality in ("image", "video", "audio"):
         members = [pair for owned in owners for pair in owned if pair[0].modality == modality]
         items = [item for item, _ in members]

@@ -161,8 +161,8 @@ def test_json_of_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(set(entry) == {"family", "architectures", "locations", "refused"} for entry in entries)
     places = {"input", "encoder", "projector", "decoder"}
     for entry in entries:
-        absent = {place for offered in entry["locations"].values() for place in places - {*offered}}
-        assert absent == set(entry["refused"]), entry["family"]
+        for modality, offered in entry["locations"].items():
+            assert places - {*offered} == set(entry["refused"].get(modality, {})), (entry["family"], modality)
     for command in ("presets", "models"):
         code, out, err = run(capsys, command)
         assert (code, err) == (0, "")
@@ -195,7 +195,7 @@ def test_presets_are_filtered_and_written(capsys: pytest.CaptureFixture[str], tm
         (["presets", "--keep", "0.5"], ["--keep", "name of a preset"]),
         (["presets", "fastv", "--calibrate", "4"], ["--calibrate", "fitprune"]),
         (["presets", "a_tome", "--model", "llava-1.5-7b"], ["a_tome", "audio", "the model offers image"]),
-        (["presets", "fastv", "--model", "no/such/folder"], ["--model", "no/such/folder"]),
+        (["presets", "fastv", "--model", "no/such/folder"], ["model: no/such/folder"]),
         (["presets", "all"], ["--keep R and --out FOLDER"]),
         (["compare", "--presets", "fastvv"], ["fastvv", "did you mean 'fastv'"]),
         (["compare", "--tokens", "0.5,2"], ["--tokens", "'2'", "(0, 1]"]),

@@ -407,6 +407,13 @@ class JsonlEvaluator(ModelEvaluator):
         super().__init__(
             model, processor, metric=score, seed=seed, batch_size=batch_size, max_new_tokens=max_new_tokens
         )
+        for record in records:
+            lacking = [part for part in record.modality.split("+") if part not in self.locations]
+            if lacking:
+                raise DataError(
+                    f"{path}: line {record.line}: {lacking[0]}: given; {type(model).__name__} takes"
+                    f" {', '.join(self.locations)}"
+                )
         rate = int(processor.feature_extractor.sampling_rate) if any(r.audio for r in records) else 0
         task = Path(path).stem
         self._splits: dict[Split, list[Sample]] = {

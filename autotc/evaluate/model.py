@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from autotc.runtime.apply import Observer
 from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
+from autotc.runtime.prepare import tracked
 
 _TEACHER_TOKENS = 64
 """Likeliest tokens of the uncompressed model that the divergence tells apart."""
@@ -57,6 +58,10 @@ class Sample:
     media: Callable[[], Mapping[str, list[Any]]] = field(compare=False)
 
 
+_KEPT_BYTES = 4 * 10**9
+"""Of samples prepared under input stages that are kept in memory."""
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Samples processed together; ``ranks`` are their places in the group's order, ``features`` the towers' outputs."""
@@ -65,6 +70,11 @@ class _Batch:
     ranks: tuple[int, ...]
     inputs: Any
     features: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(value.nbytes for value in self.inputs.values() if isinstance(value, Tensor))
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,13 @@ class ModelEvaluator(Evaluator):
         seed: of the splits.
         batch_size: samples of one forward.
         max_new_tokens: limit of `generate()`.
+
+    Class attributes:
+        first_token_decides: whether an answer of one token is wrong where the first token said is another one; else
+            such answers are written out, since another spelling may be as right.
     """
+
+    first_token_decides: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -129,7 +145,7 @@ class ModelEvaluator(Evaluator):
         batch_size: int = 32,
         max_new_tokens: int = 16,
     ) -> None:
-        self._model, self._processor, self._metric = model.eval(), processor, metric
+        self._model, self._processor, self._metric = model.eval(), tracked(processor), metric
         self._adapter = find_adapter(model)
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self.seed = seed
@@ -147,6 +163,18 @@ class ModelEvaluator(Evaluator):
     def loaded(self) -> Any:
         """The model that runs."""
         return self._model
+
+    @property
+    def _device(self) -> torch.device:
+        """Where requests go: the device of the first weights that are not on the disk."""
+        return next((p.device for p in self._model.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+    @property
+    def _ends(self) -> list[int]:
+        """Ids that end an answer: the checkpoint's, which for chats may be others than the tokenizer's."""
+        own = self._model.generation_config.eos_token_id
+        ids = own if isinstance(own, list) else [own]
+        return [int(i) for i in ids if i is not None] or [int(self._processor.tokenizer.eos_token_id)]
 
     @abstractmethod
     def samples(self, split: Split) -> Sequence[Sample]:
@@ -176,23 +204,30 @@ class ModelEvaluator(Evaluator):
         content = [{"type": kinds[key]} for key, items in media.items() for _ in items]
         turn = [{"role": "user", "content": [*content, {"type": "text", "text": sample.prompt}]}]
         text: str = self._processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return text
+        # The tokenizer writes the start of a sequence itself where the template does too.
+        start = getattr(self._processor.tokenizer, "bos_token", None)
+        return text.removeprefix(start) if start and self._writes_start() else text
+
+    def _writes_start(self) -> bool:
+        """Whether the tokenizer puts a start of its own in front of a text."""
+        tokenizer = self._processor.tokenizer
+        ids = tokenizer("")["input_ids"]
+        return bool(ids) and ids[0] == tokenizer.bos_token_id
 
     def _process(self, samples: Sequence[Sample], call: Any) -> Any:
         loaded = [sample.media() for sample in samples]
         texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
         extra: dict[str, Any] = {}
-        for key in ("images", "videos", "audio"):
+        if any(media.get("images") for media in loaded):
+            # A list for each sample: some families tile an image that stands alone, and only that.
+            extra["images"] = [list(media.get("images", [])) for media in loaded]
+        for key in ("videos", "audio"):
             items = [item for media in loaded for item in media.get(key, [])]
             if items:
                 extra[key] = items
         if "videos" in extra:
-            video = self._processor.video_processor
-            # The processor class overrides the checkpoint's own size for videos: pass it on.
-            extra["videos_kwargs"] = {
-                "size": dict(video.size), "do_sample_frames": False, "cap_pixels_per_frame": False
-            }  # fmt: skip
-        return call(text=texts, return_tensors="pt", padding=True, **extra)
+            extra["videos_kwargs"] = {"do_sample_frames": False, **self._adapter.video_settings(self._processor)}
+        return call(text=texts, return_tensors="pt", padding=True, padding_side="left", **extra)
 
     def _prepared(self, split: Split, group: str, policy: Policy, stop: int, start: int = 0) -> list[_Batch]:
         """The group's samples from ``start`` to ``stop`` as batches."""
@@ -210,7 +245,17 @@ class ModelEvaluator(Evaluator):
                     ranks, chosen = zip(*part[first : first + self._batch_size], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
             self._batches[key] = batches
+            self._forget()
         return self._batches[key]
+
+    def _forget(self) -> None:
+        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound."""
+        whole = Policy().content_hash()
+        shrunk = [key for key in self._batches if key[2] != whole]
+        sizes = [sum(batch.nbytes for batch in self._batches[key]) for key in shrunk]
+        while len(shrunk) > 1 and sum(sizes) > _KEPT_BYTES:
+            del self._batches[shrunk.pop(0)]
+            sizes.pop(0)
 
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
@@ -359,7 +404,7 @@ class ModelEvaluator(Evaluator):
     @torch.inference_mode()
     def observe(self, policy: Policy, split: Split, group: str, samples: int, observer: Observer) -> None:
         """Prefill a group's first samples one by one under a policy that is watched."""
-        device = next(self._model.parameters()).device
+        device = self._device
         call = configure(self._processor, policy)
         for sample in self._groups(split)[group][:samples]:
             with apply(self._model, policy, observer):
@@ -375,7 +420,7 @@ class ModelEvaluator(Evaluator):
         if group not in groups:
             raise DataError(f"{group}: the data holds no such modality; it holds {', '.join(groups)}")
         call = configure(self._processor, policy)
-        return self._process(groups[group][:samples], call).to(next(self._model.parameters()).device)
+        return self._process(groups[group][:samples], call).to(self._device)
 
     @torch.inference_mode()
     def time_prefill(
@@ -392,7 +437,7 @@ class ModelEvaluator(Evaluator):
         Returns:
             For each policy the seconds of its fastest prefill, and the share of them spent on scores and mechanisms.
         """
-        device = next(self._model.parameters()).device
+        device = self._device
         requests = [self.request(policy, split, group, samples) for policy in policies]
         best = [(float("inf"), 0.0)] * len(policies)
         for turn in range(rounds + 1):
@@ -412,14 +457,14 @@ class ModelEvaluator(Evaluator):
     def _run_batch(self, policy: Policy, batch: _Batch, realised: list[tuple[Request, Cost]]) -> list[SampleResult]:
         """Results of a batch; of an adaptive policy, each sample's shape and cost go to ``realised``."""
         tokenizer = self._processor.tokenizer
-        end = tokenizer.eos_token_id
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] for s in batch.samples]
         if any(not a for a in answers):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
-        device = next(self._model.parameters()).device
-        inputs = batch.inputs.to(device)
+        device = self._device
+        # A copy: what is kept of all batches stays in the host's memory.
+        inputs = type(batch.inputs)(dict(batch.inputs)).to(device)
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            log_probability, said, divergence = self._forced(inputs, answers, end, batch.samples, not policy.stages)
+            log_probability, said, divergence = self._forced(inputs, answers, batch.samples, not policy.stages)
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
         several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
@@ -441,8 +486,9 @@ class ModelEvaluator(Evaluator):
         before = configure(self._processor, policy) is self._processor
         inputs = batch.inputs if before else self._process(batch.samples, self._processor)
         out, passed = [], Counter[str]()
-        for request in request_shapes(self._adapter, self._model.config, inputs):
-            mine = Counter(item.modality for item in request.items)
+        whole = request_shapes(self._adapter, self._model.config, inputs)
+        for request, now in zip(whole, request_shapes(self._adapter, self._model.config, batch.inputs), strict=True):
+            mine = Counter(item.modality for item in now.items)
             seen = {}
             for stat in stats:
                 modality = policy.stages[stat.stage].modality
@@ -454,10 +500,12 @@ class ModelEvaluator(Evaluator):
         return out
 
     def _forced(
-        self, inputs: Any, answers: Sequence[Sequence[int]], end: int, samples: Sequence[Sample], uncompressed: bool
+        self, inputs: Any, answers: Sequence[Sequence[int]], samples: Sequence[Sample], uncompressed: bool
     ) -> tuple[list[float], list[str | None], list[float]]:
         """Each right answer's log-probability, what greedy decoding says where one token settles it, and divergence."""
-        prefill = self._model(**inputs, use_cache=True)
+        ends = self._ends
+        end = ends[0]
+        prefill = self._model(**inputs, **self._prompt_positions(inputs["attention_mask"]), use_cache=True)
         first = prefill.logits[:, -1].float()
         width = max(len(a) for a in answers)
         device = first.device
@@ -472,20 +520,32 @@ class ModelEvaluator(Evaluator):
             **self._positions(mask, width),
         )
         logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
+        best: Tensor = logits.argmax(-1)
+        if len(ends) > 1:  # any of them ends the answer
+            logits[..., end] = logits[..., ends].logsumexp(-1)
         targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said, divergence = [], [], []
-        best: Tensor = logits.argmax(-1)
         for i, answer in enumerate(answers):
             totals.append(float(picked[i, : len(answer) + 1].sum()))
             if uncompressed and samples[i].id not in self._teacher:
                 self._teacher[samples[i].id] = _Teacher.of(logits[i, : len(answer) + 1])
             teacher = self._teacher.get(samples[i].id)
             divergence.append(math.nan if teacher is None else teacher.divergence(logits[i, : len(answer) + 1]))
-            settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
+            right = int(best[i, 0]) == answer[0]
+            settled = len(answer) == 1 and (int(best[i, 1]) in ends if right else self.first_token_decides)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
         return totals, said, divergence
+
+    def _prompt_positions(self, mask: Tensor) -> dict[str, Tensor]:
+        """Positions of a prompt's tokens as `generate()` counts them, from the first that is no padding.
+
+        Families with M-RoPE count so themselves.
+        """
+        if hasattr(self._adapter.base(self._model), "rope_deltas"):
+            return {}
+        return {"position_ids": (mask.long().cumsum(1) - 1).masked_fill(mask == 0, 0)}
 
     def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
         """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import LAYER_SCORES, SCORES_AT, Location, Modality, Score
+from autotc.errors import InputsError, PolicyError, UnsupportedModelError
+from autotc.mechanisms import LAYER_SCORES, LOCATIONS, SCORES_AT, Location, Modality, Score
+from autotc.models.media import Medium, Prepared, Shrink
 from autotc.policy import ModelReference, Policy
 
 
@@ -58,6 +59,11 @@ class Item:
         """Placeholders it takes in the prompt: its units, and structure such as newlines that is never offered."""
         return self.count
 
+    @property
+    def structure(self) -> int:
+        """Tokens of the prompt that come and go with it and are no units: newlines, marks of tiles."""
+        return self.slots - self.count
+
     def offsets(self) -> Tensor:
         """(N,) long, ascending: which of the item's placeholders holds each unit."""
         return torch.arange(self.count)
@@ -66,10 +72,9 @@ class Item:
         """The item after an input stage has brought it to another unit grid."""
         return replace(self, grid=grid, extent=self._scaled(self.grid, grid))
 
-    def shrunk_from(self, original: tuple[int, int, int]) -> Self:
-        """The item as what an input stage made of one with the unit grid ``original``."""
-        n0 = original[0] * original[1] * original[2]
-        return replace(self, n0=n0, extent=self._scaled(original, self.grid))
+    def shrunk_from(self, original: Medium) -> Self:
+        """The item as what an input stage made of a medium."""
+        return replace(self, n0=original.n0, extent=self._scaled(original.grid, self.grid))
 
     def _scaled(self, old: tuple[int, int, int], new: tuple[int, int, int]) -> tuple[float, float, float]:
         t, y, x = (e * a / b for e, a, b in zip(self.extent, old, new, strict=True))
@@ -182,16 +187,26 @@ class Adapter(ABC):
     Class attributes:
         family: short name.
         architectures: class names in transformers.
-        locations: modality -> locations where stages may act.
+        refused: modality -> location where no stage may act -> why.
         structural: configuration fields, dotted, that the fingerprint covers.
-        refused: location that some modality lacks -> why.
+        processors: class names of its processors in transformers.
+        wholes: class of a checkpoint that holds the model as a part -> the part's name.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]]
+    wholes: ClassVar[Mapping[str, str]] = {}
+    refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]]
-    refused: ClassVar[Mapping[Location, str]] = {}
+    processors: ClassVar[tuple[str, ...]]
+
+    @property
+    def locations(self) -> Mapping[Modality, tuple[Location, ...]]:
+        """Modality -> locations where stages may act."""
+        return {
+            modality: tuple(place for place in LOCATIONS if place not in self.refused.get(modality, {}))
+            for modality in self.shape_inputs()
+        }
 
     @abstractmethod
     def depths(self, config: Any) -> Depths:
@@ -339,6 +354,77 @@ class Adapter(ABC):
             generator: of their pixels or features.
         """
 
+    # --- the input ---
+
+    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+        """Items of a request as an input stage leaves them, before anything is processed.
+
+        Args:
+            config: of the model.
+            items: of one modality, uncompressed.
+            stage: what is asked for.
+
+        Raises:
+            InputsError: the items do not tell what the processor could make of them.
+        """
+        grids = [
+            (self.shrunk_clip(stage, item.count), 1, 1)
+            if item.modality == "audio"
+            else stage.downsample.target_grid(item.grid, stage.ratio, item.modality)
+            for item in items
+        ]
+        return [item if grid == item.grid else item.resized(grid) for item, grid in zip(items, grids, strict=True)]
+
+    def prepare(
+        self,
+        processor: Any,
+        modality: Modality,
+        media: Sequence[Any],
+        alone: Sequence[bool],
+        settings: Mapping[str, Any],
+        stage: Shrink | None,
+    ) -> Prepared | None:
+        """Drive the family's processor so that it makes of pictures or videos what `shrink` says.
+
+        Args:
+            processor: of the checkpoint.
+            modality: image or video.
+            media: pictures, or videos as frames.
+            alone: whether each is the only one of its prompt.
+            settings: of the processor for this modality, given with the call.
+            stage: what is asked for; None where nothing is, and only what the model is not told is to be noted.
+
+        Returns:
+            None where there is nothing to do.
+        """
+        return None
+
+    def restored(self, items: Sequence[Item], originals: Sequence[Medium]) -> list[Item]:
+        """Items of prepared inputs with the count that each medium had before its input stage.
+
+        Raises:
+            InputsError: the inputs are not those that were prepared.
+        """
+        if len(items) != sum(original.items for original in originals):
+            raise InputsError(f"{items[0].modality}: {len(items)} items; other inputs were prepared for the policy")
+        return [item.shrunk_from(original) for item, original in zip(items, originals, strict=True)]
+
+    def shrunk_clip(self, stage: Shrink, units: int) -> int:
+        """Tokens that an input stage leaves of a clip."""
+        return stage.downsample.target_length((units, 1, 1), stage.ratio)
+
+    def clip_units(self, frames: int) -> int:
+        """Tokens of a clip of so many mel frames."""
+        raise NotImplementedError(f"{self.family}: takes no audio")
+
+    def clip_frames(self, units: int) -> int:
+        """Mel frames of a clip of so many tokens."""
+        raise NotImplementedError(f"{self.family}: takes no audio")
+
+    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+        """What a processor must be told about videos so that the checkpoint's own settings hold."""
+        return {}
+
     @abstractmethod
     def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Ids that open the user's turn, that close it, and those of the template inside it."""
@@ -384,7 +470,8 @@ class Adapter(ABC):
         for i, stage in enumerate(policy.stages):
             offered = self.offers(model.config).get(stage.modality, ())
             if stage.location not in offered:
-                why = f" ({self.refused[stage.location]})" if offered and stage.location in self.refused else ""
+                reason = self.refused.get(stage.modality, {}).get(stage.location)
+                why = "" if reason is None else f" ({reason})"
                 raise PolicyError(
                     f"stages.{i}.location: {self.family} offers no {stage.location} stage for {stage.modality}{why};"
                     f" it offers {', '.join(offered) or 'none'}"
@@ -456,3 +543,19 @@ def find_adapter(model: nn.Module) -> Adapter:
     raise UnsupportedModelError(
         f"{name} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
     )
+
+
+def find_processor_adapter(processor: Any) -> Adapter:
+    """The adapter of a processor's class.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class; the message lists those that are known.
+    """
+    from autotc.models import ADAPTERS
+
+    name = type(processor).__name__
+    for adapter in ADAPTERS:
+        if name in adapter.processors:
+            return adapter
+    known = ", ".join(p for adapter in ADAPTERS for p in adapter.processors)
+    raise UnsupportedModelError(f"{name} is not supported; supported processors: {known}")

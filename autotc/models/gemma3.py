@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, TowerShape
-from autotc.models.parts import RotaryDecoder, Tiles, child, pooling_head_flops
+from autotc.models.cut import Cut
+from autotc.models.media import Way, setting
+from autotc.models.parts import RotaryDecoder, child, pooling_head_flops
 
 _GEMMA_CHAT = ((105, 2364, 107), (106,), (0, 1, 2, 105, 106, 107, 108, 255999, 256000))
 """Gemma 3's released vocabulary: <start_of_turn>user and a newline, <end_of_turn>, and the template: padding, end and
@@ -19,17 +22,18 @@ start of the sequence, the turns' marks, one and two newlines, start and end of 
 system's words into the user's first turn, so there they count as the user's."""
 
 
-class Gemma3(Tiles, RotaryDecoder):
+class Gemma3(Cut, RotaryDecoder):
     """`Gemma3ForConditionalGeneration`; a unit is the square of patches that average pooling joins into a token.
 
-    All images have the tower's one size, so there is no input stage. Crops that the processor adds (pan and scan) are
-    images of their own: the model is not told which image they were cut from. An image's tokens see each other in both
-    directions where the processor's ``token_type_ids`` say that they are an image.
+    All images have the tower's one size. Crops that the processor adds where it is asked to (``do_pan_and_scan``) are
+    images of their own: the model is not told which image they were cut from. An input stage leaves fewer crops;
+    without pan and scan there is nothing to leave out, and pictures pass untouched. An image's tokens see each other in
+    both directions where the processor's ``token_type_ids`` say that they are an image.
     """
 
     family = "gemma3"
     architectures = ("Gemma3ForConditionalGeneration",)
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    processors = ("Gemma3Processor",)
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.head_dim", "text_config.intermediate_size",
@@ -80,6 +84,26 @@ class Gemma3(Tiles, RotaryDecoder):
             return None
         blocks: Tensor = get_block_sequence_ids_for_mask(kinds.cpu())
         return blocks
+
+    def tile_tokens(self, processor: Any) -> int:
+        return int(processor.image_seq_length)
+
+    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+        images: Any = partial(setting, processor, settings)
+        crops, smallest = 0, images("pan_and_scan_min_crop_size")
+        long, short = max(size), min(size)
+        if images("do_pan_and_scan") and long / short >= images("pan_and_scan_min_ratio_to_activate"):
+            most = images("pan_and_scan_max_num_crops")
+            crops = min(most, max(2, min(long // smallest, int(long / short + 0.5))))
+            crops = crops if min(-(-long // crops), short) >= smallest else 0
+        side = max(images("size")["height"], smallest)
+        out = []
+        for count in (*range(crops, 1, -1), 0):
+            # Squares along the longer edge are the crops, and nothing else, of a picture of so many squares.
+            pixels = (side, side * max(1, count)) if size[1] >= size[0] else (side * max(1, count), side)
+            made = {"num_crops": [count]}
+            out.append(Way(1 + count, self.structure(processor, 1 + count, made), pixels))
+        return out
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _GEMMA_CHAT

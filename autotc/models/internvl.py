@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 from torch import nn
+from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Projections, TowerShape
-from autotc.models.parts import QWEN_CHAT, RotaryDecoder, Tiles, child
+from autotc.models.cut import Cut, distinct
+from autotc.models.media import Way, setting
+from autotc.models.parts import QWEN_CHAT, RotaryDecoder, child
 
 _CHAT = (QWEN_CHAT[0], QWEN_CHAT[1], (*range(151643, 151675), 198))
 """The vocabulary of Qwen2.5, which InternVL3 extends by <img>, </img>, <IMG_CONTEXT> and the like behind 151664."""
 
 
-class InternVL(Tiles, RotaryDecoder):
+class InternVL(Cut, RotaryDecoder):
     """`InternVLForConditionalGeneration`, as transformers has it; a token joins a square of patches.
 
     An item is one tile: ``pixel_values`` does not say which tiles make up a picture, so each keeps its share. Frames of
-    a video come as tiles too, behind image placeholders: there is no modality video. All tiles have the tower's one
-    size, so there is no input stage.
+    a video come as tiles too, behind image placeholders: there is no modality video. An input stage makes of a picture
+    what the processor would with a smaller ``max_patches``.
     """
 
     family = "internvl"
     class_token = True
     architectures = ("InternVLForConditionalGeneration",)
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    processors = ("InternVLProcessor",)
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
@@ -93,6 +97,26 @@ class InternVL(Tiles, RotaryDecoder):
             attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scale,
             norms=(attention.q_norm, attention.k_norm), norm_heads=False,
         )  # fmt: skip
+
+    def tile_tokens(self, processor: Any) -> int:
+        return int(processor.image_seq_length)
+
+    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+        images: Any = partial(setting, processor, settings)
+        tile = (images("size")["height"], images("size")["width"])
+        least, most = images("min_patches"), images("max_patches")
+        out: list[Way] = []
+        for limit in range(most if images("crop_to_patches") else 1, 0, -1):
+            if limit < least and out:
+                break
+            across, down = (1, 1) if most == 1 or limit == 1 else get_optimal_tiled_canvas(size, tile, least, limit)
+            pixels = (down * tile[0], across * tile[1])
+            # Resized to the canvas it must be given this canvas again, also where the same shape has a larger one.
+            if out and get_optimal_tiled_canvas(pixels, tile, least, most) != (across, down):
+                continue
+            tiles = down * across + (down * across > 1)
+            out.append(Way(tiles, self.structure(processor, tiles, {"num_patches": [tiles]}), pixels))
+        return distinct(out)
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _CHAT

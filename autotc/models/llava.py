@@ -19,14 +19,16 @@ _VICUNA = ((3148, 1001, 29901), (319, 1799, 9047, 13566, 29901), (1, 2, 13, 2987
 class Llava(Tiles, RotaryDecoder):
     """`LlavaForConditionalGeneration` with a CLIP tower, all of whose patches are tokens of the language model.
 
-    Encoder stages act up to the block whose output is read (``vision_feature_layer``); blocks behind it still run. All
-    images have the tower's one size, so there is no input stage.
+    Encoder stages act up to the block whose output is read (``vision_feature_layer``); blocks behind it still run.
     """
 
     family = "llava"
     class_token = True
     architectures = ("LlavaForConditionalGeneration",)
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    processors: ClassVar[tuple[str, ...]] = ("LlavaProcessor",)
+    refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {
+        "image": {"input": "every image is brought to the tower's one size, whatever its own"}
+    }
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,13 +12,41 @@ from torch import Tensor
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality
+from autotc.mechanisms import Location, Modality
 from autotc.models.base import Item, Media
 from autotc.models.llava import Llava
+from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, setting
 from autotc.models.parts import QWEN_CHAT
 
 _MISTRAL = ((733, 16289, 28793), (733, 28748, 16289, 28793), (1, 2, 13, 28705))
 """Mistral's released vocabulary: "[INST]", "[/INST]", and the template: start, end, newline and blank."""
+
+
+_SCALES = 32
+"""Sizes of an image that are tried."""
+
+
+@dataclass(frozen=True)
+class Anyres:
+    """How images are tiled.
+
+    Attributes:
+        side, pixels: of a tile, in patches and in pixels.
+        pinpoints: (height, width) in pixels of the canvases there are.
+        most: views whose patches the grid is resized to where it has clearly more.
+    """
+
+    side: int
+    pixels: int
+    pinpoints: tuple[tuple[int, int], ...]
+    most: int | None = None
+
+    def packed(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of an unpadded grid once the model has packed it."""
+        if self.most is None:
+            return rows, columns
+        ratio = math.sqrt(rows * columns / (self.most * self.side**2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
 @dataclass(frozen=True)
@@ -93,24 +122,45 @@ class LlavaNext(Llava):
     """`LlavaNextForConditionalGeneration`: as LLaVA-1.5, with a base view and tiles; newlines are structure.
 
     Patches of a tile that are only padding of the image are dropped before the language model: they are no units, and
-    stay in the tower. An encoder stage divides an image's tokens over its tiles.
+    stay in the tower. An encoder stage divides an image's tokens over its tiles. An input stage resizes an image so
+    that the processor chooses a smaller one of ``image_grid_pinpoints``; its base view always stays.
     """
 
     family = "llava_next"
     several_tiled: ClassVar[bool] = True
     """Whether each of several images in a prompt is tiled."""
     architectures = ("LlavaNextForConditionalGeneration",)
+    processors = ("LlavaNextProcessor",)
+    refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]] = (*Llava.structural, "image_grid_pinpoints")
 
     def image(self, config: Any, size: Sequence[int], tiled: bool = True) -> TiledImage:
         """The item of an image of (height, width) pixels."""
-        side, _ = self.sides(config)
+        return self.cut(self.rule(config), size, tiled)
+
+    def rule(self, config: Any) -> Anyres:
+        """How a configuration has images tiled."""
+        pinpoints = tuple((int(y), int(x)) for y, x in config.image_grid_pinpoints)
+        return Anyres(self.sides(config)[0], config.vision_config.image_size, pinpoints, self.most(config))
+
+    def most(self, source: Any) -> int | None:
+        """Views whose patches the grid is resized to at most, as a configuration or a processor says."""
+        return None
+
+    def processor_rule(self, processor: Any, settings: Mapping[str, Any]) -> Anyres:
+        """How a processor tiles images."""
+        pixels = int(setting(processor, settings, "crop_size")["height"])
+        pinpoints = tuple((int(y), int(x)) for y, x in setting(processor, settings, "image_grid_pinpoints"))
+        return Anyres(pixels // processor.patch_size, pixels, pinpoints, self.most(processor))
+
+    def cut(self, rule: Anyres, size: Sequence[int], tiled: bool = True) -> TiledImage:
+        """The item of an image of (height, width) pixels under a rule."""
+        side = rule.side
         height, width = int(size[0]), int(size[1])
         if not tiled:
             return TiledImage("image", (1, side, side), side**2, (0.0, height / side, width / side), side,
                               size=(height, width))  # fmt: skip
-        pixels = config.vision_config.image_size
-        tiles = get_anyres_image_grid_shape((height, width), config.image_grid_pinpoints, pixels)
+        tiles = get_anyres_image_grid_shape((height, width), [list(p) for p in rule.pinpoints], rule.pixels)
         rows, columns = tiles[0] * side, tiles[1] * side
         top = left = 0
         # As the model's unpad_image: the longer side fills the grid, half of the rest is cut on either side.
@@ -118,16 +168,65 @@ class LlavaNext(Llava):
             top = (rows - int(round(height * (columns / width), 7))) // 2
         else:
             left = (columns - int(round(width * (rows / height), 7))) // 2
-        rows, columns = self.shrunk(config, rows - 2 * top, columns - 2 * left)
+        rows, columns = rule.packed(rows - 2 * top, columns - 2 * left)
         item = TiledImage(
             "image", (2, rows, columns), side**2 + rows * columns, (0.0, height / rows, width / columns), side,
             tiles, top, left, (height, width),
         )  # fmt: skip
         return item
 
-    def shrunk(self, config: Any, rows: int, columns: int) -> tuple[int, int]:
-        """Rows and columns of an unpadded grid once the model has packed it."""
-        return rows, columns
+    def smaller(self, rule: Anyres, item: TiledImage) -> list[TiledImage]:
+        """Items that an image can be resized to, itself first, each at the largest size that has its count."""
+        if item.views == 1:
+            return [item]
+        height, width = item.size
+        least = min(1.0, rule.pixels / max(height, width))
+        out = {item.count: item}
+        for step in range(1, _SCALES + 1):
+            scale = least ** (step / _SCALES)
+            other = self.cut(rule, (max(1, round(height * scale)), max(1, round(width * scale))))
+            if other.count < item.count:
+                out.setdefault(other.count, other)
+        return list(out.values())
+
+    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+        out: list[Item] = []
+        for item in items:
+            assert isinstance(item, TiledImage)
+            sizes = self.smaller(self.rule(config), item)
+            chosen = sizes[stage.downsample.choice([size.count for size in sizes], stage.ratio)]
+            out.append(replace(chosen, n0=item.count))
+        return out
+
+    def prepare(
+        self,
+        processor: Any,
+        modality: Modality,
+        media: Sequence[Any],
+        alone: Sequence[bool],
+        settings: Mapping[str, Any],
+        stage: Shrink | None,
+    ) -> Prepared | None:
+        if stage is None:
+            return None
+        rule = self.processor_rule(processor, settings)
+        out, originals = [], []
+        for medium, single in zip(media, alone, strict=True):
+            frames = frames_of(medium)
+            item = self.cut(rule, frames.shape[2:], self.several_tiled or single)
+            sizes = self.smaller(rule, item)
+            chosen = sizes[stage.downsample.choice([size.count for size in sizes], stage.ratio)]
+            out.append(medium if chosen is item else picture(resized(frames, chosen.size)))
+            originals.append(Medium(item.grid, item.count, size=item.size))
+        return Prepared(out, originals)
+
+    def restored(self, items: Sequence[Item], originals: Sequence[Medium]) -> list[Item]:
+        if len(items) != len(originals):
+            raise InputsError(f"image: {len(items)} images; other inputs were prepared for the policy")
+        return [
+            replace(item, n0=original.n0, size=original.size) if isinstance(item, TiledImage) else item
+            for item, original in zip(items, originals, strict=True)
+        ]
 
     def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         sizes = arguments.get("image_sizes")

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Location, Modality, Score
-from autotc.models.base import Depths, Item, Media, TowerShape
-from autotc.models.llava_next import LlavaNext, TiledImage
+from autotc.models.base import Adapter, Depths, Item, Media, TowerShape
+from autotc.models.llava_next import Anyres, LlavaNext, TiledImage
+from autotc.models.media import Medium, Prepared, Shrink, frames_of, sampled, setting
 from autotc.models.parts import QWEN_CHAT, SECONDS_PER_FRAME, pooling_head_flops
 
 
@@ -31,20 +32,18 @@ class LlavaOnevision(LlavaNext):
 
     Large images and every video are resized bilinearly behind the tower: no row of the tower belongs to one token. So
     there is no stage in the tower, and no score is taken there. Images are tiled where a prompt has one; in prompts
-    with several (``batch_num_images``) each is one view.
+    with several (``batch_num_images``) each is one view, which no input stage can make smaller. Frames have the tower's
+    one size: an input stage on video drops frames, whatever its axis.
     """
 
     family = "llava_onevision"
     several_tiled = False
     architectures = ("LlavaOnevisionForConditionalGeneration",)
     class_token = False
-    refused: ClassVar[Mapping[Location, str]] = {
-        **LlavaNext.refused,
-        "encoder": "images and video are resized behind the tower, so that no row of it belongs to one token",
-    }
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
-        "image": ("projector", "decoder"),
-        "video": ("projector", "decoder"),
+    processors = ("LlavaOnevisionProcessor",)
+    refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {
+        "image": {"encoder": "images are resized behind the tower, so that no row of it belongs to one token"},
+        "video": {"encoder": "frames are halved behind the tower, so that no row of it belongs to one token"},
     }
     structural: ClassVar[tuple[str, ...]] = (*LlavaNext.structural, "vision_aspect_ratio")
 
@@ -71,10 +70,45 @@ class LlavaOnevision(LlavaNext):
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         return super().tower_shape(config, "image")
 
-    def shrunk(self, config: Any, rows: int, columns: int) -> tuple[int, int]:
-        most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-        ratio = math.sqrt(rows * columns / (most * self.sides(config)[0] ** 2))
-        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+    def most(self, source: Any) -> int | None:
+        return int(source.vision_aspect_ratio.removeprefix("anyres_max_"))
+
+    def processor_rule(self, processor: Any, settings: Mapping[str, Any]) -> Anyres:
+        pixels = int(setting(processor, settings, "size")["height"])
+        pinpoints = tuple((int(y), int(x)) for y, x in setting(processor, settings, "image_grid_pinpoints"))
+        return Anyres(math.isqrt(processor.num_image_tokens), pixels, pinpoints, self.most(processor))
+
+    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+        if not items or items[0].modality == "image":
+            return super().shrink(config, items, stage)
+        lengths = [stage.downsample.target_length(item.grid, stage.ratio) for item in items]
+        return [item.resized((length, *item.grid[1:])) for item, length in zip(items, lengths, strict=True)]
+
+    def prepare(
+        self,
+        processor: Any,
+        modality: Modality,
+        media: Sequence[Any],
+        alone: Sequence[bool],
+        settings: Mapping[str, Any],
+        stage: Shrink | None,
+    ) -> Prepared | None:
+        if stage is None or modality == "image":
+            return super().prepare(processor, modality, media, alone, settings, stage)
+        half = math.ceil(math.isqrt(processor.num_image_tokens) / 2)
+        out, originals = [], []
+        for medium in media:
+            frames = frames_of(medium)
+            grid = (len(frames), half, half)
+            fewer = sampled(frames, stage.downsample.target_length(grid, stage.ratio))
+            out.append(fewer.permute(0, 2, 3, 1).numpy())
+            originals.append(Medium(grid, len(frames) * half**2))
+        return Prepared(out, originals, {"do_sample_frames": False})
+
+    def restored(self, items: Sequence[Item], originals: Sequence[Medium]) -> list[Item]:
+        if items and items[0].modality == "video":
+            return Adapter.restored(self, items, originals)
+        return super().restored(items, originals)
 
     def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         side = self.sides(config)[0]

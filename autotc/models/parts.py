@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -13,8 +14,9 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_window_index
 
-from autotc.mechanisms import Location, Modality, Score
+from autotc.mechanisms import Modality, Score
 from autotc.models.base import Adapter, DecoderShape, Item, Media, Projections, TowerShape
+from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, sampled, setting
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
 """Qwen's released vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""
@@ -113,6 +115,21 @@ class RotaryDecoder(Adapter):
         return QWEN_CHAT
 
 
+@dataclass(frozen=True)
+class StampedVideo(Item):
+    """A video whose frames stand apart in the prompt.
+
+    Attributes:
+        stamp: tokens of the time stamp and the marks in front of each frame.
+    """
+
+    stamp: int = 0
+
+    @property
+    def structure(self) -> int:
+        return self.stamp * self.grid[0]
+
+
 class QwenVision(Adapter):
     """Qwen2.5's vision tower: packed patches in window order, a merger that joins squares of them.
 
@@ -181,6 +198,22 @@ class QwenVision(Adapter):
         for t, h, w in grids.tolist():
             grid = (int(t), int(h) // merge, int(w) // merge)
             out.append(Item(modality, grid, grid[0] * grid[1] * grid[2], (seconds, side, side)))
+        ids = arguments.get("input_ids")
+        if modality == "video" and self.frames_apart and ids is not None:
+            return self._stamped(out, (ids == config.video_token_id).flatten().nonzero()[:, 0].tolist())
+        return out
+
+    @staticmethod
+    def _stamped(items: Sequence[Item], places: Sequence[int]) -> list[Item]:
+        """Videos with the words in front of each frame counted, from where their placeholders stand in the prompts."""
+        out: list[Item] = []
+        start = 0
+        for item in items:
+            mine = places[start : start + item.count]
+            start += item.count
+            words = mine[-1] - mine[0] + 1 - len(mine) if len(mine) == item.count else 0
+            stamp = round(words / (item.grid[0] - 1)) if item.grid[0] > 1 else 0
+            out.append(StampedVideo(item.modality, item.grid, item.n0, item.extent, stamp))
         return out
 
     def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
@@ -201,6 +234,41 @@ class QwenVision(Adapter):
             grids, spatial_merge_size=merge, window_size=vision.window_size, patch_size=vision.patch_size
         )
         return index, lengths
+
+    def prepare(
+        self,
+        processor: Any,
+        modality: Modality,
+        media: Sequence[Any],
+        alone: Sequence[bool],
+        settings: Mapping[str, Any],
+        stage: Shrink | None,
+    ) -> Prepared | None:
+        if stage is None:
+            return None
+        part = processor.image_processor if modality == "image" else processor.video_processor
+        name, merge = ("images" if modality == "image" else "videos"), part.merge_size
+        size = dict(setting(processor, settings, "size", modality))  # some classes override the checkpoint's own
+        pixels = {name: settings[name] for name in ("min_pixels", "max_pixels") if name in settings}
+        own = {name: value for name, value in settings.items() if hasattr(part, name)} | pixels
+        out, originals = [], []
+        for medium in media:
+            frames = frames_of(medium)
+            made = part(**{name: [medium]}, return_tensors="pt", **{"size": size, **own})
+            t, y, x = made[self.shape_inputs()[modality]][0].tolist()
+            grid = (int(t), int(y) // merge, int(x) // merge)
+            length, rows, columns = stage.downsample.target_grid(grid, stage.ratio, modality)
+            side = part.patch_size * merge
+            smaller = resized(frames, (rows * side, columns * side))
+            if modality == "image":
+                out.append(picture(smaller))
+            else:
+                whole = smaller if length == grid[0] else sampled(smaller, length * part.temporal_patch_size)
+                out.append(whole.permute(0, 2, 3, 1).numpy())
+            originals.append(Medium(grid, grid[0] * grid[1] * grid[2]))
+        free = {"min_pixels": 1, "max_pixels": 1 << 40}
+        limits = {name: free[name] for name in pixels}
+        return Prepared(out, originals, {"size": {"shortest_edge": 1, "longest_edge": 1 << 40}, **limits})
 
     def placeholders(self, config: Any) -> Mapping[Modality, int]:
         return {"image": config.image_token_id, "video": config.video_token_id}
@@ -261,7 +329,6 @@ class Tiles(Adapter):
     """
 
     class_token: ClassVar[bool] = False
-    refused: ClassVar[Mapping[Location, str]] = {"input": "every tile has the tower's one size"}
 
     @abstractmethod
     def sides(self, config: Any) -> tuple[int, int]:

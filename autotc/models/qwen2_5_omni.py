@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Location, Modality, Score
+from autotc.mechanisms import Modality, Score
 from autotc.models.base import Adapter, Depths, Item, Media, Projections, TowerShape
 from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections, random_clip
 
@@ -22,11 +22,11 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
     """`Qwen2_5OmniThinkerForConditionalGeneration`, the embedded `tiny-omni` included."""
 
     family = "qwen2_5_omni"
+    processors = ("Qwen2_5OmniProcessor",)
     architectures = ("Qwen2_5OmniThinkerForConditionalGeneration",)
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
-        "image": ("input", "encoder", "projector", "decoder"),
-        "video": ("input", "encoder", "projector", "decoder"),
-        "audio": ("input", "encoder", "projector", "decoder"),
+    wholes: ClassVar[Mapping[str, str]] = {
+        "Qwen2_5OmniModel": "thinker",
+        "Qwen2_5OmniForConditionalGeneration": "thinker",
     }
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
@@ -113,7 +113,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         items: list[Item] = []
         for frames in mask.sum(1).tolist():
             rows = (frames - 1) // 2 + 1
-            count = (rows - 2) // 2 + 1
+            count = self.clip_units(frames)
             items.append(
                 AudioItem("audio", (count, 1, 1), count, (_AUDIO_UNIT_SECONDS, 0.0, 0.0), rows - 2 * count, frames)
             )
@@ -138,6 +138,16 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         media = super().random_media(config, modality, tokens, generator)
         pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
         return Media(media.ids, media.inputs | pace)
+
+    def clip_units(self, frames: int) -> int:
+        return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+    def clip_frames(self, units: int) -> int:
+        return 4 * units
+
+    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+        # The processor's class overrides the checkpoint's own size for videos: pass it on.
+        return {"size": dict(processor.video_processor.size), "cap_pixels_per_frame": False}
 
 
 @dataclass(frozen=True)

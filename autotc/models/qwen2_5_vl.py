@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from autotc.mechanisms import Location, Modality
 from autotc.models.base import Depths
 from autotc.models.parts import QwenVision, RotaryDecoder
 
@@ -14,11 +12,8 @@ class Qwen25VL(QwenVision, RotaryDecoder):
     """`Qwen2_5_VLForConditionalGeneration`."""
 
     family = "qwen2_5_vl"
+    processors: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLForConditionalGeneration",)
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
-        "image": ("input", "encoder", "projector", "decoder"),
-        "video": ("input", "encoder", "projector", "decoder"),
-    }
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Media, Projections, TowerShape
+from autotc.models.media import Shrink
 from autotc.models.parts import RotaryDecoder, child, plain_projections
 
 _UNIT_SECONDS = 0.04
@@ -21,15 +22,14 @@ class Qwen2Audio(RotaryDecoder):
     """`Qwen2AudioForConditionalGeneration`; a unit is the pair of rows that average pooling joins into a token.
 
     The processor puts a placeholder for each token; the older form, one placeholder a clip, is refused, since there the
-    model itself writes the prompt anew. Clips are padded to the tower's one length, so there is no input stage: fewer
-    mel frames would leave the tower its work. Rows behind a clip's units are padding, and stay. The label that the chat
-    template writes in front of a clip ("Audio 1:") is plain text and counts as the query's.
+    model itself writes the prompt anew. Clips are padded to the tower's one length: an input stage averages mel frames
+    and leaves the language model fewer tokens, the tower its work. Rows behind a clip's units are padding, and stay.
+    The label that the chat template writes in front of a clip ("Audio 1:") is plain text and counts as the query's.
     """
 
     family = "qwen2_audio"
     architectures = ("Qwen2AudioForConditionalGeneration",)
-    refused: ClassVar[Mapping[Location, str]] = {"input": "clips are padded to the tower's one length"}
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"audio": ("encoder", "projector", "decoder")}
+    processors = ("Qwen2AudioProcessor",)
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
@@ -86,11 +86,21 @@ class Qwen2Audio(RotaryDecoder):
             raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
         items: list[Item] = []
         for i, frames in enumerate(mask.sum(1).tolist()):
-            count = ((frames - 1) // 2 + 1) // 2
+            count = self.clip_units(frames)
             if count < 1:
                 raise InputsError(f"feature_attention_mask: clip {i} has {frames} frames; a token takes at least 3")
             items.append(Item("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0)))
         return items
+
+    def shrunk_clip(self, stage: Shrink, units: int) -> int:
+        # A prompt without two placeholders side by side is taken for the older form.
+        return max(min(2, units), super().shrunk_clip(stage, units))
+
+    def clip_units(self, frames: int) -> int:
+        return ((frames - 1) // 2 + 1) // 2
+
+    def clip_frames(self, units: int) -> int:
+        return 4 * units
 
     def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
         length = config.audio_config.max_source_positions

@@ -17,6 +17,7 @@ class Qwen2VL(Qwen25VL):
     """`Qwen2VLForConditionalGeneration`: as Qwen2.5-VL, without windows and gated MLPs in the tower."""
 
     family = "qwen2_vl"
+    processors: ClassVar[tuple[str, ...]] = ("Qwen2VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Location, Modality, Score
+from autotc.mechanisms import Modality, Score
 from autotc.models.base import Adapter, DecoderShape, Depths, Item, Media, Projections, TowerShape
 from autotc.models.parts import child, plain_projections, random_clip
 from autotc.models.qwen3_vl import DeepStack, with_experts
@@ -19,20 +19,20 @@ _UNIT_SECONDS = 0.08
 """Eight mel frames of 10 ms: three convolutions halve their number."""
 
 
+_CHUNK = 100
+"""Mel frames of a chunk, which the processor takes for given."""
+
+
 class Qwen3OmniThinker(DeepStack):
     """`Qwen3OmniMoeThinkerForConditionalGeneration`; each row of the audio tower is a token.
 
-    There is no input stage for audio: chunks of another hop would be cut elsewhere.
+    An input stage on sound averages mel frames, so that chunks of as many frames cover more of the clip.
     """
 
     family = "qwen3_omni"
+    processors = ("Qwen3OmniMoeProcessor",)
     architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
-    refused: ClassVar[Mapping[Location, str]] = {"input": "sound of another hop would be cut into other chunks"}
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {
-        "image": ("input", "encoder", "projector", "decoder"),
-        "video": ("input", "encoder", "projector", "decoder"),
-        "audio": ("encoder", "projector", "decoder"),
-    }
+    wholes: ClassVar[Mapping[str, str]] = {"Qwen3OmniMoeForConditionalGeneration": "thinker"}
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.moe_intermediate_size", "text_config.num_experts",
@@ -140,12 +140,27 @@ class Qwen3OmniThinker(DeepStack):
         pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
         return Media(media.ids, media.inputs | pace)
 
+    def clip_units(self, frames: int) -> int:
+        return frames // _CHUNK * _tokens(_CHUNK) + _tokens(frames % _CHUNK)
+
+    def clip_frames(self, units: int) -> int:
+        chunks, rest = divmod(units, _tokens(_CHUNK))
+        return _CHUNK * chunks + 8 * rest
+
+    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+        # The processor's class overrides the checkpoint's own size for videos: pass it on.
+        return {"size": dict(processor.video_processor.size), "cap_pixels_per_frame": False}
+
 
 @dataclass(frozen=True)
 class Clip(Item):
     """An audio clip of some mel frames."""
 
     frames: int = 0
+
+    def resized(self, grid: tuple[int, int, int]) -> Self:
+        chunks, rest = divmod(grid[0], _tokens(_CHUNK))
+        return replace(self, grid=grid, extent=self._scaled(self.grid, grid), frames=_CHUNK * chunks + 8 * rest)
 
 
 def _tokens(frames: int) -> int:

@@ -36,6 +36,7 @@ class Qwen3VL(DeepStack):
     """
 
     family = "qwen3_vl"
+    processors: ClassVar[tuple[str, ...]] = ("Qwen3VLProcessor",)
     frames_apart = True
     architectures = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
     structural: ClassVar[tuple[str, ...]] = (

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.mechanisms import Location, Modality
+from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Media, TowerShape
-from autotc.models.parts import RotaryDecoder, Tiles, child
+from autotc.models.cut import Cut, distinct
+from autotc.models.media import Way, setting
+from autotc.models.parts import RotaryDecoder, child
 
 _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))
 """SmolVLM's released vocabulary: "User:", <end_of_utterance>, and the template: special tokens, newlines, and the
 marks around and between tiles."""
 
 
-class SmolVLM(Tiles, RotaryDecoder):
+class SmolVLM(Cut, RotaryDecoder):
     """`SmolVLMForConditionalGeneration` and `Idefics3ForConditionalGeneration`; a token joins a square of patches.
 
     An item is one tile: ``pixel_values`` does not say which tiles make up a picture, so each keeps its share. Frames of
     a video come as tiles too: there is no modality video. The tower hides patches that are padding from the others;
-    their units are tokens all the same. All tiles have the tower's one size, so there is no input stage. Where
-    Idefics3's vocabulary is another one, its query is found if the configuration carries ``chat_marks``.
+    their units are tokens all the same. An input stage makes of a picture what the processor would with a smaller
+    ``size.longest_edge``. Where Idefics3's vocabulary is another one, its query is found if the configuration carries
+    ``chat_marks``.
     """
 
     family = "smolvlm"
     architectures = ("SmolVLMForConditionalGeneration", "Idefics3ForConditionalGeneration")
-    locations: ClassVar[Mapping[Modality, tuple[Location, ...]]] = {"image": ("encoder", "projector", "decoder")}
+    processors = ("SmolVLMProcessor", "Idefics3Processor")
+    shrunk_settings: ClassVar[Mapping[str, Any]] = {"do_resize": False}
     structural = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
@@ -64,7 +69,7 @@ class SmolVLM(Tiles, RotaryDecoder):
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         return list(child(self.base(model), "vision_model.encoder.layers").children())
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def tile_count(self, config: Any, arguments: Mapping[str, Any]) -> int:
         pixels: Tensor = arguments["pixel_values"]
         size = config.vision_config.image_size
         if tuple(pixels.shape[-2:]) != (size, size):
@@ -73,7 +78,23 @@ class SmolVLM(Tiles, RotaryDecoder):
             )
         # Tiles that are all zeros fill up rows with fewer; the model leaves them out, and one in if there is no other.
         real = int((pixels.flatten(0, 1).flatten(1) != 0).any(1).sum())
-        return [self.tile(config)] * max(1, real)
+        return max(1, real)
+
+    def tile_tokens(self, processor: Any) -> int:
+        return int(processor.image_seq_len)
+
+    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+        images: Any = partial(setting, processor, settings)
+        tile, longest = images("max_image_size")["longest_edge"], images("size")["longest_edge"]
+        split = images("do_image_splitting")
+        shorter = range((longest - 1) // tile * tile, tile - 1, -tile)
+        out = []
+        for edge in (longest, *shorter) if split else (tile,):
+            down, across = _tiles(size, edge, tile)
+            tiles = down * across + 1 if down * across > 1 else 1
+            made = {"rows": [[down if tiles > 1 else 0]], "cols": [[across if tiles > 1 else 0]]}
+            out.append(Way(tiles, self.structure(processor, tiles, made), (down * tile, across * tile)))
+        return distinct(out)
 
     def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
         media = super().random_media(config, modality, tokens, generator)
@@ -81,3 +102,21 @@ class SmolVLM(Tiles, RotaryDecoder):
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _CHAT
+
+
+def _tiles(size: tuple[int, int], longest: int, tile: int) -> tuple[int, int]:
+    """Rows and columns of tiles that the processors cut a picture into, by their two resizes.
+
+    Args:
+        size: (height, width) of the picture in pixels.
+        longest: what its longer edge is resized to first.
+        tile: side of a tile.
+    """
+    aspect = size[1] / size[0]
+    # As the processors: whole pixels, an even shorter edge, then up to whole tiles along the longer edge first.
+    long, short = longest, max(1, int(longest / aspect) if aspect >= 1 else int(longest * aspect))
+    short += short % 2
+    aspect = long / short
+    long = -(-long // tile) * tile
+    down, across = -(-int(long / aspect) // tile), long // tile
+    return (down, across) if size[1] >= size[0] else (across, down)

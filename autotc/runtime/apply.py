@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES, TOWER_SCORES, Modality, Score
 from autotc.models import Adapter, Item, find_adapter
+from autotc.models.media import marked
 from autotc.policy import Policy
 from autotc.runtime.decode import CACHE, cache_length, given_cache
 from autotc.runtime.ledger import StageStats, Track
-from autotc.runtime.prepare import original_grids
 from autotc.runtime.request import Call, Prompt, Request, check_placeholders
 from autotc.runtime.steps import Observation, Observer, Step, Steps
 from autotc.runtime.towers import TowerRun
@@ -228,13 +228,15 @@ class Handle:
         else:
             items = self._adapter.geometry(self._config, modality, arguments)
         if self._steps.at("input", modality):
-            grids = original_grids(modality, arguments)
-            if grids is None or len(grids) != len(items):
+            originals = marked(arguments.get(shape))
+            if originals is None:
                 raise InputsError(
                     f"{modality}: the policy has an input stage, but these inputs were not prepared by"
                     " autotc.configure(processor, policy); call what it returns in place of the processor"
                 )
-            items = [item.shrunk_from(grid) for item, grid in zip(items, grids, strict=True)]
+            left = [item.count for item in items]
+            items = self._adapter.restored(items, originals)
+            self._steps.shrunk(modality, originals, left)
         self._items[modality] = items
         self._towers.pop(modality, None)
         self._encoding = modality

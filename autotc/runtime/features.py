@@ -38,17 +38,24 @@ def cached_features(
     adapter = find_adapter(model)
     base = adapter.base(model)
     own = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
-    wrapped: list[str] = []
+    restored: list[tuple[dict[str, Any], str, Any]] = []
     for modality, name in adapter.feature_methods().items():
         if reads_tower(policy, modality):
             continue
-        base.__dict__[name] = _remembering(getattr(base, name), name, own, store)
-        wrapped.append(name)
+        # Where no method encodes, the tower itself is named: it stays a module.
+        owner, method = (
+            (base, name) if not isinstance(getattr(base, name), nn.Module) else (getattr(base, name), "forward")
+        )
+        restored.append((owner.__dict__, method, owner.__dict__.get(method)))
+        owner.__dict__[method] = _remembering(getattr(owner, method), name, own, store)
     try:
         yield
     finally:
-        for name in wrapped:
-            del base.__dict__[name]
+        for attributes, method, before in restored:
+            if before is None:
+                del attributes[method]
+            else:
+                attributes[method] = before
 
 
 def _remembering(inner: Any, name: str, own: set[int], store: MutableMapping[str, Any]) -> Any:

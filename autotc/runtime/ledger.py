@@ -20,9 +20,9 @@ class StageStats:
         stage: index of the stage in the policy.
         layer: of the reduction; None at input and projector.
         label: modality, location, layer and mechanism.
-        requested: keep ratio x N0 of each item, rounded.
-        realised: tokens each item has left.
-        untouched: items that already had no more tokens than requested.
+        requested: keep ratio x N0 of each item, rounded; at the input of each medium, which tiles may make up.
+        realised: tokens each of them has left.
+        untouched: how many of them already had no more tokens than requested, or could not be given fewer.
     """
 
     stage: int

@@ -1,137 +1,161 @@
-"""Input stages: `configure` wraps a processor so that it shrinks media and remembers their uncompressed grids."""
+"""Input stages: `configure` wraps a processor so that it shrinks media and remembers what they were."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature
 
-from autotc.errors import InputsError
+from autotc.errors import InputsError, PolicyError
 from autotc.mechanisms import Modality
 from autotc.mechanisms.transformation.downsample import Downsample
+from autotc.models import ADAPTERS, Adapter
+from autotc.models.base import find_processor_adapter
+from autotc.models.cut import Cut
+from autotc.models.media import Medium, Shrink, mark, marked
 from autotc.policy import Policy
 
-Grid = tuple[int, int, int]
-
-_MARK = "autotc_original_grids"
-_MARKED: dict[Modality, str] = {
-    "image": "image_grid_thw",
-    "video": "video_grid_thw",
-    "audio": "feature_attention_mask",
-}
-"""Tensor of a processor's output that tells the shape of a modality's items."""
-
-
-def original_grids(modality: Modality, arguments: Mapping[str, Any]) -> list[Grid] | None:
-    """Uncompressed unit grids that `configure` left on a request; None where it did not."""
-    grids = getattr(arguments.get(_MARKED[modality]), _MARK, None)
-    return None if grids is None else list(grids)
+_PLACES: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
 
 
 class PreparedInputs(BatchFeature):  # type: ignore[misc]
     """A processor's output that keeps its marks when it moves to another device or dtype."""
 
     def to(self, *args: Any, **kwargs: Any) -> PreparedInputs:
-        marks = {name: getattr(self[name], _MARK, None) for name in _MARKED.values() if name in self}
+        marks = {name: marked(value) for name, value in self.items()}
         super().to(*args, **kwargs)
-        for name, grids in marks.items():
-            if grids is not None:
-                setattr(self[name], _MARK, grids)
+        for name, originals in marks.items():
+            if originals is not None:
+                mark(self[name], originals)
         return self
 
 
 def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]:
     """The processor with the policy's input stages built in; call it as the processor.
 
-    Each image or video is resized so that the processor's own rounding leaves keep ratio x N0 tokens, as near as its
-    grid allows, where N0 is what the processor would have made of it; of audio, mel frames are averaged, as a longer
-    hop would. Without an input stage the processor itself comes back.
+    What is done is the family's own (`Adapter.prepare`): pictures and videos are resized, or frames left out, so that
+    the processor's own rounding and tiling leave keep ratio x N0 tokens, as near as its settings come, where N0 is what
+    it would have made of them; of audio, mel frames are averaged, as a longer hop would. Without an input stage the
+    processor itself comes back.
 
     Raises:
-        PolicyError: the policy is malformed.
+        PolicyError: the policy is malformed, or the family offers no such input stage.
+        UnsupportedModelError: no adapter knows the processor.
     """
     if isinstance(policy, (str, Path)):
         policy = Policy.load(policy)
     stages = {s.modality: s for s in policy.stages if s.location == "input"}
     if not stages:
         return processor  # type: ignore[no-any-return]
-    return _Configured(processor, {m: (s.build(), s.final_ratio) for m, s in stages.items()})
+    inner = processor.processor if isinstance(processor, _Configured) else processor
+    adapter = find_processor_adapter(inner)
+    for modality in stages:
+        reason = adapter.refused.get(modality, {}).get("input")
+        if reason is not None or modality not in adapter.locations:
+            why = reason or f"it has {', '.join(adapter.locations)}"
+            raise PolicyError(f"input: {adapter.family} offers no input stage for {modality}; {why}")
+    asked: dict[Modality, Shrink] = {}
+    for modality, stage in stages.items():
+        mechanism = stage.build()
+        assert isinstance(mechanism, Downsample)  # the only mechanism at the input
+        asked[modality] = Shrink(mechanism, stage.final_ratio)
+    return _Configured(inner, adapter, asked)
+
+
+def tracked(processor: Any) -> Any:
+    """The processor, whose outputs also tell `prefill_cost` what an input stage could make of them.
+
+    That is the processor itself where the model's inputs tell it; pictures that are cut into tiles are noted.
+    """
+    if isinstance(processor, _Configured):
+        return processor
+    known = [adapter for adapter in ADAPTERS if type(processor).__name__ in adapter.processors]
+    return _Configured(processor, known[0], {}) if known and isinstance(known[0], Cut) else processor
 
 
 class _Configured:
-    def __init__(self, processor: Any, stages: Mapping[str, tuple[Any, float]]) -> None:
-        self._processor, self._stages = processor, stages
+    """A processor that is called with what its adapter makes of the media.
+
+    Args:
+        processor: of the checkpoint.
+        adapter: of its family.
+        stages: input stages by modality.
+    """
+
+    def __init__(self, processor: Any, adapter: Adapter, stages: Mapping[Modality, Shrink]) -> None:
+        self.processor, self._adapter, self._stages = processor, adapter, stages
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._processor, name)
+        return getattr(self.processor, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> PreparedInputs:
-        grids: dict[Modality, list[Grid]] = {}
-        places: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
-        for key, modality in places:
-            media = kwargs.get(key)
-            if media is None or modality not in self._stages:
+        originals: dict[Modality, list[Medium]] = {}
+        for key, modality in _PLACES:
+            if kwargs.get(key) is None:
                 continue
-            media = media if isinstance(media, (list, tuple)) else [media]
-            if any(isinstance(m, (list, tuple)) for m in media):
-                media = [m for group in media for m in (group if isinstance(group, (list, tuple)) else [group])]
-            kwargs[key], grids[modality] = self._shrink(modality, media, kwargs)
-            sized = dict(kwargs.get(f"{key}_kwargs", {}))
-            sized["size"] = {"shortest_edge": 1, "longest_edge": 1 << 40}
-            kwargs[f"{key}_kwargs"] = sized
-        processor = self._processor
+            groups, rebuilt = _grouped(kwargs[key])
+            media = [medium for group in groups for medium in group]
+            alone = [len(group) == 1 for group in groups for _ in group]
+            own = dict(kwargs.get(f"{key}_kwargs", {}))
+            flat = {k: v for k, v in kwargs.items() if k not in _CALL and not k.endswith("_kwargs")}
+            prepared = self._adapter.prepare(
+                self.processor, modality, media, alone, {**flat, **own}, self._stages.get(modality)
+            )
+            if prepared is None:
+                continue
+            kwargs[key], originals[modality] = rebuilt(prepared.media), prepared.originals
+            if prepared.settings:
+                kwargs[f"{key}_kwargs"] = {**own, **prepared.settings}
+        processor = self.processor
         if kwargs.get("audio") is not None and "audio" in self._stages:
             processor = copy.copy(processor)
-            processor.feature_extractor = _ShorterMel(processor.feature_extractor, *self._stages["audio"])
+            processor.feature_extractor = _ShorterMel(
+                processor.feature_extractor, self._adapter, self._stages["audio"]
+            )  # fmt: skip
         output = PreparedInputs(dict(processor(*args, **kwargs)))
-        if processor is not self._processor:
-            grids["audio"] = processor.feature_extractor.grids
-        for modality, values in grids.items():
-            name = _MARKED[modality]
+        if processor is not self.processor:
+            originals["audio"] = processor.feature_extractor.originals
+        for modality, media in originals.items():
+            name = self._adapter.shape_inputs()[modality]
             if not isinstance(output[name], Tensor):
                 raise InputsError(f"{name}: return_tensors='pt' is needed with an input stage")
-            setattr(output[name], _MARK, values)
+            mark(output[name], media)
         return output
 
-    def _shrink(
-        self, modality: Modality, media: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[list[Any], list[Grid]]:
-        """Resized media, and the unit grids they would have had."""
-        downsample, ratio = self._stages[modality]
-        processor = self._processor.image_processor if modality == "image" else self._processor.video_processor
-        side = processor.patch_size * processor.merge_size
-        extra = dict(kwargs.get("images_kwargs" if modality == "image" else "videos_kwargs", {}))
-        out, grids = [], []
-        for item in media:
-            frames = _frames(item)
-            if modality == "image":
-                whole = processor(images=[item], return_tensors="pt", **extra)["image_grid_thw"][0]
-            else:
-                whole = processor(videos=[item], return_tensors="pt", **extra)["video_grid_thw"][0]
-            grid = (int(whole[0]), int(whole[1]) // processor.merge_size, int(whole[2]) // processor.merge_size)
-            grids.append(grid)
-            new_t, new_y, new_x = downsample.target_grid(grid, ratio, modality)
-            resized = _resize(frames, new_y * side, new_x * side)
-            if modality == "video" and new_t != grid[0]:
-                take = np.linspace(0, len(frames) - 1, new_t * processor.temporal_patch_size).round().astype(int)
-                resized = resized[torch.from_numpy(take)]
-            array = resized.permute(0, 2, 3, 1).numpy()
-            out.append(array[0] if modality == "image" else array)
-        return out, grids
+
+_CALL = ("images", "videos", "audio", "text", "return_tensors", "padding", "padding_side", "truncation", "max_length")
+"""Arguments of a call that are none of a modality's processor."""
+
+
+def _grouped(media: Any) -> tuple[list[list[Any]], Callable[[list[Any]], Any]]:
+    """Media by prompt, and what brings others of their number into the form they were given in.
+
+    A flat list is of one medium a prompt, as the processors take it.
+    """
+    if not isinstance(media, (list, tuple)):
+        return [[media]], lambda new: new[0]
+    if not any(isinstance(m, (list, tuple)) for m in media):
+        return [[m] for m in media], list
+    groups = [list(m) if isinstance(m, (list, tuple)) else [m] for m in media]
+
+    def rebuilt(new: list[Any]) -> list[list[Any]]:
+        rest = iter(new)
+        return [[next(rest) for _ in group] for group in groups]
+
+    return groups, rebuilt
 
 
 class _ShorterMel:
     """A feature extractor whose clips are averaged to fewer mel frames."""
 
-    def __init__(self, extractor: Any, downsample: Downsample, ratio: float) -> None:
-        self._extractor, self._downsample, self._ratio = extractor, downsample, ratio
-        self.grids: list[Grid] = []
+    def __init__(self, extractor: Any, adapter: Adapter, stage: Shrink) -> None:
+        self._extractor, self._adapter, self._stage = extractor, adapter, stage
+        self.originals: list[Medium] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._extractor, name)
@@ -141,33 +165,15 @@ class _ShorterMel:
         output = self._extractor(*args, **kwargs)
         features, mask = output["input_features"], output["attention_mask"]
         for i, frames in enumerate(mask.sum(1).tolist()):
-            count = ((frames - 1) // 2 + 1 - 2) // 2 + 1
-            self.grids.append((count, 1, 1))
-            target = self._downsample.target_grid((count, 1, 1), self._ratio, "audio")[0]
+            count = self._adapter.clip_units(int(frames))
+            self.originals.append(Medium((count, 1, 1), count))
+            target = self._adapter.shrunk_clip(self._stage, count)
             if target == count:
                 continue
-            short = 4 * target
+            short = self._adapter.clip_frames(target)
             averaged = torch.nn.functional.adaptive_avg_pool1d(features[i : i + 1, :, :frames], short)
             features[i] = 0
             features[i, :, :short] = averaged[0]
             mask[i] = 0
             mask[i, :short] = 1
         return output
-
-
-def _frames(item: Any) -> Tensor:
-    """Pictures or videos as (T, 3, H, W) uint8."""
-    array = np.asarray(item.convert("RGB") if hasattr(item, "convert") else item)
-    if array.ndim == 3:
-        array = array[None]
-    if array.ndim != 4:
-        raise InputsError(f"media of shape {array.shape}; (H, W, 3) or (T, H, W, 3) is expected")
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor if tensor.shape[1] == 3 and tensor.shape[3] != 3 else tensor.permute(0, 3, 1, 2)
-
-
-def _resize(frames: Tensor, height: int, width: int) -> Tensor:
-    resized = torch.nn.functional.interpolate(
-        frames.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False
-    )
-    return resized.round().clamp(0, 255).to(torch.uint8)

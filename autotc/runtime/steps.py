@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from autotc.errors import AutotcError, MechanismError
-from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens
+from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
 from autotc.models import Item
+from autotc.models.media import Medium
 from autotc.policy import Policy, Stage
 from autotc.runtime.ledger import StageStats, Track
 
@@ -110,6 +111,23 @@ class Steps:
             and (modality is None or step.stage.modality == modality)
             and (layer is None or step.layer == layer)
         ]
+
+    def shrunk(self, modality: Modality, originals: Sequence[Medium], left: Sequence[int]) -> None:
+        """Record what an input stage has left of each medium, which may have become several items.
+
+        Args:
+            modality: of the media.
+            originals: what they were.
+            left: tokens of each item.
+        """
+        for step in self.at("input", modality):
+            wanted = [target_count(step.keep_ratio, medium.n0, medium.n0) for medium in originals]
+            realised, start = [], 0
+            for medium in originals:
+                realised.append(sum(left[start : start + medium.items]))
+                start += medium.items
+            untouched = sum(medium.n0 <= n for medium, n in zip(originals, realised, strict=True))
+            self._current.append(StageStats(step.index, step.depth, step.label, wanted, realised, untouched))
 
     def begin(self) -> None:
         """A request has reached the language model: what its towers did stands first in its record."""

@@ -64,7 +64,9 @@ def test_places_that_a_family_does_not_offer(name: str) -> None:
             policy = Policy.of([stage(family, modality=modality, location=location, layer=layer, mechanism=mechanism)])
             with pytest.raises(PolicyError) as caught:
                 autotc.apply(model, policy)
-            assert f"offers no {location} stage for {modality} ({adapter.refused[location]})" in str(caught.value)  # type: ignore[index]
+            assert f"offers no {location} stage for {modality} ({adapter.refused[modality][location]})" in str(
+                caught.value
+            )  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", NAMES)

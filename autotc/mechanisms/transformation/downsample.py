@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from autotc.mechanisms.transformation.avg_pool import AvgPool
 
 
 class DownsampleParams(Params):
-    """Parameters of `Downsample`: ``axis``, what a video gives up."""
+    """Parameters of `Downsample`: ``axis``, what a video gives up where its family leaves the choice."""
 
     axis: Literal["space", "time"] = "space"
 
@@ -33,6 +33,20 @@ class Downsample(Mechanism):
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         return AvgPool().reduce(tokens, budget, scores)
 
+    def target_length(self, grid: tuple[int, int, int], keep_ratio: float) -> int:
+        """The length t that comes nearest to the target count of a grid (t, y, x) of tokens, frames as they are."""
+        t, y, x = grid
+        target = target_count(keep_ratio, t * y * x, t * y * x)
+        return target_count(1.0, int(target / (y * x) + 0.5), t)
+
+    def choice(self, counts: Sequence[int], keep_ratio: float) -> int:
+        """Which of the counts that a family can give an item comes nearest to the target; the first is uncompressed.
+
+        Of two as near it is the larger.
+        """
+        target = target_count(keep_ratio, counts[0], counts[0])
+        return min(range(len(counts)), key=lambda i: (abs(counts[i] - target), -counts[i], i))
+
     def target_grid(self, grid: tuple[int, int, int], keep_ratio: float, modality: Modality) -> tuple[int, int, int]:
         """The grid to resize an item to, with a product as near to the target count as its aspect allows.
 
@@ -47,7 +61,7 @@ class Downsample(Mechanism):
         t, y, x = grid
         target = target_count(keep_ratio, t * y * x, t * y * x)
         if modality == "audio" or (modality == "video" and self.params.axis == "time"):
-            return target_count(1.0, int(target / (y * x) + 0.5), t), y, x
+            return self.target_length(grid, keep_ratio), y, x
         share = target / t
         scale = (share / (y * x)) ** 0.5
         # Only grids next to the ideal one keep the aspect; of these the nearest product wins, then the nearest aspect.

@@ -1,0 +1,141 @@
+"""Families whose processors cut a picture into tiles, and whose models are not told which tiles make up a picture."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from autotc.errors import InputsError
+from autotc.mechanisms import Modality
+from autotc.models.base import Item, spread
+from autotc.models.media import Medium, Prepared, Shrink, Way, frames_of, marked, picture, resized
+from autotc.models.parts import Tiles
+
+
+@dataclass(frozen=True)
+class Tile(Item):
+    """A tile; the first one of a picture knows of the picture, where the processor was called by `autotc`.
+
+    Attributes:
+        ways: what the processor can make of its picture, the uncompressed form first.
+        marks: tokens of the prompt that stand for the picture and are none of its tiles'.
+    """
+
+    ways: tuple[Way, ...] = ()
+    marks: int = 0
+
+    @property
+    def structure(self) -> int:
+        return self.marks
+
+
+class Cut(Tiles):
+    """Towers as of `Tiles`; an input stage leaves a picture fewer tiles, by its processor's own rule.
+
+    Class attributes:
+        shrunk_settings: of the processor, where an input stage has resized the pictures.
+    """
+
+    shrunk_settings: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+        """What the processor can make of a picture of (height, width) pixels, the uncompressed form first."""
+
+    @abstractmethod
+    def tile_tokens(self, processor: Any) -> int:
+        """Tokens of a tile, as the processor writes them."""
+
+    def tile_count(self, config: Any, arguments: Mapping[str, Any]) -> int:
+        """Tiles of a request."""
+        return int(arguments["pixel_values"].shape[0])
+
+    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+        tile, count = self.tile(config), self.tile_count(config, arguments)
+        media = marked(arguments["pixel_values"])
+        if media is None or sum(medium.items for medium in media) != count:
+            return [tile] * count
+        out: list[Item] = []
+        for medium in media:
+            way = next(way for way in medium.ways if way.tiles == medium.items)
+            first = Tile(tile.modality, tile.grid, tile.n0, tile.extent, medium.ways, way.structure)
+            out += [first, *[replace(first, ways=(), marks=0)] * (medium.items - 1)]
+        return out
+
+    def structure(self, processor: Any, tiles: int, made: Mapping[str, Any]) -> int:
+        """Tokens of the prompt that stand for a picture of so many tiles and are none of theirs.
+
+        Args:
+            processor: whose words are counted.
+            tiles: of the picture.
+            made: what the image processor would have returned of it.
+        """
+        text = processor.replace_image_token(made, 0)
+        return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) - tiles * self.tile_tokens(
+            processor
+        )
+
+    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+        out: list[Item] = []
+        start = 0
+        while start < len(items):
+            first = items[start]
+            if not isinstance(first, Tile) or not first.ways:
+                raise InputsError(
+                    f"image: {self.family}'s inputs do not tell which tiles were cut from one picture, which an input"
+                    " stage must know; prepare them by autotc.runtime.prepare.tracked(processor)"
+                )
+            ways = first.ways
+            pick = stage.downsample.choice([way.tiles * first.count for way in ways], stage.ratio)
+            if pick == 0:
+                out += items[start : start + ways[0].tiles]
+            else:
+                counts = spread(ways[0].tiles * first.count, [1] * ways[pick].tiles)
+                tiles = [replace(first, n0=n0, ways=(), marks=0) for n0 in counts]
+                out += [replace(tiles[0], marks=ways[pick].structure), *tiles[1:]]
+            start += ways[0].tiles
+        return out
+
+    def prepare(
+        self,
+        processor: Any,
+        modality: Modality,
+        media: Sequence[Any],
+        alone: Sequence[bool],
+        settings: Mapping[str, Any],
+        stage: Shrink | None,
+    ) -> Prepared | None:
+        each = self.tile_tokens(processor)
+        chosen, originals = [], []
+        for medium in media:
+            frames = frames_of(medium)
+            ways = self.ways(processor, (frames.shape[2], frames.shape[3]), settings)
+            pick = 0 if stage is None else stage.downsample.choice([way.tiles * each for way in ways], stage.ratio)
+            whole = ways[0].tiles
+            originals.append(Medium((whole, 1, each), whole * each, ways[pick].tiles, ways=tuple(ways)))
+            chosen.append((medium, frames, ways[pick], pick > 0))
+        if not any(shrunk for *_, shrunk in chosen):
+            return Prepared(list(media), originals)
+        out = [
+            picture(resized(frames, way.size)) if shrunk or self.shrunk_settings else medium
+            for medium, frames, way, shrunk in chosen
+        ]
+        return Prepared(out, originals, dict(self.shrunk_settings))
+
+    def restored(self, items: Sequence[Item], originals: Sequence[Medium]) -> list[Item]:
+        if len(items) != sum(original.items for original in originals):
+            raise InputsError(f"image: {len(items)} tiles; other inputs were prepared for the policy")
+        out: list[Item] = []
+        for original in originals:
+            counts = spread(original.n0, [1] * original.items)
+            out += [replace(item, n0=n0) for item, n0 in zip(items[len(out) :], counts, strict=False)]
+        return out
+
+
+def distinct(ways: Sequence[Way]) -> list[Way]:
+    """Of ways with equally many tiles the first, none with more than the first of all."""
+    out = {way.tiles: way for way in reversed(ways) if way.tiles <= ways[0].tiles}
+    out[ways[0].tiles] = ways[0]
+    return sorted(out.values(), key=lambda way: -way.tiles)
