@@ -15,8 +15,9 @@ RUNGS = (1 / 8, 3 / 8)
 """Shares of a split after which a race is judged."""
 LEAST = 16
 """Samples before which nothing is judged."""
-CONFIDENCE = 1.28
-"""Standard errors of the paired difference that a policy may be behind: 90%, one-sided."""
+CONFIDENCE = 0.67
+"""Standard errors of the paired difference that a policy may be behind: 75%, one-sided. Many policies are nearly as good
+as the front; to be sure that one of them is worse costs more than to lose it."""
 
 
 @dataclass(frozen=True)

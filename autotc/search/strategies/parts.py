@@ -21,6 +21,8 @@ _RANDOM = 24
 """Random stacks among the candidates of a step."""
 _CANDIDATES = 96
 """Candidates of a step whose gain is worked out."""
+_COMBINED = 4
+"""Combinations for each new part where they cost nothing."""
 _NEAR = (0.5, 1.4)
 """Costs, in multiples of the budget, between which a gain of a modality's front counts."""
 _TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
@@ -45,18 +47,22 @@ class Parts(Strategy):
         self._rng = np.random.default_rng(seed)
         self._surrogates: dict[str, Surrogate] = {}
         self._design: dict[str, list[tuple[Stage, ...]]] = {}
-        self._turn = self._combined = 0
+        self._turn = self._combined = self._since = 0
 
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         modalities = list(engine.space.modalities)
+        # Where every group has one modality, a combination is known from its parts and runs nothing.
+        often = _COMBINED if all("+" not in group for group in engine.pool.groups) else 1
         for _ in range(2 * len(modalities)):
-            self._turn += 1
-            modality = modalities[self._turn % len(modalities)]
             designing = any(self._designed(engine, m) for m in modalities)
-            if not designing and self._turn % 2:
+            if not designing and self._since:
+                self._since -= 1
                 policy = self._combination(engine)
                 if policy is not None:
                     return "combine", policy
+            self._since = often
+            self._turn += 1
+            modality = modalities[self._turn % len(modalities)]
             stages = self._candidate(engine, modality)
             if stages is None:
                 continue
