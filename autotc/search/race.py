@@ -16,8 +16,8 @@ RUNGS = (1 / 8, 3 / 8)
 LEAST = 16
 """Samples before which nothing is judged."""
 CONFIDENCE = 0.67
-"""Standard errors of the paired difference that a policy may be behind: 75%, one-sided. Many policies are nearly as good
-as the front; to be sure that one of them is worse costs more than to lose it."""
+"""Standard errors of the paired difference that a policy may be behind: 75%, one-sided. Many policies are nearly as
+good as the front; to be sure that one of them is worse costs more than to lose it."""
 
 
 @dataclass(frozen=True)
