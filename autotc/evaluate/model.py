@@ -69,6 +69,34 @@ def _touching(policy: Policy, group: str) -> Policy:
     return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
 
 
+def process_inputs(
+    processor: Any, call: Callable[..., Any], texts: Sequence[str], media: Sequence[Mapping[str, list[Any]]]
+) -> Any:
+    """Inputs of one batch.
+
+    Args:
+        processor: of the checkpoint.
+        call: that prepares inputs: the processor, or what `configure` made of it.
+        texts: prompts with the chat template's placeholders.
+        media: of each prompt: ``images``, ``videos``, ``audio`` -> list.
+    """
+    extra: dict[str, Any] = {}
+    for key in ("images", "videos", "audio"):
+        items = [item for mine in media for item in mine.get(key, [])]
+        if items:
+            extra[key] = items
+    if "images" in extra and len(texts) > 1:
+        # Some processors (Gemma 3) tell by the nesting which pictures belong to which prompt; none minds it.
+        extra["images"] = [list(mine.get("images", [])) for mine in media]
+    if "videos" in extra:
+        video = processor.video_processor
+        # The processor class overrides the checkpoint's own size for videos: pass it on.
+        extra["videos_kwargs"] = {"size": dict(video.size), "do_sample_frames": False}
+        if "cap_pixels_per_frame" in type(video).valid_kwargs.__annotations__:
+            extra["videos_kwargs"]["cap_pixels_per_frame"] = False
+    return call(text=list(texts), return_tensors="pt", padding=True, **extra)
+
+
 class ModelEvaluator(Evaluator):
     """An evaluator that runs a Hugging Face model in this process; subclasses say which samples a split holds.
 
@@ -144,18 +172,7 @@ class ModelEvaluator(Evaluator):
     def _process(self, samples: Sequence[Sample], call: Any) -> Any:
         loaded = [sample.media() for sample in samples]
         texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
-        extra: dict[str, Any] = {}
-        for key in ("images", "videos", "audio"):
-            items = [item for media in loaded for item in media.get(key, [])]
-            if items:
-                extra[key] = items
-        if "videos" in extra:
-            video = self._processor.video_processor
-            # The processor class overrides the checkpoint's own size for videos: pass it on.
-            extra["videos_kwargs"] = {
-                "size": dict(video.size), "do_sample_frames": False, "cap_pixels_per_frame": False
-            }  # fmt: skip
-        return call(text=texts, return_tensors="pt", padding=True, **extra)
+        return process_inputs(self._processor, call, texts, loaded)
 
     def _prepared(self, split: Split, group: str, policy: Policy, limit: int | None) -> list[_Batch]:
         inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
@@ -163,16 +180,21 @@ class ModelEvaluator(Evaluator):
         if key not in self._batches:
             call = configure(self._processor, inputs)
             members = list(enumerate(self._groups(split)[group][:limit]))
-            # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
-            long = [(rank, s) for rank, s in members if self._answer_length(s) > 1]
-            short = [(rank, s) for rank, s in members if self._answer_length(s) <= 1]
+            parts: dict[Hashable, list[tuple[int, Sample]]] = {}
+            for rank, sample in members:
+                parts.setdefault(self._batch_key(sample), []).append((rank, sample))
             batches = []
-            for part in (short, long):
+            for _, part in sorted(parts.items(), key=lambda item: str(item[0])):
                 for start in range(0, len(part), self._batch_size):
                     ranks, chosen = zip(*part[start : start + self._batch_size], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
             self._batches[key] = batches
         return self._batches[key]
+
+    def _batch_key(self, sample: Sample) -> Hashable:
+        """Samples of one batch have equal keys."""
+        # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
+        return self._answer_length(sample) > 1
 
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
@@ -411,22 +433,7 @@ class ModelEvaluator(Evaluator):
 
     def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
         """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
-        prefill = self._model(**inputs, use_cache=True)
-        first = prefill.logits[:, -1].float()
-        width = max(len(a) for a in answers)
-        device = first.device
-        forced = torch.full((len(answers), width), end, device=device)
-        for i, answer in enumerate(answers):
-            forced[i, : len(answer)] = torch.tensor(answer, device=device)
-        mask = torch.cat([inputs["attention_mask"], torch.ones_like(forced)], 1)
-        after = self._model(
-            input_ids=forced,
-            attention_mask=mask,
-            **{CACHE: prefill[CACHE]},
-            **self._positions(mask, width),
-        )
-        logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
-        targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
+        logits, targets = self._follow(self._model(**inputs, use_cache=True), inputs["attention_mask"], answers, end)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said = [], []
@@ -436,6 +443,35 @@ class ModelEvaluator(Evaluator):
             settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
         return totals, said
+
+    def _follow(self, prefill: Any, mask: Tensor, answers: Sequence[Sequence[int]], end: int) -> tuple[Tensor, Tensor]:
+        """Force answers through a prefill's cache, which they are added to.
+
+        Args:
+            prefill: output of the prompt's forward.
+            mask: (B, L), of the prompt.
+            answers: token ids of each row, at least one.
+            end: id of the token that ends an answer.
+
+        Returns:
+            Log-probabilities (B, W + 1, V) after the prompt and after each token of the longest answer, and the tokens
+            (B, W + 1) that they are of: the answer, then ``end``.
+        """
+        first = prefill.logits[:, -1].float()
+        width = max(len(a) for a in answers)
+        device = first.device
+        forced = torch.full((len(answers), width), end, device=device)
+        for i, answer in enumerate(answers):
+            forced[i, : len(answer)] = torch.tensor(answer, device=device)
+        mask = torch.cat([mask, torch.ones_like(forced)], 1)
+        after = self._model(
+            input_ids=forced,
+            attention_mask=mask,
+            **{CACHE: prefill[CACHE]},
+            **self._positions(mask, width),
+        )
+        logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
+        return logits, torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
 
     def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
         """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""
