@@ -16,12 +16,12 @@ from torch import Tensor
 from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.decoding import follow
 from autotc.mechanisms import MODALITIES, Modality
 from autotc.models import find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
 from autotc.runtime.apply import Observer
-from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 
@@ -433,7 +433,8 @@ class ModelEvaluator(Evaluator):
 
     def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
         """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
-        logits, targets = self._follow(self._model(**inputs, use_cache=True), inputs["attention_mask"], answers, end)
+        prefill = self._model(**inputs, use_cache=True)
+        logits, targets = follow(self._model, prefill, inputs["attention_mask"], answers, end)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said = [], []
@@ -443,42 +444,3 @@ class ModelEvaluator(Evaluator):
             settled = len(answer) == 1 and (int(best[i, 0]) != answer[0] or int(best[i, 1]) == end)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
         return totals, said
-
-    def _follow(self, prefill: Any, mask: Tensor, answers: Sequence[Sequence[int]], end: int) -> tuple[Tensor, Tensor]:
-        """Force answers through a prefill's cache, which they are added to.
-
-        Args:
-            prefill: output of the prompt's forward.
-            mask: (B, L), of the prompt.
-            answers: token ids of each row, at least one.
-            end: id of the token that ends an answer.
-
-        Returns:
-            Log-probabilities (B, W + 1, V) after the prompt and after each token of the longest answer, and the tokens
-            (B, W + 1) that they are of: the answer, then ``end``.
-        """
-        first = prefill.logits[:, -1].float()
-        width = max(len(a) for a in answers)
-        device = first.device
-        forced = torch.full((len(answers), width), end, device=device)
-        for i, answer in enumerate(answers):
-            forced[i, : len(answer)] = torch.tensor(answer, device=device)
-        mask = torch.cat([mask, torch.ones_like(forced)], 1)
-        after = self._model(
-            input_ids=forced,
-            attention_mask=mask,
-            **{CACHE: prefill[CACHE]},
-            **self._positions(mask, width),
-        )
-        logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
-        return logits, torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
-
-    def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
-        """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""
-        base = self._adapter.base(self._model)
-        deltas = getattr(base, "rope_deltas", None)
-        positions = mask.long().cumsum(1)[:, -new:] - 1
-        if deltas is None:
-            return {"position_ids": positions}
-        shifted = positions + deltas.to(positions.device).view(-1, 1)
-        return {"position_ids": shifted[None].expand(3, -1, -1)}

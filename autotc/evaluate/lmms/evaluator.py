@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from autotc.cost import Cost, Request, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Progress, Results, SampleResult, Split, SplitInfo
-from autotc.evaluate.lmms.decoding import end_tokens, greedy, is_plain
+from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain
 from autotc.evaluate.lmms.media import MODALITIES, Prompt, Reading
 from autotc.evaluate.lmms.phases import Phases
 from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
@@ -120,7 +119,8 @@ class LmmsEvaluator(ModelEvaluator):
     @property
     def modalities(self) -> tuple[str, ...]:  # type: ignore[override]
         """Modalities its samples hold, in the splits that were looked at; the search split where none was."""
-        groups = {sample.group for split in self._samples or ("search",) for sample in self.samples(split)}
+        looked: list[Split] = list(self._samples) or ["search"]
+        groups = {sample.group for split in looked for sample in self.samples(split)}
         held = {part for group in groups for part in group.split("+")}
         return tuple(name for name in MODALITIES.values() if name in held)
 
@@ -269,14 +269,14 @@ class LmmsEvaluator(ModelEvaluator):
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] if s.answer else [] for s in samples]
         if not any(answers):
             return [0.0] * len(samples)
-        logits, targets = self._follow(_branch(prefill), mask, answers, tokenizer.eos_token_id)
+        logits, targets = follow(self._model, branch(prefill), mask, answers, tokenizer.eos_token_id)
         picked = logits.gather(2, targets[..., None])[..., 0]
         return [float(picked[i, : len(answer) + 1].sum()) if answer else 0.0 for i, answer in enumerate(answers)]
 
     def _greedy(self, prefill: Any, mask: Tensor, generation: Generation) -> list[Any]:
         tokenizer = self._processor.tokenizer
         ends = end_tokens(self._model, tokenizer)
-        rows = greedy(self._model, prefill, mask, self._positions, ends, generation.new_tokens)
+        rows = greedy(self._model, prefill, mask, ends, generation.new_tokens)
         return [generation.cut(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def _generated(self, policy: Policy, batch: _Batch, inputs: Any, generation: Generation) -> list[Any]:
@@ -291,37 +291,22 @@ class LmmsEvaluator(ModelEvaluator):
     def _choose(
         self, prefill: Any, mask: Tensor, samples: Sequence[LmmsSample]
     ) -> tuple[list[list[tuple[float, bool]]], list[float]]:
-        """Mean negative log-likelihood of each choice and whether it is the greedy answer, which lmms-eval takes the
-        least of; and the right choice's log-probability."""
+        """Of each choice the mean negative log-likelihood, whose least lmms-eval takes, and whether it is greedy.
+
+        Returns:
+            That, and the right choice's log-probability.
+        """
         losses: list[list[tuple[float, bool]]] = [[] for _ in samples]
         log_probability = [0.0] * len(samples)
         for number in range(max(len(s.choices) for s in samples)):
             chosen = [s.choices[min(number, len(s.choices) - 1)] for s in samples]
-            for i, (total, tokens, is_greedy) in enumerate(self.continuations(prefill, mask, chosen)):
+            found = continuations(self._model, self._processor.tokenizer, prefill, mask, chosen)
+            for i, (total, tokens, is_greedy) in enumerate(found):
                 if number < len(samples[i].choices):
                     losses[i].append((-total / tokens, is_greedy))
                     if chosen[i] == samples[i].answer:
                         log_probability[i] = total
         return losses, log_probability
-
-    def continuations(self, prefill: Any, mask: Tensor, texts: Sequence[str]) -> list[tuple[float, int, bool]]:
-        """Of each row's continuation: log-probability, tokens, and whether greedy decoding would say it."""
-        tokenizer = self._processor.tokenizer
-        tokens = [tokenizer(text.strip(), add_special_tokens=False)["input_ids"] for text in texts]
-        if any(not t for t in tokens):
-            raise DataError("an answer to choose from has no tokens; texts that are not empty are expected")
-        logits, targets = self._follow(_branch(prefill), mask, tokens, tokenizer.eos_token_id)
-        picked, best = logits.gather(2, targets[..., None])[..., 0], logits.argmax(-1) == targets
-        return [(float(picked[i, : len(t)].sum()), len(t), bool(best[i, : len(t)].all())) for i, t in enumerate(tokens)]
-
-
-def _branch(prefill: Any) -> Any:
-    """The prefill with a cache of its own."""
-    from autotc.runtime.decode import CACHE
-
-    out = copy.copy(prefill)
-    out[CACHE] = copy.deepcopy(prefill[CACHE])
-    return out
 
 
 def _shown(sample: LmmsSample, said: Any) -> str:

@@ -181,13 +181,14 @@ def _wave(array: Any, own: int | None, reading: Reading) -> NDArray[np.float32]:
     return wave
 
 
-def _thinned(frames: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+def _thinned(frames: NDArray[Any], reading: Reading) -> NDArray[Any]:
     if len(frames) <= reading.frames:
         return frames
-    return frames[np.linspace(0, len(frames) - 1, reading.frames).round().astype(int)]
+    taken: NDArray[Any] = frames[np.linspace(0, len(frames) - 1, reading.frames).round().astype(int)]
+    return taken
 
 
-def _decoded(path: Path, reading: Reading) -> NDArray[np.uint8]:
+def _decoded(path: Path, reading: Reading) -> NDArray[Any]:
     """Evenly spaced frames of a video file; lmms-eval brings the decoder."""
     import av
 

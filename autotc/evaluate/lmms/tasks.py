@@ -8,7 +8,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +131,8 @@ def _first(error: BaseException) -> str:
 
 def _cause(error: BaseException) -> str:
     """What went wrong with a data set, and what to do."""
-    names, at = set(), error
+    names: set[str] = set()
+    at: BaseException | None = error
     while at is not None:
         names |= {cls.__name__ for cls in type(at).__mro__}
         at = at.__cause__ or at.__context__
@@ -311,8 +312,8 @@ class LmmsTask:
             value = max(0.0, 1.0 - value)
         if not 0 <= value <= 1:
             raise DataError(
-                f"{self.id(index)}: metric {name} is {value:g}; a score in [0, 1] is needed, choose one with --metric of"
-                f" {', '.join(self.metrics)}"
+                f"{self.id(index)}: metric {name} is {value:g}; a score in [0, 1] is needed, choose one with"
+                f" --metric of {', '.join(self.metrics)}"
             )
         return value
 
