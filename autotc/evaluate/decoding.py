@@ -76,6 +76,20 @@ def greedy(
         last = output.logits[:, -1].argmax(-1)
 
 
+@torch.inference_mode()
+def prefill(model: Any, inputs: Any) -> Any:
+    """Output of the prompt's forward, with a cache that answers can go on from.
+
+    Rows count their positions from their first token, as in `generate()`; left to itself a forward counts padding too,
+    and what follows would stand in the wrong place.
+    """
+    given = {}
+    if not hasattr(find_adapter(model).base(model), "rope_deltas"):  # M-RoPE counts by itself
+        mask = inputs["attention_mask"]
+        given["position_ids"] = (mask.long().cumsum(1) - 1).masked_fill(mask == 0, 0)
+    return model(**inputs, **given, use_cache=True)
+
+
 def branch(prefill: Any) -> Any:
     """The prefill with a cache of its own, so that what is forced through it leaves the other as it was."""
     out = copy.copy(prefill)

@@ -262,10 +262,16 @@ def load_image(path: str | Path) -> Image.Image:
         DataError: it cannot be read.
     """
     with _pillow(Path(path)) as image:
+        from PIL import ImageFile
+
+        # lmms-eval lets damaged pictures pass everywhere once it is imported.
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
         try:
             return image.convert("RGB")
         except OSError as error:
             raise DataError(f"{path}: is a damaged picture ({error}); a whole file is expected") from error
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def load_audio(path: str | Path, rate: int) -> NDArray[np.float32]:

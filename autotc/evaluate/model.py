@@ -16,7 +16,7 @@ from torch import Tensor
 from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
-from autotc.evaluate.decoding import follow
+from autotc.evaluate.decoding import follow, prefill
 from autotc.mechanisms import MODALITIES, Modality
 from autotc.models import find_adapter
 from autotc.policy import Policy
@@ -433,8 +433,8 @@ class ModelEvaluator(Evaluator):
 
     def _forced(self, inputs: Any, answers: Sequence[Sequence[int]], end: int) -> tuple[list[float], list[str | None]]:
         """Log-probability of each right answer, and what greedy decoding says where one token settles it."""
-        prefill = self._model(**inputs, use_cache=True)
-        logits, targets = follow(self._model, prefill, inputs["attention_mask"], answers, end)
+        prompt = prefill(self._model, inputs)
+        logits, targets = follow(self._model, prompt, inputs["attention_mask"], answers, end)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said = [], []

@@ -16,7 +16,7 @@ from torch import Tensor
 from autotc.cost import Cost, Request, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Progress, Results, SampleResult, Split, SplitInfo
-from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain
+from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain, prefill
 from autotc.evaluate.lmms.media import MODALITIES, Prompt, Reading
 from autotc.evaluate.lmms.phases import Phases
 from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
@@ -247,12 +247,12 @@ class LmmsEvaluator(ModelEvaluator):
         generation = samples[0].generation
         plain = generation is not None and generation.beams == 1 and is_plain(self._model.generation_config)
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            prefill = self._model(**inputs, use_cache=True)
+            prompt = prefill(self._model, inputs)
             if generation is None:
-                said, log_probability = self._choose(prefill, inputs["attention_mask"], samples)
+                said, log_probability = self._choose(prompt, inputs["attention_mask"], samples)
             else:
-                log_probability = self._of_answers(prefill, inputs["attention_mask"], samples)
-                said = self._greedy(prefill, inputs["attention_mask"], generation) if plain else []
+                log_probability = self._of_answers(prompt, inputs["attention_mask"], samples)
+                said = self._greedy(prompt, inputs["attention_mask"], generation) if plain else []
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
         if generation is not None and not plain:
@@ -263,20 +263,20 @@ class LmmsEvaluator(ModelEvaluator):
                 for s, a, p in zip(samples, said, log_probability, strict=True)
             ]
 
-    def _of_answers(self, prefill: Any, mask: Tensor, samples: Sequence[LmmsSample]) -> list[float]:
-        """Log-probability of each right answer; the prefill's cache stays as it is."""
+    def _of_answers(self, prompt: Any, mask: Tensor, samples: Sequence[LmmsSample]) -> list[float]:
+        """Log-probability of each right answer; the prompt's cache stays as it is."""
         tokenizer = self._processor.tokenizer
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] if s.answer else [] for s in samples]
         if not any(answers):
             return [0.0] * len(samples)
-        logits, targets = follow(self._model, branch(prefill), mask, answers, tokenizer.eos_token_id)
+        logits, targets = follow(self._model, branch(prompt), mask, answers, tokenizer.eos_token_id)
         picked = logits.gather(2, targets[..., None])[..., 0]
         return [float(picked[i, : len(answer) + 1].sum()) if answer else 0.0 for i, answer in enumerate(answers)]
 
-    def _greedy(self, prefill: Any, mask: Tensor, generation: Generation) -> list[Any]:
+    def _greedy(self, prompt: Any, mask: Tensor, generation: Generation) -> list[Any]:
         tokenizer = self._processor.tokenizer
         ends = end_tokens(self._model, tokenizer)
-        rows = greedy(self._model, prefill, mask, ends, generation.new_tokens)
+        rows = greedy(self._model, prompt, mask, ends, generation.new_tokens)
         return [generation.cut(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def _generated(self, policy: Policy, batch: _Batch, inputs: Any, generation: Generation) -> list[Any]:
@@ -289,7 +289,7 @@ class LmmsEvaluator(ModelEvaluator):
         return [generation.cut(text) for text in texts]
 
     def _choose(
-        self, prefill: Any, mask: Tensor, samples: Sequence[LmmsSample]
+        self, prompt: Any, mask: Tensor, samples: Sequence[LmmsSample]
     ) -> tuple[list[list[tuple[float, bool]]], list[float]]:
         """Of each choice the mean negative log-likelihood, whose least lmms-eval takes, and whether it is greedy.
 
@@ -300,7 +300,7 @@ class LmmsEvaluator(ModelEvaluator):
         log_probability = [0.0] * len(samples)
         for number in range(max(len(s.choices) for s in samples)):
             chosen = [s.choices[min(number, len(s.choices) - 1)] for s in samples]
-            found = continuations(self._model, self._processor.tokenizer, prefill, mask, chosen)
+            found = continuations(self._model, self._processor.tokenizer, prompt, mask, chosen)
             for i, (total, tokens, is_greedy) in enumerate(found):
                 if number < len(samples[i].choices):
                     losses[i].append((-total / tokens, is_greedy))

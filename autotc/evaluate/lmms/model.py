@@ -19,7 +19,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from autotc.errors import AutotcError, DataError, UnsupportedModelError
-from autotc.evaluate.decoding import continuations
+from autotc.evaluate.decoding import continuations, prefill
 from autotc.evaluate.lmms import require_lmms_eval
 from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prompt
 from autotc.evaluate.lmms.tasks import Generation
@@ -181,10 +181,11 @@ class AutotcModel(lmms):  # type: ignore[misc]
         return out
 
     @torch.inference_mode()
-    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: list[Any]) -> list[GenerationResult]:
         """Mean negative log-likelihood of each continuation, and whether greedy decoding would say it.
 
-        lmms-eval takes the least of a multiple choice's for the answer, so this is a loss, as in its own models.
+        lmms-eval takes the least of a multiple choice's for the answer, so this is a loss, as in its own models. It
+        turns a bare pair into a text, which its own scoring then cannot unpack: the pair goes wrapped.
         """
         out: list[Any] = [None] * len(requests)
         bar = tqdm(total=len(requests), disable=self.rank != 0, desc="Model Responding")
@@ -203,14 +204,14 @@ class AutotcModel(lmms):  # type: ignore[misc]
             inputs = self._inputs(prompts)
             rows = [wanted[asks[place]] for place in places]
             with apply(self._model, self.policy):
-                prefill = self._model(**inputs, use_cache=True)
+                prompt = prefill(self._model, inputs)
                 for number in range(max(map(len, rows))):
                     chosen = [row[min(number, len(row) - 1)] for row in rows]
                     found = continuations(
-                        self._model, self.processor.tokenizer, prefill, inputs["attention_mask"], [t for _, t in chosen]
+                        self._model, self.processor.tokenizer, prompt, inputs["attention_mask"], [t for _, t in chosen]
                     )
                     for (place, _), (total, tokens, greedy) in zip(chosen, found, strict=True):
-                        out[place] = (-total / tokens, greedy)
+                        out[place] = GenerationResult((-total / tokens, greedy))
             bar.update(sum(map(len, rows)))
         bar.close()
         return out

@@ -30,7 +30,13 @@ HALF = Policy.of(
     for m in ("image", "video", "audio")
 )
 INPUT = Policy.of([Stage(modality="image", location="input", mechanism="downsample", keep_ratio=0.5)])
-ACC = [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]
+
+
+def metric(name: str, aggregation: str = "mean", higher: bool = True) -> dict[str, Any]:
+    return {"metric": name, "aggregation": aggregation, "higher_is_better": higher}
+
+
+ACC = [metric("acc")]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +142,7 @@ def test_documents_that_share_a_picture_stay_together(tmp_path: Path) -> None:
         (
             {
                 "process_results": "!entry",
-                "metric_list": [{"metric": "other", "aggregation": "mean", "higher_is_better": True}],
+                "metric_list": [metric("other")],
             },
             1.0,
             0.0,
@@ -144,7 +150,7 @@ def test_documents_that_share_a_picture_stay_together(tmp_path: Path) -> None:
         (
             {
                 "process_results": "!percent",
-                "metric_list": [{"metric": "share", "aggregation": "!percent_of", "higher_is_better": True}],
+                "metric_list": [metric("share", "!percent_of")],
             },
             1.0,
             0.0,
@@ -152,7 +158,7 @@ def test_documents_that_share_a_picture_stay_together(tmp_path: Path) -> None:
         (
             {
                 "process_results": "!distance",
-                "metric_list": [{"metric": "wer", "aggregation": "!distance_of", "higher_is_better": False}],
+                "metric_list": [metric("wer", "!distance_of", higher=False)],
             },
             1.0,
             0.0,
@@ -192,11 +198,11 @@ def test_scores_that_cannot_be_had_are_refused(tmp_path: Path) -> None:
         "long",
         rows(4),
         process_results="!number",
-        metric_list=[{"metric": "length", "aggregation": "mean", "higher_is_better": True}, *ACC],
+        metric_list=[metric("length"), *ACC],
     )
     write(
         tmp_path, "pairs", rows(4), process_results="!percent",
-        metric_list=[{"metric": "share", "aggregation": "!pairs_of", "higher_is_better": True}],
+        metric_list=[metric("share", "!pairs_of")],
     )  # fmt: skip
     long, pairs = load_tasks(["long", "pairs"], tmp_path)
     with pytest.raises(DataError, match=r"long/1: metric length is 3; .* --metric of length, acc"):
@@ -214,7 +220,7 @@ def test_multiple_choice_takes_the_likeliest(tmp_path: Path) -> None:
     documents = [dict(row, answer=i % 4, question=f"count digits {i}") for i, row in enumerate(rows(12))]
     write(
         tmp_path, "choose", documents, output_type="multiple_choice", doc_to_choice=choices,
-        metric_list=[{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        metric_list=ACC,
     )  # fmt: skip
     found = LmmsEvaluator(["choose"], folder=tmp_path, batch_size=3)
     model, processor = found.loaded, found._processor

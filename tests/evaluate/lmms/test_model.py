@@ -68,7 +68,7 @@ def test_same_answers_as_the_evaluator(tmp_path: Path, policy: Policy, simple: b
             expected = mine[f"{task}/{sample['doc_id']}"]
             assert sample["filtered_resps"][0] == expected.answer
             assert sample["accuracy"] == expected.correct
-            assert sample["token_counts"][0]["input_tokens"] > 64
+            assert sample["token_counts"][0]["input_tokens"] > (64 if policy is POLICY else 32)
         # lmms-eval cleans the model up after each evaluation; the next task needed it again.
         assert found["results"][task]["accuracy,none"] == sum(s["accuracy"] for s in found["samples"][task]) / 8
 
@@ -160,7 +160,7 @@ TEMPLATE = (
 )
 
 
-def tokenizer(names: dict[int, str]) -> Any:
+def tokenizer(names: dict[int, str], **more: Any) -> Any:
     from tokenizers import AddedToken, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -172,7 +172,7 @@ def tokenizer(names: dict[int, str]) -> Any:
     inner.pre_tokenizer = WhitespaceSplit()
     inner.add_special_tokens([AddedToken(name) for name in names.values()])
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, unk_token="<unk>", pad_token="<pad>", eos_token="w63", padding_side="right"
+        tokenizer_object=inner, unk_token="<unk>", pad_token="<pad>", eos_token="w63", padding_side="right", **more
     )
 
 
@@ -203,9 +203,8 @@ def qwen_processor(name: str) -> Any:
 def gemma_processor() -> Any:
     from transformers import Gemma3ImageProcessor, Gemma3Processor
 
-    words = tokenizer({7: "<start>", 8: "<stop>", 9: "<image>"})
-    words.boi_token, words.eoi_token, words.image_token = "<start>", "<stop>", "<image>"
-    words.image_token_id = 9
+    marks = {"boi_token": "<start>", "eoi_token": "<stop>", "image_token": "<image>"}
+    words = tokenizer({7: "<start>", 8: "<stop>", 9: "<image>"}, extra_special_tokens=marks)
     images = Gemma3ImageProcessor(size={"height": 32, "width": 32})
     return Gemma3Processor(
         images, words, image_seq_length=16, chat_template=TEMPLATE.replace("MEDIA", " <start> ")
