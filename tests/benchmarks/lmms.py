@@ -83,7 +83,7 @@ def main() -> None:
         same = sum(said[builtin_id(sample.id)] == sample.answer for sample in my.samples)
         rows.append(mine - theirs)
         print(
-            f"trial {number}: lmms {mine:6.2f} s, builtin {theirs:6.2f} s, {1000 * (mine - theirs) / n:+6.2f} ms a sample;"
+            f"trial {number}: lmms {mine:.2f} s, builtin {theirs:.2f} s, {1000 * (mine - theirs) / n:+.2f} ms a sample;"
             f" same answers {same}/{n}; accuracy {my.mean():.4f} and {their.mean():.4f}"
         )
     later = median(rows[1:]) if len(rows) > 1 else rows[0]
