@@ -38,17 +38,23 @@ def cached_features(
     adapter = find_adapter(model)
     base = adapter.base(model)
     own = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
-    wrapped: list[str] = []
+    wrapped: list[tuple[Any, str, Any]] = []
     for modality, name in adapter.feature_methods().items():
         if reads_tower(policy, modality):
             continue
-        base.__dict__[name] = _remembering(getattr(base, name), name, own, store)
-        wrapped.append(name)
+        inner = getattr(base, name)
+        # A tower that is called itself stays the module that it is: its model asks it for its device.
+        holder, attribute = (inner, "forward") if isinstance(inner, nn.Module) else (base, name)
+        wrapped.append((holder, attribute, holder.__dict__.get(attribute)))
+        holder.__dict__[attribute] = _remembering(getattr(holder, attribute), name, own, store)
     try:
         yield
     finally:
-        for name in wrapped:
-            del base.__dict__[name]
+        for holder, attribute, before in wrapped:
+            if before is None:
+                del holder.__dict__[attribute]
+            else:
+                holder.__dict__[attribute] = before
 
 
 def _remembering(inner: Any, name: str, own: set[int], store: MutableMapping[str, Any]) -> Any:

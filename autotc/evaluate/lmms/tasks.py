@@ -202,6 +202,11 @@ class LmmsTask:
             )
         if self.kind == CHOOSE and (task.multiple_input or "acc_mutual_info" in task._metric_fn_list):
             raise DataError(f"--tasks: {self.name} scores several prompts for one answer; take another task")
+        if task.config.auto_strip_thinking and not task.config.reasoning_tags:
+            from lmms_eval.filters.transformation import StripThinkingFilter
+
+            for ensemble in task._filters:
+                ensemble.filters.insert(0, StripThinkingFilter())
         self._texts = task.eval_docs_no_media
         self._docs = task.eval_docs
 

@@ -215,16 +215,61 @@ def audio_processor() -> Any:
     from transformers import Qwen2AudioProcessor, WhisperFeatureExtractor
 
     names = {7: "<|audio_bos|>", 8: "<|audio_eos|>", 9: "<|AUDIO|>"}
-    extractor = WhisperFeatureExtractor(feature_size=8, sampling_rate=1600, hop_length=160, chunk_length=4, n_fft=400)
+    extractor = WhisperFeatureExtractor(feature_size=8, sampling_rate=1600, hop_length=100, chunk_length=3, n_fft=400)
     template = TEMPLATE.replace("MEDIA", "<|audio_bos|> <|AUDIO|> <|audio_eos|>")
     return Qwen2AudioProcessor(extractor, tokenizer(names), chat_template=template)
 
 
+def internvl_processor() -> Any:
+    from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
+
+    size = {"height": 24, "width": 24}
+    marks = {
+        "start_image_token": "<start>", "end_image_token": "<stop>", "context_image_token": "<image>",
+        "video_token": "<video>",
+    }  # fmt: skip
+    images = GotOcr2ImageProcessor(size=size, crop_to_patches=True, min_patches=1, max_patches=3)
+    return InternVLProcessor(
+        images, tokenizer(SPECIAL, extra_special_tokens=marks), InternVLVideoProcessor(size=size), image_seq_length=4,
+        chat_template=TEMPLATE.replace("MEDIA", "<image>"),
+    )  # fmt: skip
+
+
+TILES = [[24, 48], [48, 24], [48, 48], [24, 72]]
+
+
+def tiled_processor(name: str) -> Any:
+    import transformers
+
+    size = {"height": 24, "width": 24}
+    shared: dict[str, Any] = {"patch_size": 6, "vision_feature_select_strategy": "default", "image_token": "<image>"}
+    template = TEMPLATE.replace("MEDIA", "<image>")
+    if name == "LlavaNext":
+        images = transformers.LlavaNextImageProcessor(
+            size={"shortest_edge": 24}, crop_size=size, image_grid_pinpoints=TILES
+        )  # fmt: skip
+        return transformers.LlavaNextProcessor(
+            images, tokenizer(SPECIAL), num_additional_image_tokens=1, chat_template=template, **shared
+        )
+    images = transformers.LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=TILES)
+    videos = transformers.LlavaOnevisionVideoProcessor(size=size)
+    return transformers.LlavaOnevisionProcessor(
+        images, tokenizer(SPECIAL), videos, num_image_tokens=16, vision_feature_select_strategy="full",
+        image_token="<image>", video_token="<video>", vision_aspect_ratio="anyres_max_2",
+        chat_template=TEMPLATE.replace("MEDIA", "<{{ part.type }}>"),
+    )  # fmt: skip
+
+
 PROCESSORS = {
     "llava": llava_processor,
+    "llava_next": lambda: tiled_processor("LlavaNext"),
+    "llava_onevision": lambda: tiled_processor("LlavaOnevision"),
     "qwen2_vl": lambda: qwen_processor("Qwen2VLProcessor"),
     "qwen2_5_vl": lambda: qwen_processor("Qwen2_5_VLProcessor"),
+    "qwen3_vl": lambda: qwen_processor("Qwen3VLProcessor"),
     "gemma3": gemma_processor,
+    "internvl": internvl_processor,
+    "qwen2_audio": audio_processor,
 }
 
 
@@ -240,11 +285,12 @@ def test_families_answer_from_a_checkpoints_folder(name: str, tmp_path: Path) ->
     folder = tmp_path / "model"
     FAMILIES[name].build().save_pretrained(folder)
     processor.save_pretrained(folder)
-    policy = Policy.of([Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.5)])
+    modality: Any = "audio" if "audio" in name else "image"
+    policy = Policy.of([Stage(modality=modality, location="projector", mechanism="divprune", keep_ratio=0.5)])
     documents = [dict(row, question="w30 w31 " * (1 + i % 2)) for i, row in enumerate(rows(6))]
     write(
         tmp_path, "pictures", documents, process_results="!number", metric_list=ACC,
-        generation_kwargs={"max_new_tokens": 4},
+        generation_kwargs={"max_new_tokens": 4}, doc_to_visual="!sound" if modality == "audio" else "!doc_to_visual",
     )  # fmt: skip
     model = ChatModel(str(folder), saved(policy, tmp_path / "x.yaml"), batch_size=3)
     found = evaluate(model, "pictures", tmp_path, limit=6)["samples"]["pictures"]
