@@ -154,6 +154,8 @@ class LmmsEvaluator(ModelEvaluator):
                     for index in self._indices[split].get(task.name, [])[: self._limit]:
                         sample = self._sample(task, index)
                         by_group.setdefault(sample.group, {}).setdefault(task.name, []).append(sample)
+                    if {group for group, tasks in by_group.items() if task.name in tasks} == {"text"}:
+                        raise DataError(f"--tasks: {task.name} shows no media: there is nothing to compress")
                 self._samples[split] = [s for tasks in by_group.values() for s in _in_turn(tasks)[: self._limit]]
         return self._samples[split]
 

@@ -82,7 +82,8 @@ def load_tasks(names: Sequence[str], folder: str | Path | None = None) -> list[L
             if any(name not in manager.all_tasks for name in names):
                 manager = TaskManager("ERROR", include_path=own)  # reads a thousand files
         except Exception as error:
-            raise DataError(f"--task-folder: {folder}: its task files cannot be read ({_first(error)})") from error
+            where = "--tasks" if folder is None else f"--task-folder: {folder}"
+            raise DataError(f"{where}: task files cannot be read ({_first(error)})") from error
     for name in names:
         if name not in manager.all_tasks:
             near = difflib.get_close_matches(name, manager.all_tasks, n=4, cutoff=0.5)
@@ -258,7 +259,8 @@ class LmmsTask:
         doc = self._docs[index]
         try:
             if self.kind == CHOOSE:
-                text = self.task.fewshot_context(self._texts[index], self.task.config.num_fewshot or 0)
+                shots = self.task.config.num_fewshot or 0
+                text = self._call("fewshot_context", self._texts[index], index, shots)
                 return simple_prompt(str(text), self._call("doc_to_visual", doc, index), reading)
             return chat_prompt(self._call("doc_to_messages", doc, index), reading)
         except DataError as error:
@@ -382,9 +384,9 @@ class LmmsTask:
     def _scales(self) -> dict[str, float]:
         return {}
 
-    def _call(self, name: str, doc: Any, index: int) -> Any:
+    def _call(self, name: str, doc: Any, index: int, *more: Any) -> Any:
         try:
-            return getattr(self.task, name)(doc)
+            return getattr(self.task, name)(doc, *more)
         except AutotcError:
             raise
         except (Exception, SystemExit) as error:

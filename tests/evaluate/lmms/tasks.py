@@ -17,6 +17,10 @@ def doc_to_visual(doc):
 def sound(doc):
     return [{"array": [((i * doc["id"]) % 17) / 17 for i in range(4000 + 800 * doc["id"])], "sampling_rate": 3200}]
 
+def film(doc):
+    frames = [doc["image"].convert("RGB").rotate(20 * i) for i in range(4)]
+    return [{"type": "video", "url": frames}]
+
 def number(doc, results):
     return {"acc": float(results[0] == doc["answer"]), "length": len(results[0])}
 

@@ -281,6 +281,14 @@ def test_too_few_documents(tmp_path: Path) -> None:
         LmmsEvaluator(["two"], folder=tmp_path)
 
 
+def test_tasks_without_media_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "bare", rows(10), process_results="!number", metric_list=ACC)
+    path = tmp_path / "bare.yaml"
+    path.write_text("".join(x for x in path.read_text().splitlines(keepends=True) if "doc_to_visual" not in x))
+    with pytest.raises(DataError, match="bare shows no media"):
+        LmmsEvaluator(["bare"], folder=tmp_path).samples("test")
+
+
 def test_versions_of_lmms_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_lmms_eval()
     folder = tmp_path / "lmms_eval-0.8.0.dist-info"

@@ -273,8 +273,15 @@ PROCESSORS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(PROCESSORS))
-def test_families_answer_from_a_checkpoints_folder(name: str, tmp_path: Path) -> None:
+VIDEOS = ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+SHOWS = {"image": "!doc_to_visual", "video": "!film", "audio": "!sound"}
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [(name, "audio" if "audio" in name else "image") for name in sorted(PROCESSORS)] + [(n, "video") for n in VIDEOS],
+)
+def test_families_answer_from_a_checkpoints_folder(name: str, modality: Any, tmp_path: Path) -> None:
     """A local folder in the hub's layout, its own processor and template; compressed and batched answers are those of
     `generate()` on one request."""
     import autotc
@@ -285,12 +292,11 @@ def test_families_answer_from_a_checkpoints_folder(name: str, tmp_path: Path) ->
     folder = tmp_path / "model"
     FAMILIES[name].build().save_pretrained(folder)
     processor.save_pretrained(folder)
-    modality: Any = "audio" if "audio" in name else "image"
     policy = Policy.of([Stage(modality=modality, location="projector", mechanism="divprune", keep_ratio=0.5)])
     documents = [dict(row, question="w30 w31 " * (1 + i % 2)) for i, row in enumerate(rows(6))]
     write(
         tmp_path, "pictures", documents, process_results="!number", metric_list=ACC,
-        generation_kwargs={"max_new_tokens": 4}, doc_to_visual="!sound" if modality == "audio" else "!doc_to_visual",
+        generation_kwargs={"max_new_tokens": 4}, doc_to_visual=SHOWS[modality],
     )  # fmt: skip
     model = ChatModel(str(folder), saved(policy, tmp_path / "x.yaml"), batch_size=3)
     found = evaluate(model, "pictures", tmp_path, limit=6)["samples"]["pictures"]
