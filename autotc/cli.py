@@ -24,6 +24,7 @@ from autotc.errors import AutotcError, DataError, PolicyError
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
     from autotc.conflicts.pairs import Place
+    from autotc.evaluate.base import Split
     from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
     from autotc.mechanisms import Modality
@@ -166,16 +167,72 @@ def _evaluator(args: argparse.Namespace, seed: int) -> ModelEvaluator:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    sizes: dict[str, Any] = {}
+    if hasattr(args, "tasks"):  # a command that can run lmms-eval's tasks
+        _one_source(args)
+        if args.batch_size is not None:
+            sizes["batch_size"] = args.batch_size
+        if args.tasks is not None:
+            return _lmms_evaluator(args, sizes, seed)
     if args.data is None:
         if args.metric is not None:
-            raise DataError(f"--metric: {args.metric!r} given without --data; the embedded benchmark has its own")
+            raise DataError(
+                f"--metric: {args.metric!r} given without --data or --tasks; the embedded benchmark has its own"
+            )
         from autotc.evaluate.builtin import BuiltinEvaluator
 
-        return BuiltinEvaluator(*_load(args), seed=seed)
+        return BuiltinEvaluator(*_load(args), seed=seed, **sizes)
     from autotc.evaluate.jsonl import JsonlEvaluator, load_jsonl, split_records
 
     split_records(load_jsonl(args.data), seed)  # a wrong file is told before the model is loaded
-    return JsonlEvaluator(args.data, *_load(args), metric=args.metric or "exact", seed=seed)
+    return JsonlEvaluator(args.data, *_load(args), metric=args.metric or "exact", seed=seed, **sizes)
+
+
+def _one_source(args: argparse.Namespace) -> None:
+    """See that --evaluator, --data and --tasks say the same."""
+    if args.data is not None and args.tasks is not None:
+        raise DataError("--tasks: given with --data; one of the two is right")
+    given = "jsonl" if args.data is not None else "lmms" if args.tasks is not None else "builtin"
+    if args.evaluator not in (None, given):
+        needs = {"lmms": "needs --tasks NAMES", "jsonl": "needs --data FILE.jsonl"}
+        raise DataError(f"--evaluator: {args.evaluator} {needs.get(args.evaluator, 'takes no --data and no --tasks')}")
+    if args.task_folder is not None and args.tasks is None:
+        raise DataError("--task-folder: given without --tasks; name tasks of the folder")
+
+
+def _lmms_evaluator(args: argparse.Namespace, sizes: dict[str, Any], seed: int) -> ModelEvaluator:
+    """The evaluator on tasks of lmms-eval; what is wrong with them is told before the model is loaded."""
+    import time
+
+    from autotc.evaluate.lmms import require_lmms_eval
+
+    require_lmms_eval()
+    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
+    from autotc.evaluate.lmms.tasks import load_tasks
+
+    start = time.perf_counter()
+    tasks = load_tasks(args.tasks, args.task_folder)
+    loaded = time.perf_counter()
+    model, processor = _load(args)
+    spent = time.perf_counter() - loaded
+    evaluator = LmmsEvaluator(
+        tasks, model, processor, metric=args.metric, limit=args.limit, seed=seed, **sizes
+    )  # fmt: skip
+    evaluator.phases.add("tasks", loaded - start)
+    evaluator.phases.add("model loading", spent)
+    return evaluator
+
+
+def _untouched(evaluator: ModelEvaluator, policy: Policy, split: Split) -> list[str]:
+    """Tasks of lmms-eval that a policy leaves as they are, told on stderr."""
+    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
+
+    if not isinstance(evaluator, LmmsEvaluator) or not policy.stages:
+        return []
+    found = evaluator.untouched(policy, split)
+    for task, group in found.items():
+        print(f"warning: {task}: the policy has no stage for {group}; its samples run uncompressed", file=sys.stderr)
+    return sorted(found)
 
 
 def _load(args: argparse.Namespace) -> tuple[Any, Any]:
@@ -231,6 +288,7 @@ def evaluate(args: argparse.Namespace) -> Outcome:
 
     policy = _policy(args.policy)
     evaluator = _evaluator(args, args.split_seed)
+    untouched = _untouched(evaluator, policy, args.split) if args.tasks is not None else []
     cost = evaluator.cost(policy, args.split)
     with ProgressBar("eval") as progress:
         results = evaluator.run(policy, args.split, limit=args.limit, progress=progress)
@@ -244,8 +302,17 @@ def evaluate(args: argparse.Namespace) -> Outcome:
         "flops": cost.flops,
         "tokens": cost.tokens,
         "samples": results.counts(),
+        **_phases(evaluator),
     }
+    if args.tasks is not None:
+        data["untouched"] = untouched
     return Outcome(data, f"{policy.label()}\n\n{eval_table(data)}")
+
+
+def _phases(evaluator: ModelEvaluator) -> dict[str, Any]:
+    """Where an evaluator's time went, if it says."""
+    phases = getattr(evaluator, "phases", None)
+    return {} if phases is None else {"phases": phases.to_json()}
 
 
 def check(args: argparse.Namespace) -> Outcome:
@@ -254,8 +321,12 @@ def check(args: argparse.Namespace) -> Outcome:
     from autotc.check import load_measured
     from autotc.report.tables import ProgressBar, findings_table
 
-    _, measured, _ = load_measured(args.policy)
+    policy, measured, split = load_measured(args.policy)
+    if args.tasks is not None and args.limit is None:
+        args.limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
     evaluator = _evaluator(args, measured.seed)
+    if args.tasks is not None:
+        _untouched(evaluator, policy, split)
     with ProgressBar("check") as progress:
         report = run_check(evaluator, args.policy, tolerance=args.tolerance, limit=args.limit, progress=progress)
     if args.junit is not None:
@@ -851,6 +922,9 @@ def search(args: argparse.Namespace) -> Outcome:
         for key in ("model", "data", "metric", *LOADING)
         if getattr(args, key)
     )
+    if args.tasks is not None:
+        options += f" --tasks {','.join(args.tasks)}"
+        options += f" --task-folder {args.task_folder}" if args.task_folder is not None else ""
     try:
         with _search_progress() as progress:
             result = run_search(
@@ -863,7 +937,7 @@ def search(args: argparse.Namespace) -> Outcome:
                 latency=latency,
                 trials=args.trials,
                 seed=args.seed,
-                name=_name(args.model, args.data),
+                name=_name(args.model, args.data, args.tasks),
                 study_name=args.resume,
                 resume=args.resume is not None,
                 sampler=args.sampler,
@@ -884,7 +958,7 @@ def search(args: argparse.Namespace) -> Outcome:
             if str(getattr(args, key)) != usual
         )
         raise KeyboardInterrupt(str(error) + options + folders) from error
-    data = result.to_json()
+    data = {**result.to_json(), **_phases(evaluator)}
     return Outcome(data, search_report(data, options=options, runs=args.runs))
 
 
@@ -912,9 +986,11 @@ def _space(name: str | None) -> Path:
     return path if path.exists() or path.suffix in (".yaml", ".yml") else search_space(name)
 
 
-def _name(model: str | None, data: Path | None) -> str:
+def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = None) -> str:
     """Name of what is searched, for studies and policy files."""
     name = "tiny-omni" if model is None else Path(model).name
+    if tasks is not None:
+        return f"{name}-{'-'.join(tasks)}"[:80]
     return name if data is None else f"{name}-{data.stem}"
 
 
@@ -1079,8 +1155,21 @@ def _arguments() -> argparse.ArgumentParser:
             "--data", type=Path, metavar="FILE.jsonl", help="your own data (default: the embedded benchmark)"
         )
         sub.add_argument(
-            "--metric", metavar="NAME", help="with --data: exact (default), contains, or module:function of your own"
+            "--evaluator", choices=("builtin", "jsonl", "lmms"),
+            help="what samples are from (default: lmms with --tasks, jsonl with --data, builtin without)",
+        )  # fmt: skip
+        sub.add_argument(
+            "--tasks",
+            type=_listed,
+            metavar="NAMES",
+            help="tasks of lmms-eval by commas, e.g. mme,ocrbench or tiny_omni",
         )
+        sub.add_argument("--task-folder", type=Path, metavar="DIR", help="with --tasks: task files of your own")
+        sub.add_argument("--batch-size", type=_positive, metavar="N", help="samples of one forward")
+        sub.add_argument(
+            "--metric", metavar="NAME",
+            help="with --data: exact (default), contains, or module:function of your own; with --tasks: one of theirs",
+        )  # fmt: skip
         sub.add_argument(
             "--limit", type=_positive, metavar="N", help="evaluate only the first N samples of each modality"
         )
@@ -1347,7 +1436,7 @@ def _quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("alembic", "mlflow", "optuna", "torch", "transformers"):
+    for name in ("alembic", "huggingface_hub", "mlflow", "optuna", "torch", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -8,7 +8,6 @@ Paths are relative to the file's folder. Media stand before the prompt, in the o
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import json
 import re
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from autotc.errors import DataError, MissingDependencyError
 from autotc.evaluate.base import Split
 from autotc.evaluate.model import Metric, ModelEvaluator, Sample
+from autotc.evaluate.splits import SHARES, Member, divide
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,6 @@ Kind = Literal["images", "video", "audio"]
 KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer")
 KINDS: dict[Kind, str] = {"images": "image", "video": "video", "audio": "audio"}
 """Key of a line -> modality of its items."""
-SHARES: dict[Split, float] = {"search": 0.4, "val": 0.2, "test": 0.4}
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 VIDEO_FORMS = "a folder of frames, a .npy array (T, H, W, 3) of uint8 or an animated .gif"
 
@@ -181,19 +180,7 @@ def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Reco
     Raises:
         DataError: a group is too small to be in every split.
     """
-    by_group: dict[str, list[list[Record]]] = {}
-    for unit in _units(records):
-        by_group.setdefault(unit[0].modality, []).append(unit)
-    where: dict[str, Split] = {}
-    for units in by_group.values():
-        units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{min(r.id for r in unit)}".encode()).hexdigest())
-        total, done = sum(map(len, units)), 0
-        for unit in units:
-            # The middle of the unit decides, so that three samples fill three splits.
-            middle = Fraction(2 * done + len(unit), 2 * total)
-            split: Split = "search" if middle < Fraction(2, 5) else "val" if middle < Fraction(3, 5) else "test"
-            where.update((record.id, split) for record in unit)
-            done += len(unit)
+    where = divide([Member(r.id, r.modality, [path.resolve() for path in r.media]) for r in records], seed)
     out: dict[Split, list[Record]] = {name: [r for r in records if where[r.id] == name] for name in SHARES}
     for group in dict.fromkeys(record.modality for record in records):
         for name, members in out.items():
@@ -204,26 +191,6 @@ def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Reco
                     "give at least 3 samples of each modality that share no media (hundreds for narrow intervals)"
                 )
     return out
-
-
-def _units(records: Sequence[Record]) -> list[list[Record]]:
-    """Records in groups that share no media file with another group (union-find over the files)."""
-    parent = list(range(len(records)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    owner: dict[Path, int] = {}
-    for i, record in enumerate(records):
-        for path in record.media:
-            parent[root(i)] = root(owner.setdefault(path.resolve(), i))
-    units: dict[int, list[Record]] = {}
-    for i, record in enumerate(records):
-        units.setdefault(root(i), []).append(record)
-    return list(units.values())
 
 
 def _plain(text: str) -> str:
@@ -295,10 +262,16 @@ def load_image(path: str | Path) -> Image.Image:
         DataError: it cannot be read.
     """
     with _pillow(Path(path)) as image:
+        from PIL import ImageFile
+
+        # lmms-eval lets damaged pictures pass everywhere once it is imported.
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
         try:
             return image.convert("RGB")
         except OSError as error:
             raise DataError(f"{path}: is a damaged picture ({error}); a whole file is expected") from error
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def load_audio(path: str | Path, rate: int) -> NDArray[np.float32]:

@@ -17,12 +17,12 @@ from torch import Tensor
 from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.decoding import follow, prefill
 from autotc.mechanisms import MODALITIES, Modality
-from autotc.models import find_adapter
+from autotc.models import Adapter, find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
 from autotc.runtime.apply import Observer
-from autotc.runtime.decode import CACHE
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 from autotc.runtime.prepare import tracked
@@ -113,6 +113,35 @@ def _with_rest(log_probability: Tensor, tokens: Tensor) -> Tensor:
 def _touching(policy: Policy, group: str) -> Policy:
     """The policy's stages on the modalities of a group."""
     return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
+
+
+def process_inputs(
+    adapter: Adapter,
+    processor: Any,
+    call: Callable[..., Any],
+    texts: Sequence[str],
+    media: Sequence[Mapping[str, list[Any]]],
+) -> Any:
+    """Inputs of one batch.
+
+    Args:
+        adapter: of the model.
+        processor: of the checkpoint.
+        call: that prepares inputs: the processor, or what `configure` made of it.
+        texts: prompts with the chat template's placeholders.
+        media: of each prompt: ``images``, ``videos``, ``audio`` -> list.
+    """
+    extra: dict[str, Any] = {}
+    if any(mine.get("images") for mine in media):
+        # A list for each prompt: some families tile an image that stands alone, and only that.
+        extra["images"] = [list(mine.get("images", [])) for mine in media]
+    for key in ("videos", "audio"):
+        items = [item for mine in media for item in mine.get(key, [])]
+        if items:
+            extra[key] = items
+    if "videos" in extra:
+        extra["videos_kwargs"] = {"do_sample_frames": False, **adapter.video_settings(processor)}
+    return call(text=list(texts), return_tensors="pt", padding=True, padding_side="left", **extra)
 
 
 class ModelEvaluator(Evaluator):
@@ -217,17 +246,7 @@ class ModelEvaluator(Evaluator):
     def _process(self, samples: Sequence[Sample], call: Any) -> Any:
         loaded = [sample.media() for sample in samples]
         texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
-        extra: dict[str, Any] = {}
-        if any(media.get("images") for media in loaded):
-            # A list for each sample: some families tile an image that stands alone, and only that.
-            extra["images"] = [list(media.get("images", [])) for media in loaded]
-        for key in ("videos", "audio"):
-            items = [item for media in loaded for item in media.get(key, [])]
-            if items:
-                extra[key] = items
-        if "videos" in extra:
-            extra["videos_kwargs"] = {"do_sample_frames": False, **self._adapter.video_settings(self._processor)}
-        return call(text=texts, return_tensors="pt", padding=True, padding_side="left", **extra)
+        return process_inputs(self._adapter, self._processor, call, texts, loaded)
 
     def _prepared(self, split: Split, group: str, policy: Policy, stop: int, start: int = 0) -> list[_Batch]:
         """The group's samples from ``start`` to ``stop`` as batches."""
@@ -236,11 +255,11 @@ class ModelEvaluator(Evaluator):
         if key not in self._batches:
             call = configure(self._processor, inputs)
             members = list(enumerate(self._groups(split)[group]))[start:stop]
-            # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
-            long = [(rank, s) for rank, s in members if self._answer_length(s) > 1]
-            short = [(rank, s) for rank, s in members if self._answer_length(s) <= 1]
+            parts: dict[Hashable, list[tuple[int, Sample]]] = {}
+            for rank, sample in members:
+                parts.setdefault(self._batch_key(sample), []).append((rank, sample))
             batches = []
-            for part in (short, long):
+            for _, part in sorted(parts.items(), key=lambda item: str(item[0])):
                 for first in range(0, len(part), self._batch_size):
                     ranks, chosen = zip(*part[first : first + self._batch_size], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
@@ -256,6 +275,11 @@ class ModelEvaluator(Evaluator):
         while len(shrunk) > 1 and sum(sizes) > _KEPT_BYTES:
             del self._batches[shrunk.pop(0)]
             sizes.pop(0)
+
+    def _batch_key(self, sample: Sample) -> Hashable:
+        """Samples of one batch have equal keys."""
+        # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
+        return self._answer_length(sample) > 1
 
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
@@ -505,25 +529,11 @@ class ModelEvaluator(Evaluator):
         """Each right answer's log-probability, what greedy decoding says where one token settles it, and divergence."""
         ends = self._ends
         end = ends[0]
-        prefill = self._model(**inputs, **self._prompt_positions(inputs["attention_mask"]), use_cache=True)
-        first = prefill.logits[:, -1].float()
-        width = max(len(a) for a in answers)
-        device = first.device
-        forced = torch.full((len(answers), width), end, device=device)
-        for i, answer in enumerate(answers):
-            forced[i, : len(answer)] = torch.tensor(answer, device=device)
-        mask = torch.cat([inputs["attention_mask"], torch.ones_like(forced)], 1)
-        after = self._model(
-            input_ids=forced,
-            attention_mask=mask,
-            **{CACHE: prefill[CACHE]},
-            **self._positions(mask, width),
-        )
-        logits = torch.cat([first[:, None], after.logits.float()], 1).log_softmax(-1)
+        prompt = prefill(self._model, inputs)
+        logits, targets = follow(self._model, prompt, inputs["attention_mask"], answers, end)
         best: Tensor = logits.argmax(-1)
         if len(ends) > 1:  # any of them ends the answer
             logits[..., end] = logits[..., ends].logsumexp(-1)
-        targets = torch.cat([forced, torch.full_like(forced[:, :1], end)], 1)
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said, divergence = [], [], []
@@ -537,22 +547,3 @@ class ModelEvaluator(Evaluator):
             settled = len(answer) == 1 and (int(best[i, 1]) in ends if right else self.first_token_decides)
             said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
         return totals, said, divergence
-
-    def _prompt_positions(self, mask: Tensor) -> dict[str, Tensor]:
-        """Positions of a prompt's tokens as `generate()` counts them, from the first that is no padding.
-
-        Families with M-RoPE count so themselves.
-        """
-        if hasattr(self._adapter.base(self._model), "rope_deltas"):
-            return {}
-        return {"position_ids": (mask.long().cumsum(1) - 1).masked_fill(mask == 0, 0)}
-
-    def _positions(self, mask: Tensor, new: int) -> dict[str, Tensor]:
-        """Positions of the forced tokens, continued from the prompt's (M-RoPE keeps an offset per row)."""
-        base = self._adapter.base(self._model)
-        deltas = getattr(base, "rope_deltas", None)
-        positions = mask.long().cumsum(1)[:, -new:] - 1
-        if deltas is None:
-            return {"position_ids": positions}
-        shifted = positions + deltas.to(positions.device).view(-1, 1)
-        return {"position_ids": shifted[None].expand(3, -1, -1)}

@@ -38,24 +38,23 @@ def cached_features(
     adapter = find_adapter(model)
     base = adapter.base(model)
     own = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
-    restored: list[tuple[dict[str, Any], str, Any]] = []
+    wrapped: list[tuple[Any, str, Any]] = []
     for modality, name in adapter.feature_methods().items():
         if reads_tower(policy, modality):
             continue
-        # Where no method encodes, the tower itself is named: it stays a module.
-        owner, method = (
-            (base, name) if not isinstance(getattr(base, name), nn.Module) else (getattr(base, name), "forward")
-        )
-        restored.append((owner.__dict__, method, owner.__dict__.get(method)))
-        owner.__dict__[method] = _remembering(getattr(owner, method), name, own, store)
+        inner = getattr(base, name)
+        # A tower that is called itself stays the module that it is: its model asks it for its device.
+        holder, attribute = (inner, "forward") if isinstance(inner, nn.Module) else (base, name)
+        wrapped.append((holder, attribute, holder.__dict__.get(attribute)))
+        holder.__dict__[attribute] = _remembering(getattr(holder, attribute), name, own, store)
     try:
         yield
     finally:
-        for attributes, method, before in restored:
+        for holder, attribute, before in wrapped:
             if before is None:
-                del attributes[method]
+                del holder.__dict__[attribute]
             else:
-                attributes[method] = before
+                holder.__dict__[attribute] = before
 
 
 def _remembering(inner: Any, name: str, own: set[int], store: MutableMapping[str, Any]) -> Any:

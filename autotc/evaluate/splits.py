@@ -1,0 +1,74 @@
+"""Seeded, disjoint splits of samples that may share media."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from autotc.evaluate.base import Split
+
+SHARES: dict[Split, float] = {"search": 0.4, "val": 0.2, "test": 0.4}
+
+
+@dataclass(frozen=True)
+class Member:
+    """What decides where a sample goes.
+
+    Attributes:
+        id: unique.
+        stratum: samples of each stratum are divided in the same shares.
+        shares: what it has in common with others, e.g. files or hashes of pictures.
+    """
+
+    id: str
+    stratum: str
+    shares: Collection[Hashable] = ()
+
+
+def divide(members: Sequence[Member], seed: int) -> dict[str, Split]:
+    """Split of each sample's id: 40% search, 20% val, 40% test of every stratum.
+
+    Samples that share something stay together, so that no picture is searched on and tested on. The assignment depends
+    on ids and seed, not on the order.
+    """
+    by_stratum: dict[str, list[list[Member]]] = {}
+    for unit in _units(members):
+        by_stratum.setdefault(unit[0].stratum, []).append(unit)
+    where: dict[str, Split] = {}
+    for units in by_stratum.values():
+        units.sort(key=lambda unit: rank(min(m.id for m in unit), seed))
+        total, done = sum(map(len, units)), 0
+        for unit in units:
+            # The middle of the unit decides, so that three samples fill three splits.
+            middle = Fraction(2 * done + len(unit), 2 * total)
+            split: Split = "search" if middle < Fraction(2, 5) else "val" if middle < Fraction(3, 5) else "test"
+            where.update((member.id, split) for member in unit)
+            done += len(unit)
+    return where
+
+
+def rank(name: str, seed: int) -> str:
+    """Sorts names in an order that only the seed decides."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def _units(members: Sequence[Member]) -> list[list[Member]]:
+    """Samples in groups that have nothing in common with another group (union-find over what they share)."""
+    parent = list(range(len(members)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    owner: dict[Hashable, int] = {}
+    for i, member in enumerate(members):
+        for shared in member.shares:
+            parent[root(i)] = root(owner.setdefault(shared, i))
+    units: dict[int, list[Member]] = {}
+    for i, member in enumerate(members):
+        units.setdefault(root(i), []).append(member)
+    return list(units.values())
