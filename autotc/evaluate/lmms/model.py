@@ -148,7 +148,7 @@ class AutotcModel(lmms):  # type: ignore[misc]
             for p in prompts
         ]
         return process_inputs(
-            find_adapter(self.model), self.processor, self._call, texts, [p.media for p in prompts]
+            find_adapter(self._model), self.processor, self._call, texts, [p.media for p in prompts]
         ).to(self.device)
 
     # --- answers ---

@@ -124,7 +124,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path) -> None:
 
     deep = Policy.of([Stage(modality="image", location="decoder", mechanism="fastv", layer=9, keep_ratio=0.5)])
     cases: list[tuple[type[Exception], dict[str, Any], str]] = [
-        (DataError, {"pretrained": str(tmp_path / "nothing")}, "pretrained: .*nothing cannot be loaded"),
+        (DataError, {"pretrained": str(tmp_path / "nothing")}, "model: .*nothing cannot be loaded"),
         (PolicyError, {"policy": "nowhere.yaml"}, "nowhere.yaml: no such file"),
         (PolicyError, {"policy": saved(deep, tmp_path / "deep.yaml")}, "layers 0 to 5"),
         (DataError, {"batch_size": "auto"}, "batch_size: 'auto'"),
