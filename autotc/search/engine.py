@@ -133,6 +133,7 @@ class Engine:
         self.uncompressed: dict[str, float] = {}
         self._races, self._gate, self._audit = races, gate, audit
         self._gated = 0
+        self._found: dict[str, Seen] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
 
     def home(self, modality: str) -> str:
@@ -156,6 +157,10 @@ class Engine:
             self._note(policy, group, samples)
         if whole:
             self._complete(policy, results)
+
+    def found(self, policy: Policy) -> Seen | None:
+        """What a policy reached on the whole split, if it ran there."""
+        return self._found.get(policy.content_hash())
 
     def legal(self, policy: Policy) -> tuple[str, str] | None:
         """(rule, reason) that refuses a policy, or None."""
@@ -278,4 +283,6 @@ class Engine:
 
     def _complete(self, policy: Policy, results: Results) -> None:
         by = {key: float(values.mean()) for key, values in results.groups("modality").items()}
-        self.seen.append(Seen(policy, float(np.mean([*by.values()])), by, self.costs(policy).flops_ratio))
+        seen = Seen(policy, float(np.mean([*by.values()])), by, self.costs(policy).flops_ratio)
+        self._found[policy.content_hash()] = seen
+        self.seen.append(seen)

@@ -32,6 +32,10 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLE = RESULTS / "search-table.npz"
 BUDGETS = (0.7, 0.5, 0.35)
+_IDLE = 1500
+"""Proposals in a row that run nothing, after which a sampler has ended."""
+_ENOUGH = 0.5
+"""Share of the peers' sample-forwards that the search's own strategy is given."""
 
 
 class TableEvaluator(Evaluator):
@@ -179,7 +183,7 @@ def replay(
     curve: list[tuple[int, float]] = [(0, 0.0)]
     best = {b: [] for b in BUDGETS}  # type: ignore[var-annotated]
     idle = 0
-    while engine.spent < spend and idle < 400:
+    while engine.spent < spend and idle < _IDLE:
         proposal = strategy.propose(engine)
         if proposal is None or not all(table.has(g, proposal[1]) for g in table.groups):
             idle += 1
@@ -230,7 +234,8 @@ def runs_of(
         # Races are the search's own; the peers evaluate every policy on the whole split, as published.
         repeats = 1 if name == "fitprune" else seeds
         began = time.monotonic()
-        out[name] = [replay(table, space, name, seed, spend, races=name == "parts") for seed in range(repeats)]
+        most = min(spend, int(_ENOUGH * spend)) if name == "parts" else spend
+        out[name] = [replay(table, space, name, seed, most, races=name == "parts") for seed in range(repeats)]
         print(f"{log}: {name}, {repeats} seeds, {time.monotonic() - began:.0f} s", flush=True)
     return out
 
@@ -312,7 +317,8 @@ def do_replay(args: argparse.Namespace) -> None:
         report[which] = {"policies": inside, "spend": spend, **summary(table, space, found, enumeration)}
         if which == "table":
             report[which]["product"] = int(np.prod([*inside.values()]))
-            plain = [replay(table, space, "parts", seed, spend, races=False) for seed in range(args.seeds)]
+            most = int(_ENOUGH * spend)
+            plain = [replay(table, space, "parts", seed, most, races=False) for seed in range(args.seeds)]
             report[which]["parts_without_races"] = summary(table, space, {"parts": plain}, enumeration)["samplers"][
                 "parts"
             ]

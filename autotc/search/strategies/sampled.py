@@ -53,21 +53,30 @@ class Sampled(Strategy):
     def __init__(self, name: Name, seed: int) -> None:
         self.sampler = name
         self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(name, seed))
+        self._notes: dict[str, Any] = {}
 
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         trial = self._study.ask()
         policy = engine.space.suggest(trial)
-        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        told = self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        # Of which generation a trial is, an evolutionary sampler notes on the trial.
+        self._notes = dict(told.system_attrs)
         return self.sampler, policy
 
     def learn(self, engine: Engine, attempt: Attempt) -> None:
-        if attempt.outcome in ("known", "failed"):
+        if attempt.outcome == "failed":
             return
         values = None
-        if attempt.results is not None and attempt.cost is not None:
+        again = engine.found(attempt.policy) if attempt.outcome == "known" else None
+        if again is not None:
+            # Told once more, as if it had run once more: a sampler that is told nothing proposes it for ever.
+            values = (again.accuracy, again.flops_ratio)
+        elif attempt.results is not None and attempt.cost is not None:
             values = (attempt.results.mean(), attempt.cost.flops_ratio)
         state = "PRUNED" if values is None else "COMPLETE"
-        self._study.add_trial(frozen(engine.space, attempt.policy, state, values, attempt.constraints))
+        trial = frozen(engine.space, attempt.policy, state, values, attempt.constraints)
+        trial.system_attrs.update(self._notes)
+        self._study.add_trial(trial)
 
 
 def _sampler(name: Name, seed: int) -> optuna.samplers.BaseSampler:
