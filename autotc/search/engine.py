@@ -154,6 +154,7 @@ class Engine:
         for sample in results.samples:
             by.setdefault(sample.modality, []).append(sample)
         for group, samples in by.items():
+            self.spent += max(0, len(samples) - self.pool.seen(policy, group))
             self._note(policy, group, samples)
         if whole:
             self._complete(policy, results)

@@ -797,7 +797,7 @@ class _Session:
             metrics["divergence"] = results.divergence()
         tracker.trial(number, policy, metrics=metrics, params=params)
         if attempt.outcome == "ran":
-            tracker.curve("hypervolume", self._hypervolume(), self.engine.spent)
+            tracker.curve("hypervolume", self._hypervolume(), len(self.records))
 
     def _metrics(
         self, by: Mapping[str, float], tasks: Mapping[str, float], mean: float, cost: SplitCost

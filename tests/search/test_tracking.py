@@ -20,7 +20,7 @@ def test_search_logs_a_parent_and_a_run_per_trial_also_across_an_interruption(tm
 
     def interrupt(policy: Policy, split: Split) -> None:
         ran.append(split)
-        if len(ran) == 40:
+        if len(ran) == 16:
             raise KeyboardInterrupt
 
     runs = tmp_path / "runs"
