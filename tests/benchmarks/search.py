@@ -2,6 +2,7 @@
 
     python tests/benchmarks/search.py replay            # minutes: every sampler, 10 seeds, on results/search-table.npz
     python tests/benchmarks/search.py live --seeds 3    # the embedded model, the default space
+    python tests/benchmarks/search.py speed             # trials a minute against a loop that keeps nothing
 
 A sample-forward is one sample under one policy. All samplers share what does not depend on them: results of equal parts
 are not paid twice, and policies that rules refuse cost nothing.
@@ -372,6 +373,53 @@ def do_live(args: argparse.Namespace) -> None:
     (RESULTS / "search-live.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
+def do_speed(args: argparse.Namespace) -> None:
+    """Trials a minute against the naive loop, a naive one after every few of ours, on the same policies.
+
+    The naive loop runs every policy on the whole split and keeps nothing: neither inputs, nor what the towers made of
+    them, nor results of equal parts. A trial counts when it has results on at least 200 samples.
+    """
+    from autotc.evaluate.builtin import BuiltinEvaluator
+    from autotc.resources import search_space
+    from autotc.search.seeds import seed_policies
+
+    evaluator, naive = BuiltinEvaluator(), BuiltinEvaluator()
+    space = SearchSpace.load(search_space()).fit(evaluator.modalities, evaluator.depths)
+    engine = Engine(evaluator, space, Budget(args.budget), Costs(evaluator))
+    engine.start(evaluator.run(Policy(), "search"))
+    strategy = build_strategy("parts", 0, lambda m, k: [])
+    seeds = seed_policies(space, evaluator.depths, engine.locations, engine.costs, engine.budget)
+    ours = theirs = 0.0
+    counted = compared = trials = 0
+    while trials < args.trials:
+        start = time.perf_counter()
+        origin, policy = seeds.pop(0) if seeds else strategy.propose(engine) or ("none", Policy())
+        attempt = engine.attempt(origin, policy, race=":" not in origin)
+        strategy.learn(engine, attempt)
+        ours += time.perf_counter() - start
+        if attempt.outcome not in ("ran", "raced"):
+            continue
+        trials += 1
+        counted += attempt.results is not None and len(attempt.results) >= 200
+        if trials % 6 == 0:
+            start = time.perf_counter()
+            naive._batches.clear()
+            naive._results.clear()
+            naive.run(attempt.policy, "search")
+            theirs += time.perf_counter() - start
+            compared += 1
+    row = {
+        "command": f"python tests/benchmarks/search.py speed --trials {args.trials}",
+        "trials": trials,
+        "counted": counted,
+        "per_minute": round(60 * counted / ours, 1),
+        "naive_per_minute": round(60 * compared / theirs, 1),
+        "ratio": round(counted / ours / (compared / theirs), 2),
+    }
+    (RESULTS / "search-speed.json").write_text(json.dumps(row, indent=1) + "\n")
+    print(json.dumps(row))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -385,11 +433,14 @@ def main() -> None:
     two.add_argument("--budget", type=float, default=0.5)
     two.add_argument("--spend", type=int, default=8000)
     two.add_argument("--seconds", type=float, default=600.0)
+    three = commands.add_parser("speed")
+    three.add_argument("--trials", type=int, default=90)
+    three.add_argument("--budget", type=float, default=0.5)
     args = parser.parse_args()
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    (do_replay if args.command == "replay" else do_live)(args)
+    {"replay": do_replay, "live": do_live, "speed": do_speed}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_the_names_on_the_command_line_are_the_registry() -> None:
     assert tuple(ENGINES) == cli.ENGINE_NAMES
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=str)
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.name)
 def test_capabilities_are_stages(engine: Engine) -> None:
     for c in engine.capabilities:
         built = stage(c.modality, c.mechanism, 0.5, c.location, params=dict(c.params)).build()
