@@ -85,10 +85,15 @@ class Results:
         return float(np.mean([values.mean() for values in self.groups("modality").values()]))
 
     def guide(self) -> float:
-        """Mean over modalities of the right answers' log-probability, none below -10: dense, accuracy is coarse."""
+        """Mean over modalities of the right answers' log-probability, none below -10: dense, accuracy is coarse.
+
+        A sample without one counts as right for sure or as wrong as can be.
+        """
         groups: dict[str, list[float]] = {}
         for sample in self.samples:
-            groups.setdefault(sample.modality, []).append(max(sample.log_probability, -10.0))
+            known = math.isfinite(sample.log_probability)
+            value = max(sample.log_probability, -10.0) if known else 10.0 * (sample.correct - 1.0)
+            groups.setdefault(sample.modality, []).append(value)
         return float(np.mean([np.mean(values) for values in groups.values()]))
 
     def divergence(self) -> float:

@@ -18,7 +18,7 @@ from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shape
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
 from autotc.evaluate.decoding import follow, prefill
-from autotc.mechanisms import MODALITIES, Modality
+from autotc.mechanisms import MODALITIES
 from autotc.models import Adapter, find_adapter
 from autotc.policy import Policy
 from autotc.runtime import apply, configure
@@ -27,6 +27,8 @@ from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 from autotc.runtime.prepare import tracked
 
+_IMPOSSIBLE = -60.0
+"""Log-probability of what has been counted with something else."""
 _TEACHER_TOKENS = 64
 """Likeliest tokens of the uncompressed model that the divergence tells apart."""
 Metric = Callable[[str, str], float]
@@ -371,13 +373,15 @@ class ModelEvaluator(Evaluator):
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         out: dict[tuple[str, str], float] = {}
-        for group in self._groups(split):
-            if group not in MODALITIES:
+        groups = self._groups(split)
+        for modality in MODALITIES:
+            # Samples of the modality alone, or the first that hold it beside others.
+            holding = [group for group in groups if modality in group.split("+")]
+            if not holding:
                 continue
-            modality: Modality = group
-            requests = self._all_requests(split, group)
+            requests = self._all_requests(split, modality if modality in groups else holding[0])
             for location in self.locations[modality]:
-                out[group, location] = policy_floor(
+                out[modality, location] = policy_floor(
                     self._adapter, self._model.config, modality, location, requests
                 )  # fmt: skip
         return out
@@ -534,6 +538,7 @@ class ModelEvaluator(Evaluator):
         best: Tensor = logits.argmax(-1)
         if len(ends) > 1:  # any of them ends the answer
             logits[..., end] = logits[..., ends].logsumexp(-1)
+            logits[..., [e for e in ends if e != end]] = _IMPOSSIBLE
         picked = logits.gather(2, targets[..., None])[..., 0]
         tokenizer = self._processor.tokenizer
         totals, said, divergence = [], [], []

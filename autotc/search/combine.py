@@ -6,7 +6,7 @@ with what was found for the others: a small knapsack over the fronts of each mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -63,7 +63,6 @@ def combine(
     *,
     fixed: Mapping[str, tuple[Stage, ...]] | None = None,
     lowered: bool = True,
-    avoid: Collection[str] | None = None,
 ) -> Policy | None:
     """The untried combination of sub-policies with the highest predicted accuracy within a budget.
 
@@ -72,14 +71,12 @@ def combine(
         budget: what is allowed.
         fixed: modality -> stages that it gets, whatever is known of them.
         lowered: whether untried sub-policies, one step of the grid below those of a front, take part.
-        avoid: content hashes not to propose; those that were tried if None.
 
     Returns:
         None where every combination that meets the budget was tried.
     """
     modalities = list(engine.space.modalities)
     saving = saver(engine, budget)
-    avoid = engine.tried if avoid is None else avoid
     parts: list[list[Part]] = []
     for modality in modalities:
         if fixed is not None and modality in fixed:
@@ -88,7 +85,7 @@ def combine(
             continue
         known = known_parts(engine, modality, saving)
         more = _below(known, saving, engine.space) if lowered else {}
-        parts.append(_front([*known.values(), *more.values()]))
+        parts.append(_front(part for part in [*known.values(), *more.values()] if _allowed(engine, modality, part)))
     whole = budget.used(engine.costs(Policy()))
     ranked: list[tuple[float, float, tuple[Part, ...]]] = []
     for combination in product(*parts):
@@ -101,7 +98,7 @@ def combine(
     asked = 0
     for _, _, combination in ranked:
         policy = Policy.of(stage for part in combination for stage in part.stages)
-        if policy.content_hash() in avoid:
+        if policy.content_hash() in engine.tried:
             continue
         asked += 1
         if asked > _ASKED:
@@ -109,6 +106,14 @@ def combine(
         if budget.met(engine.costs(policy)):
             return policy
     return None
+
+
+def _allowed(engine: Engine, modality: str, part: Part) -> bool:
+    """Whether a part keeps within the budget of its own modality, where there is one."""
+    own = engine.budget.by.get(modality)
+    if own is None:
+        return True
+    return engine.costs(Policy(stages=part.stages), group=engine.home(modality)).flops_ratio <= own
 
 
 def _predict(engine: Engine, parts: Mapping[str, Part]) -> float:

@@ -93,8 +93,9 @@ class Engine:
         pool: what is known of each modality group.
         seen: policies that ran on the whole split, in order.
         tried: content hashes not to be tried again.
-        spent: samples that were run: each is a forward of one sample under one policy.
-        saved: samples that races did not run.
+        barred: content hashes of stacks that failed, or were refused as predicted conflicts.
+        spent: samples that were run: each is a forward of one sample under one policy. What predictions of conflicts
+            run is not among them.
         uncompressed: modality group -> accuracy of the uncompressed model.
 
     Args:
@@ -129,10 +130,11 @@ class Engine:
         self.pool = Pool(held)
         self.seen: list[Seen] = []
         self.tried: set[str] = set()
-        self.spent = self.saved = 0
+        self.barred: set[str] = set()
+        self.spent = 0
         self.uncompressed: dict[str, float] = {}
         self._races, self._gate, self._audit = races, gate, audit
-        self._gated = 0
+        self.gated = 0
         self._found: dict[str, Seen] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
 
@@ -142,6 +144,7 @@ class Engine:
 
     def start(self, uncompressed: Results) -> None:
         """Take the uncompressed model's results, which everything is compared with."""
+        self.tried.add(Policy().content_hash())
         for group in self.sizes:
             samples = [sample for sample in uncompressed.samples if sample.modality == group]
             entry = self.pool.put(Policy(), group, 1.0, samples, True)
@@ -190,6 +193,8 @@ class Engine:
             moved = move_onto_budget(policy, self.budget, self.costs, self.space)
         except PolicyError as error:
             return self._refused(origin, policy, "does_not_fit", str(error), {"rule": 1.0})
+        except Exception as error:  # the cost of a rule that sets its own count is measured, and may fail
+            return self._failed(origin, policy, error)
         if moved is None:
             excess = self.budget.excess(self.costs(policy))
             return self._refused(origin, policy, OVER_BUDGET, "costs more than the budget at its lowest ratios", excess)
@@ -199,12 +204,20 @@ class Engine:
                 return self._refused(origin, policy, *refused, {"rule": 1.0})
         if moved.content_hash() in self.tried:
             return Attempt("known", origin, moved)
-        reason = self._predicted(moved)
+        try:
+            reason = self._predicted(moved)
+        except Exception as error:  # to predict is to run it, which may fail as a trial may
+            return self._failed(origin, moved, error)
         if reason is not None:
-            self._gated += 1
-            if self._gated % self._audit:
+            self.gated += 1
+            if self.gated % self._audit:
+                self.bar(moved)
+                self.bar(policy)
                 return self._refused(origin, moved, PREDICTED, reason, {"rule": 1.0})
-        return self._run(origin, moved, reason, race)
+        attempt = self._run(origin, moved, reason, race)
+        if attempt.outcome == "failed":
+            self.bar(policy)  # as it was proposed, too
+        return attempt
 
     def _predicted(self, policy: Policy) -> str | None:
         if self._gate is None:
@@ -212,7 +225,8 @@ class Engine:
         for modality in policy.modalities:
             stack = Policy(stages=policy.modality(modality))
             # What has run already is known, not predicted.
-            if len(stack.stages) > 1 and self.pool.find(stack, self.home(modality)) is None:
+            new = self.pool.find(stack, self.home(modality)) is None
+            if len(stack.stages) > 1 and new and not stack.adaptive:
                 reason = self._gate(stack)
                 if reason is not None:
                     return reason
@@ -223,6 +237,39 @@ class Engine:
     ) -> Attempt:
         self.tried.add(policy.content_hash())
         return Attempt("refused", origin, policy, rule, reason, constraints)
+
+    def _failed(self, origin: str, policy: Policy, error: Exception) -> Attempt:
+        self.tried.add(policy.content_hash())
+        self.bar(policy)
+        what = next(iter(str(error).splitlines()), "")
+        return Attempt("failed", origin, policy, "", f"{policy.label()}: {type(error).__name__}: {what}")
+
+    def bar(self, policy: Policy) -> None:
+        """Have the stacks of a policy not proposed again, but for those that have run."""
+        for modality in policy.modalities:
+            stack = Policy(stages=policy.modality(modality))
+            if self.pool.find(stack, self.home(modality)) is None:
+                self.barred.add(stack.content_hash())
+
+    def estimate(self, policy: Policy) -> float:
+        """Accuracy of a policy that did not run on all samples: the uncompressed model's, and on each group the paired
+        change on the samples that were seen.
+        """
+        out = []
+        for group, base in self.uncompressed.items():
+            mine, plain = self.pool.find(policy, group), self.pool.find(Policy(), group)
+            assert plain is not None  # the engine was started
+            seen = 0 if mine is None else len(mine.evidence)
+            change = 0.0
+            if mine is not None and seen:
+                change = float((mine.evidence.correct - plain.evidence.correct[:seen]).mean())
+            out.append(base + change)
+        return float(np.mean(out))
+
+    def price(self, policy: Policy, group: str) -> float:
+        """What a policy costs on a group relative to the uncompressed model, in the scarcest of what is budgeted."""
+        whole = self.budget.used(self.costs(Policy(), group=group))
+        return self.budget.used(self.costs(restricted(policy, group), group=group)) / whole
 
     def _run(self, origin: str, policy: Policy, predicted: str | None, race: bool) -> Attempt:
         self.tried.add(policy.content_hash())
@@ -236,13 +283,10 @@ class Engine:
                 if not lost:
                     found[group] = self._samples(policy, group, size)
         except Exception as error:  # whatever a mechanism raises costs its own trial only
-            what = next(iter(str(error).splitlines()), "")
-            reason = f"{policy.label()}: {type(error).__name__}: {what}"
-            return Attempt("failed", origin, policy, "", reason, {}, None, cost)
+            return self._failed(origin, policy, error)
         results = Results(tuple(sample for group in self.sizes for sample in found.get(group, ())))
         audited = predicted is not None
         if lost:
-            self.saved += sum(max(0, size - self.pool.seen(policy, group)) for group, size in self.sizes.items())
             return Attempt("raced", origin, policy, "race", lost, excess, results, cost, audited)
         self._complete(policy, results)
         return Attempt("ran", origin, policy, "", predicted or "", excess, results, cost, audited)
@@ -278,9 +322,8 @@ class Engine:
 
     def _note(self, policy: Policy, group: str, samples: Sequence[SampleResult]) -> None:
         if len(samples) > self.pool.seen(policy, group):
-            cost = self.costs(restricted(policy, group), group=group).flops_ratio
             whole = len(samples) >= self.sizes[group]
-            self.pool.put(policy, group, cost, samples, whole)
+            self.pool.put(policy, group, self.price(policy, group), samples, whole)
 
     def _complete(self, policy: Policy, results: Results) -> None:
         by = {key: float(values.mean()) for key, values in results.groups("modality").items()}

@@ -94,11 +94,18 @@ def bounds(stage: Stage, space: SearchSpace) -> tuple[int, int, int]:
 
 
 def with_ratios(stage: Stage, ratios: Iterable[int]) -> Stage:
-    """A stage with other keep ratios, in percent, one for each of its steps."""
+    """A stage with other keep ratios, in percent, one for each of its steps; steps that do not fall are left out."""
     values = [ratio / 100 for ratio in ratios]
     if stage.layers is None:
         return stage.model_copy(update={"keep_ratio": values[0]})
-    return stage.model_copy(update={"layers": dict(zip(sorted(stage.layers), values, strict=True))})
+    falling: dict[int, float] = {}
+    for layer, value in zip(sorted(stage.layers), values, strict=True):
+        if not falling or value < min(falling.values()):
+            falling[layer] = value
+    if len(falling) > 1:
+        return stage.model_copy(update={"layers": falling})
+    ((layer, value),) = falling.items()
+    return stage.model_copy(update={"layers": None, "layer": layer, "keep_ratio": value})
 
 
 def scaled(policy: Policy, scale: float, space: SearchSpace, modalities: Iterable[str]) -> Policy:
@@ -172,6 +179,8 @@ def _fill(policy: Policy, wanted: Policy, budget: Budget, costs: Costs, space: S
         _, _, grid = bounds(stage, space)
         ratios = [round(ratio * 100) for _, ratio in stage.steps()]
         tops = [round(ratio * 100) for _, ratio in original.steps()]
+        if len(tops) != len(ratios):
+            continue  # lowered until two of its steps were one
         before = [s.final_ratio for s in policy.stages[:i] if s.modality == stage.modality]
         for j in range(len(ratios)):
             above = ratios[j - 1] if j else round(before[-1] * 100) if before else 101

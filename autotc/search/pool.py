@@ -25,7 +25,8 @@ class Entry:
 
     Attributes:
         policy: its stages there.
-        cost: FLOPs ratio of the group's samples.
+        cost: on the group's samples, relative to the uncompressed model: FLOPs, time or bytes of keys and values, of
+            what is budgeted that of which it takes the largest share.
         samples: results on the first samples of the group.
         evidence: what these say.
         whole: whether these are all.

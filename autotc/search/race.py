@@ -16,8 +16,8 @@ RUNGS = (1 / 8, 3 / 8)
 LEAST = 16
 """Samples before which nothing is judged."""
 CONFIDENCE = 0.67
-"""Standard errors of the paired difference that a policy may be behind: 75%, one-sided. Many policies are nearly as
-good as the front; to be sure that one of them is worse costs more than to lose it."""
+"""Standard errors of the paired difference that a policy may be behind: 75%, one-sided, at each look. Many policies are
+nearly as good as the front; to be sure that one of them is worse costs more than to lose it."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Evidence:
         if len(other) < n:
             raise ValueError(f"{len(other)} samples of the other; {n} are needed to pair them")
         delta = self.soft - other.soft[:n]
-        mean = float(delta.mean())
-        spread = float((delta @ delta + 2) / (n + 2) - mean**2)
-        return bool(mean + confidence * (spread / n) ** 0.5 < 0)
+        mean = float(delta.sum()) / (n + 2)
+        spread = max(0.0, float(delta @ delta + 2) / (n + 2) - mean**2)
+        return bool(mean + confidence * (spread / (n + 2)) ** 0.5 < 0)
 
 
 def rungs(total: int) -> list[int]:
     """Numbers of samples at which a race over ``total`` samples is judged; the last is all of them."""
-    return [*sorted({n for share in RUNGS if LEAST <= (n := max(LEAST, round(share * total))) < total}), total]
+    return [*sorted({n for share in RUNGS if (n := max(LEAST, round(share * total))) < total}), total]

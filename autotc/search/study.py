@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotc.errors import AutotcError, MissingDependencyError
+from autotc.errors import AutotcError, MissingDependencyError, PolicyError
 from autotc.evaluate.base import Evaluator, Interval, Results, Split, SplitCost, bootstrap_mean
 from autotc.latency import LatencyModel, place
 from autotc.mechanisms import Modality
 from autotc.policy import Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.resources import search_space
-from autotc.search.engine import Attempt, Engine, Gate, Outcome
+from autotc.search.engine import PREDICTED, Attempt, Engine, Gate, Outcome
 from autotc.search.objective import Budget, Costs
 from autotc.search.seeds import seed_policies
 from autotc.search.space import SearchSpace
@@ -123,7 +123,7 @@ class SearchResult:
         exhausted: whether the space ran out of new feasible policies.
         raced: policies given up on part of the samples.
         forwards: samples of the search split that were run, each under one policy; ``saved``: that races and shared
-            parts spared, against running every policy that ran on the whole split.
+            parts spared, against running every policy that ran or was given up on the whole split.
         audited: of the stacks refused since they were predicted to conflict, ``run`` all the same, and of these
             ``right``: no better than what is known at no more than their cost.
     """
@@ -501,6 +501,11 @@ class _Session:
             if modality not in self.evaluator.modalities:
                 held = ", ".join(self.evaluator.modalities)
                 raise SearchError(f"budgets.{modality}: the data holds no such modality; it holds {held}")
+            groups = self.evaluator.info("search").samples
+            if modality not in groups:
+                raise SearchError(
+                    f"budgets.{modality}: the data has no samples of {modality} alone; it has {', '.join(groups)}"
+                )
         if settings["budget_kv"] is not None:
             _ratio("budget_kv", settings["budget_kv"])
         wanted = settings["budget_ms"]
@@ -559,7 +564,8 @@ class _Session:
                 raise SearchError(
                     f"budgets.{modality}: {self.budget.by[modality]:g} given; no location reaches below {floor:.3f}"
                 )
-        if self.budget.overall < min(lowest.values()):
+        pure = set(lowest) <= set(self.evaluator.info("search").samples)
+        if pure and self.budget.overall < min(lowest.values()):
             raise SearchError(
                 f"budget: {self.budget.overall:g} given; no location reaches below {min(lowest.values()):.3f}"
             )
@@ -642,6 +648,11 @@ class _Session:
             if results is not None:
                 self.engine.restore(policy, results, whole)
             outcome: Outcome = "refused" if "refused" in record else "raced" if "raced" in record else "ran"
+            if trial.state.name == "FAIL":
+                outcome = "failed"
+            if outcome == "failed" or record.get("refused") == PREDICTED:
+                self.engine.bar(policy)
+            self.engine.gated += record.get("refused") == PREDICTED or bool(record.get("audited"))
             cost = self.costs(policy) if results is not None else None
             constraints = dict(trial.constraints)
             self.strategy.learn(
@@ -652,16 +663,18 @@ class _Session:
     def _samples_file(self, policy: Policy) -> Path:
         return self.folder / "trials" / f"{policy.content_hash()}.samples.parquet"
 
-    def _fitted(self, modality: Modality, keep: float) -> list[float]:
-        """FitPrune's schedule on this model: the keep ratio before each layer of the decoder."""
+    def _fitted(self, modality: Modality, keep: float) -> list[float] | None:
+        """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""
         from autotc.evaluate.fitting import fit_fitprune
         from autotc.evaluate.model import ModelEvaluator
 
         if not isinstance(self.evaluator, ModelEvaluator):
             raise SearchError("sampler: fitprune reads a model's attention, which this evaluator does not offer")
-        steps = {
-            layer or 0: ratio for s in fit_fitprune(self.evaluator, modality, keep).stages for layer, ratio in s.steps()
-        }
+        try:
+            fitted = fit_fitprune(self.evaluator, modality, keep)
+        except PolicyError:
+            return None
+        steps = {layer or 0: ratio for stage in fitted.stages for layer, ratio in stage.steps()}
         ratios, now = [], 1.0
         for layer in range(self.evaluator.depths.decoder):
             now = steps.get(layer, now)
@@ -715,7 +728,7 @@ class _Session:
             if attempt is not None:
                 self._keep(attempt, tracker)
                 self.strategy.learn(self.engine, attempt)
-                failures = failures + 1 if attempt.outcome == "failed" else 0
+                failures += attempt.outcome == "failed"
                 if failures >= _FAILURES:
                     raise SearchError(f"{failures} trials in a row failed; the last: {attempt.reason}")
             if attempt is None or attempt.outcome in ("known", "refused", "failed"):
@@ -725,7 +738,7 @@ class _Session:
                     self.progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
                     return
                 continue
-            stalled = 0
+            stalled = failures = 0
             if attempt.outcome == "ran":
                 pace = (time.monotonic() - began) / (len(self.records) - before)
                 eta = pace * (self.trials - len(self.records))
@@ -734,7 +747,9 @@ class _Session:
 
     def _seeds(self) -> Iterator[tuple[str, Policy]]:
         depths, locations = self.evaluator.depths, self.engine.locations
-        yield from seed_policies(self.space, depths, locations, self.costs, self.budget)
+        for origin, policy in seed_policies(self.space, depths, locations, self.costs, self.budget):
+            if policy.content_hash() not in self.engine.tried:  # a resumed study has had them
+                yield origin, policy
 
     def _keep(self, attempt: Attempt, tracker: Tracker | None) -> None:
         """Store an attempt, whole, in one transaction."""
@@ -791,7 +806,9 @@ class _Session:
             return
         assert results is not None  # it ran
         assert cost is not None
-        metrics = self._metrics(attrs["accuracy"], attrs["tasks"], results.mean(), cost)
+        # Of a policy that was given up: what the samples it saw let expect.
+        mean = results.mean() if attempt.outcome == "ran" else self.engine.estimate(policy)
+        metrics = self._metrics(attrs["accuracy"], attrs["tasks"], mean, cost)
         metrics.update(guide=results.guide(), samples=len(results))
         if math.isfinite(results.divergence()):
             metrics["divergence"] = results.divergence()
@@ -819,7 +836,10 @@ class _Session:
     def _uncompressed(self) -> Results:
         path = self.folder / "uncompressed.samples.parquet"
         if path.exists():
-            return Results.load(path)
+            found = Results.load(path)
+            if self.sampler != "vflowopt":
+                return found
+            # Divergences are from what the uncompressed model predicts, which is not stored.
         self.progress.on_phase("uncompressed")
         results = self.evaluator.run(Policy(), "search", limit=self.search_limit)
         results.save(path)
@@ -964,8 +984,12 @@ class _Session:
         """
         self.progress.on_phase("val")
         splits: tuple[Split, ...] = ("val", "test")
-        fitting = [r for r in self.records if all(self.budget.met(self.costs(r.policy, split)) for split in splits)]
-        fitting = fitting or self.records
+        fitting = [r for r in self.records if all(self._met(self.costs(r.policy, split)) for split in splits)]
+        if not fitting:
+            self.progress.on_event(
+                "no policy keeps within the budget on validation and test; the best on search is near"
+            )
+            fitting = self.records
         accurate = sorted(fitting, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
         likely = sorted(fitting, key=lambda r: (-r.guide, r.flops_ratio, r.number))
         candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
@@ -974,6 +998,11 @@ class _Session:
             results = self.evaluator.run(record.policy, "val", limit=limit)
             scored.append((-results.mean(), -results.guide(), record.number, record))
         return min(scored, key=lambda row: row[:3])[3]
+
+    def _met(self, cost: SplitCost) -> bool:
+        """Whether a cost on any split keeps within the budget; milliseconds are absolute."""
+        limit = self.settings["budget_ms"]
+        return self.budget.met(cost) and (limit is None or cost.milliseconds is None or cost.milliseconds <= limit)
 
     def _measured(self, record: TrialRecord, results: Results) -> Policy:
         """The policy with what was measured of it on the test split."""

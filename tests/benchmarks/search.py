@@ -22,7 +22,7 @@ import numpy as np
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
 from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
-from autotc.search.engine import Engine
+from autotc.search.engine import Attempt, Engine
 from autotc.search.objective import Budget, Costs
 from autotc.search.pool import restricted
 from autotc.search.space import SearchSpace
@@ -191,6 +191,7 @@ def replay(
             if proposal is None:
                 break
             engine.tried.add(proposal[1].content_hash())
+            strategy.learn(engine, Attempt("refused", *proposal, "not_in_table", constraints={"rule": 1.0}))
             continue
         before, seen = engine.spent, len(engine.seen)
         attempt = engine.attempt(*proposal)
@@ -202,14 +203,42 @@ def replay(
             curve.append((engine.spent, hypervolume([(acc, cost) for cost, acc in front], chance)))
             for b in BUDGETS:
                 best[b].append((engine.spent, best_within(front, b)))
-    return {"curve": curve, "best": best, "spent": engine.spent, "saved": engine.saved, "seen": len(engine.seen)}
+    parts = combined(table, engine)
+    return {
+        "curve": curve,
+        "best": best,
+        "spent": engine.spent,
+        "seen": len(engine.seen),
+        "test": on_test(table, engine),
+        "combined": hypervolume([(accuracy, cost) for cost, accuracy in parts], chance),
+    }
 
 
-def fitted(table: TableEvaluator, modality: str, keep: float) -> list[float]:
-    """FitPrune's schedule nearest to a mean keep ratio, fitted when the table was made."""
+def combined(table: TableEvaluator, engine: Engine) -> list[tuple[float, float]]:
+    """The front of all combinations of the parts that a run saw whole, whether or not it put them together."""
+    weight = table.weight("search")
+    joint = [(0.0, 0.0)]
+    for group in table.groups:
+        mine = pareto([(entry.cost, entry.accuracy) for entry in engine.pool.entries(group)])
+        joint = pareto([(a + weight[group] * c, b + acc / len(table.groups)) for a, b in joint for c, acc in mine])
+    return joint
+
+
+def on_test(table: TableEvaluator, engine: Engine) -> dict[str, float | None]:
+    """Accuracy on the test split of the policy that is most accurate on search within each budget."""
+    out: dict[str, float | None] = {}
+    for b in BUDGETS:
+        fitting = [seen for seen in engine.seen if seen.flops_ratio <= b + 1e-9]
+        best = max(fitting, key=lambda seen: (seen.accuracy, -seen.flops_ratio), default=None)
+        out[f"{b:g}"] = None if best is None else round(table.run(best.policy, "test").mean(), 4)
+    return out
+
+
+def fitted(table: TableEvaluator, modality: str, keep: float) -> list[float] | None:
+    """FitPrune's schedule nearest to a mean keep ratio, fitted when the table was made; None where there was none."""
     ladder = table.ladder[modality]
     row = ladder[int(np.abs(ladder[:, 0] - keep).argmin())]
-    return [float(ratio) for ratio in row[1:]]
+    return None if keep < 1 and row[1:].min() == 1 else [float(ratio) for ratio in row[1:]]
 
 
 def at(curve: Sequence[tuple[int, float]], spent: int) -> float:
@@ -222,7 +251,7 @@ def reached(curve: Sequence[tuple[int, float]], value: float) -> float:
     return next((float(x) for x, y in curve if y >= value - 1e-12), float("inf"))
 
 
-SAMPLERS = ("parts", "tpe", "nsga2", "random")
+SAMPLERS = ("parts", "tpe", "tpe+races", "nsga2", "nsga2+races", "random", "random+races")
 DECODER = ("parts", "gsearch", "vflowopt", "fitprune", "tpe", "nsga2", "random")
 
 
@@ -232,13 +261,27 @@ def runs_of(
     """Every sampler over every seed."""
     out: dict[str, list[dict[str, Any]]] = {}
     for name in names:
-        # Races are the search's own; the peers evaluate every policy on the whole split, as published.
+        # The peers evaluate every policy on the whole split, as they do; +races lends them the search's races.
         repeats = 1 if name == "fitprune" else seeds
         began = time.monotonic()
-        most = min(spend, int(_ENOUGH * spend)) if name == "parts" else spend
-        out[name] = [replay(table, space, name, seed, most, races=name == "parts") for seed in range(repeats)]
+        most = int(_ENOUGH * spend) if name == "parts" else spend
+        races = name == "parts" or name.endswith("+races")
+        out[name] = [
+            replay(table, space, name.removesuffix("+races"), seed, most, races=races) for seed in range(repeats)
+        ]
         print(f"{log}: {name}, {repeats} seeds, {time.monotonic() - began:.0f} s", flush=True)
     return out
+
+
+def finite(value: float) -> float | None:
+    """What JSON can hold."""
+    return value if np.isfinite(value) else None
+
+
+def middle(values: Sequence[float | None]) -> float | None:
+    """Median of what there is."""
+    there = [value for value in values if value is not None]
+    return round(float(np.median(there)), 4) if there else None
 
 
 def summary(
@@ -261,10 +304,14 @@ def summary(
             },
             "end": round(end / whole, 4),
             "forwards": theirs,
-            "parts_forwards_to_its_end": float(np.median(mine)),
-            "ratio": round(theirs / float(np.median(mine)), 2),
+            "parts_forwards_to_its_end": finite(float(np.median(mine))),
+            "ratio": finite(round(theirs / float(np.median(mine)), 2)),
+            "combined": round(float(np.median([run["combined"] for run in runs])) / whole, 4),
+            "test": {f"{b:g}": middle([run["test"][f"{b:g}"] for run in runs]) for b in BUDGETS},
             "regret": {
-                f"{b:g}": round(
+                f"{b:g}": None
+                if not best_within(front, b)
+                else round(
                     100
                     * (
                         best_within(front, b)
@@ -303,8 +350,12 @@ def figure(path: Path, found: Mapping[str, list[dict[str, Any]]], whole: float, 
 
 
 def do_replay(args: argparse.Namespace) -> None:
-    report: dict[str, Any] = {"command": f"python tests/benchmarks/search.py replay --seeds {args.seeds}"}
+    path = RESULTS / "search.json"
+    report: dict[str, Any] = json.loads(path.read_text()) if args.only and path.exists() else {}
+    report["command"] = f"python tests/benchmarks/search.py replay --seeds {args.seeds}"
     for which, groups, names in (("table", ("image", "video", "audio"), SAMPLERS), ("decoder", ("image",), DECODER)):
+        if args.only not in (None, which):
+            continue
         table = TableEvaluator(args.table, groups)
         space = SearchSpace.load(HERE / "spaces" / f"{which}.yaml")
         inside = {
@@ -326,7 +377,7 @@ def do_replay(args: argparse.Namespace) -> None:
         whole = report[which]["known_hypervolume"]
         title = f"{which}: {sum(inside.values())} policies, median of {args.seeds} seeds and quartiles"
         figure(RESULTS / f"search-{which}.png", found, whole, spend, title)
-    (RESULTS / "search.json").write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
 
@@ -348,12 +399,14 @@ def do_live(args: argparse.Namespace) -> None:
             engine.start(base)
             strategy = build_strategy(name, seed, lambda m, k: [])  # type: ignore[arg-type]
             began, policies = time.monotonic(), 0
+            tried: list[Policy] = []
             while engine.spent < args.spend and time.monotonic() - began < args.seconds:
                 proposal = strategy.propose(engine)
                 if proposal is None:
                     break
                 attempt = engine.attempt(*proposal)
                 policies += attempt.outcome in ("ran", "raced")
+                tried.append(attempt.policy)
                 strategy.learn(engine, attempt)
             points = [(s.accuracy, s.flops_ratio) for s in engine.seen]
             row = {
@@ -363,13 +416,14 @@ def do_live(args: argparse.Namespace) -> None:
                 "whole": len(engine.seen),
                 "policies": policies,
                 "seconds": round(time.monotonic() - began, 1),
+                "cut": engine.spent < args.spend,
                 "hypervolume": round(hypervolume(points, level), 4),
                 "best": round(max((a for a, _ in points), default=0.0), 4),
             }
             rows.append(row)
             print(json.dumps(row), flush=True)
-            for entry in engine.seen:
-                evaluator.forget(entry.policy)
+            for policy in tried:
+                evaluator.forget(policy)
     (RESULTS / "search-live.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
@@ -427,6 +481,7 @@ def main() -> None:
     one.add_argument("--table", type=Path, default=TABLE)
     one.add_argument("--seeds", type=int, default=10)
     one.add_argument("--spend", type=int, default=None, help="sample-forwards of each run")
+    one.add_argument("--only", choices=("table", "decoder"), help="one of the two spaces; the other's results stay")
     two = commands.add_parser("live")
     two.add_argument("--seeds", type=int, default=3)
     two.add_argument("--samplers", default="parts,tpe,nsga2")

@@ -10,9 +10,9 @@ import optuna
 import pytest
 
 from autotc.evaluate.base import Results, Split
-from autotc.policy import Policy
+from autotc.policy import Policy, Stage
 from autotc.resources import search_space
-from autotc.search.objective import Budget, Costs, move_onto_budget
+from autotc.search.objective import Budget, Costs, move_onto_budget, with_ratios
 from autotc.search.space import SearchSpace, SpaceError
 from autotc.search.study import (
     SearchError,
@@ -283,3 +283,13 @@ def test_moving_onto_the_budget_stays_on_the_grid_and_close_to_it() -> None:
     assert move_onto_budget(moved, Budget(0.5), costs, space) is moved
     alone = Policy.model_validate({"stages": stages[:1]})
     assert move_onto_budget(alone, Budget(0.5), costs, space) is None
+
+
+def test_a_schedule_lowered_to_one_step_is_written_as_one() -> None:
+    stage = Stage.model_validate(
+        {"modality": "image", "location": "decoder", "mechanism": "fastv", "layers": {1: 0.5, 3: 0.25}}
+    )
+    assert with_ratios(stage, [40, 20]).layers == {1: 0.4, 3: 0.2}
+    lowered = with_ratios(stage, [5, 5])
+    assert (lowered.layers, lowered.layer, lowered.keep_ratio) == (None, 1, 0.05)
+    assert Stage.model_validate(lowered.model_dump()) == lowered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -269,10 +270,10 @@ class LmmsEvaluator(ModelEvaluator):
         tokenizer = self._processor.tokenizer
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] if s.answer else [] for s in samples]
         if not any(answers):
-            return [0.0] * len(samples)
+            return [math.nan] * len(samples)
         logits, targets = follow(self._model, branch(prompt), mask, answers, tokenizer.eos_token_id)
         picked = logits.gather(2, targets[..., None])[..., 0]
-        return [float(picked[i, : len(answer) + 1].sum()) if answer else 0.0 for i, answer in enumerate(answers)]
+        return [float(picked[i, : len(answer) + 1].sum()) if answer else math.nan for i, answer in enumerate(answers)]
 
     def _greedy(self, prompt: Any, mask: Tensor, generation: Generation) -> list[Any]:
         tokenizer = self._processor.tokenizer
@@ -298,7 +299,7 @@ class LmmsEvaluator(ModelEvaluator):
             That, and the right choice's log-probability.
         """
         losses: list[list[tuple[float, bool]]] = [[] for _ in samples]
-        log_probability = [0.0] * len(samples)
+        log_probability = [math.nan] * len(samples)
         for number in range(max(len(s.choices) for s in samples)):
             chosen = [s.choices[min(number, len(s.choices) - 1)] for s in samples]
             found = continuations(self._model, self._processor.tokenizer, prompt, mask, chosen)

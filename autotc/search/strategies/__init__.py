@@ -11,8 +11,8 @@ from autotc.search.engine import Strategy
 Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
-Fit = Callable[[Modality, float], list[float]]
-"""(modality, mean keep ratio) -> keep ratio before each decoder layer, fitted to the model's attention."""
+Fit = Callable[[Modality, float], list[float] | None]
+"""(modality, mean keep ratio) -> keep ratio before each decoder layer, fitted to the model's attention, or None."""
 
 
 def build_strategy(name: Sampler, seed: int, fit: Fit) -> Strategy:

@@ -83,7 +83,10 @@ class Parts(Strategy):
             entries = engine.pool.entries(engine.home(modality), whole=False)
             met = {(s.mechanism, s.location) for entry in entries for s in entry.policy.modality(modality)}
             self._design[modality] = [
-                stages for stages in self._design[modality] if (stages[0].mechanism, stages[0].location) not in met
+                stages
+                for stages in self._design[modality]
+                if (stages[0].mechanism, stages[0].location) not in met
+                and Policy(stages=stages).content_hash() not in engine.barred
             ]
         return self._design[modality]
 
@@ -114,7 +117,7 @@ class Parts(Strategy):
             return None
         home = engine.home(modality)
         entries = engine.pool.entries(home, whole=False)
-        base = next(entry.soft for entry in entries if not entry.policy.stages)
+        plain = next(entry for entry in entries if not entry.policy.stages)
         surrogate = self._surrogates.setdefault(
             modality,
             Surrogate(
@@ -123,16 +126,17 @@ class Parts(Strategy):
                 (engine.evaluator.depths.decoder, engine.evaluator.depths.encoder.get(modality, 1)),
             ),
         )
-        losses = np.array([entry.soft - base for entry in entries])
-        noise = np.array([entry.evidence.soft.var() / len(entry.evidence) + 2e-5 for entry in entries])
+        differences = [entry.evidence.soft - plain.evidence.soft[: len(entry.evidence)] for entry in entries]
+        losses = np.array([change.mean() for change in differences])
+        noise = np.array([(change @ change + 0.5) / (len(change) + 2) ** 2 for change in differences])
         surrogate.fit([entry.policy.modality(modality) for entry in entries], losses, noise)
         mean, deviation = surrogate.predict(candidates)
-        costs = np.array([engine.costs(Policy(stages=s), group=home).flops_ratio for s in candidates])
-        gain = expected_gain(engine.pool.front(home), costs, base + mean, deviation, self._range(engine))
+        costs = np.array([engine.price(Policy(stages=s), home) for s in candidates])
+        gain = expected_gain(engine.pool.front(home), costs, plain.soft + mean, deviation, self._range(engine))
         return candidates[int(np.argmax(gain))]
 
     def _range(self, engine: Engine) -> tuple[float, float]:
-        budget = engine.budget.overall
+        budget = 1 / engine.budget.used(engine.costs(Policy()))
         return (0.0, 1.0) if budget >= 1 else (_NEAR[0] * budget, min(1.0, _NEAR[1] * budget))
 
     def _candidates(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
@@ -143,7 +147,7 @@ class Parts(Strategy):
         def add(stages: Sequence[Stage]) -> None:
             policy = Policy.of(stages)
             key = policy.content_hash()
-            if not stages or key in found or key in engine.tried or engine.pool.find(policy, home) is not None:
+            if not stages or key in found or key in engine.barred or engine.pool.find(policy, home) is not None:
                 return
             if engine.legal(policy) is None and engine.space.holds(modality, policy.stages):
                 found[key] = policy.stages
@@ -175,8 +179,16 @@ class Parts(Strategy):
         found = list(stages)
         for other in others:
             design = self._designed(engine, other)
-            found += design[0] if design else engine.space.draw(other, self._rng)
+            found += design[0] if design else self._drawn(engine, other)
         return Policy.of(found)
+
+    def _drawn(self, engine: Engine, modality: Modality) -> tuple[Stage, ...]:
+        """A random stack that is not barred; nothing where none is found."""
+        for _ in range(20):
+            stages = engine.space.draw(modality, self._rng)
+            if Policy(stages=stages).content_hash() not in engine.barred:
+                return stages
+        return ()
 
     def _combination(self, engine: Engine) -> Policy | None:
         self._combined += 1

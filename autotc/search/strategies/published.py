@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from autotc.evaluate.base import Results
 from autotc.mechanisms import Modality
 from autotc.policy import Policy, Stage
-from autotc.search.engine import Engine, Strategy
-from autotc.search.objective import Budget, move_onto_budget
+from autotc.search.engine import Attempt, Engine, Strategy
+from autotc.search.pool import Entry
 from autotc.search.space import Choice
 from autotc.search.strategies.surrogate import improvement
 
 Array = NDArray[np.float64]
 Ratios = list[float]
 """Keep ratio before each layer of a choice, not rising; 1 where all tokens stay."""
-LADDER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35)
-"""FLOPs ratios of the modality at which a front is asked for where the study has no budget."""
+Fit = Callable[[Modality, float], Ratios | None]
+_RUNGS = 8
+"""Budgets at which a front is asked for where the study has none, evenly from the space's lowest cost to the whole."""
 _FIRST = 5
 """Random draws under each budget before a model is fitted."""
 _DRAWS, _CHOSEN_FROM = 200, 40
@@ -61,6 +62,30 @@ class Published(Strategy):
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self._plans: list[Iterator[Policy]] | None = None
+        self._ran: dict[str, Policy] = {}
+        self._waiting: Policy | None = None
+
+    def learn(self, engine: Engine, attempt: Attempt) -> None:
+        if self._waiting is not None:
+            # The engine may have moved it onto the study's budget.
+            for modality in self._waiting.modalities:
+                mine = Policy(stages=self._waiting.modality(modality))
+                self._ran[mine.content_hash()] = Policy(stages=attempt.policy.modality(modality))
+            self._waiting = None
+
+    def entry(self, engine: Engine, policy: Policy, modality: Modality) -> Entry | None:
+        """What is known of a policy that was proposed, as it ran."""
+        return engine.pool.find(self._ran.get(policy.content_hash(), policy), engine.home(modality))
+
+    def accuracy(self, engine: Engine, policy: Policy, modality: Modality) -> float | None:
+        """Its accuracy, where it did not see all samples by its paired change against the uncompressed model's."""
+        entry = self.entry(engine, policy, modality)
+        if entry is None:
+            return None
+        plain = engine.pool.find(Policy(), engine.home(modality))
+        assert plain is not None  # the engine was started
+        change = entry.evidence.correct - plain.evidence.correct[: len(entry.evidence)]
+        return plain.accuracy + float(change.mean())
 
     @abstractmethod
     def plan(self, engine: Engine, modality: Modality, choice: Choice) -> Iterator[Policy]:
@@ -80,25 +105,35 @@ class Published(Strategy):
                 self._plans.remove(plan)
             else:
                 stages.extend(policy.stages)
-        return (self.name, Policy.of(stages)) if stages else None
+        if not stages:
+            return None
+        self._waiting = Policy.of(stages)
+        return self.name, self._waiting
 
 
-def _targets(engine: Engine) -> list[float]:
-    """Budgets to meet: the study's, or a ladder."""
-    return [engine.budget.overall] if engine.budget.overall < 1 else list(LADDER)
+def _targets(engine: Engine, modality: Modality, choice: Choice) -> list[float]:
+    """Budgets to meet: the study's, or evenly between what the choice can reach and the whole."""
+    if engine.budget.overall < 1:
+        return [engine.budget.overall]
+    lowest = scheduled(choice, modality, [choice.keep_ratio[0]] * len(choice.layers), engine.space.grid(choice))
+    floor = 0.5 if lowest is None else engine.costs(lowest, group=engine.home(modality)).flops_ratio
+    return [float(target) for target in np.linspace(floor + 1e-6, 0.97, _RUNGS)]
 
 
-def _at(engine: Engine, policy: Policy | None, modality: Modality, target: float) -> Policy | None:
-    """A policy moved onto a budget of its modality's own samples."""
-    if policy is None:
-        return None
-    budget = Budget(by={engine.home(modality): target})
-    return move_onto_budget(policy, budget, engine.costs, engine.space)
-
-
-def _accuracy(engine: Engine, policy: Policy, modality: Modality) -> float | None:
-    entry = engine.pool.find(policy, engine.home(modality))
-    return None if entry is None else entry.accuracy
+def _at(
+    engine: Engine, build: Callable[[Ratios], Policy | None], ratios: Ratios, modality: Modality, target: float
+) -> Policy | None:
+    """The schedule whose cost on the modality's own samples lies just within a target: ratios to a common power."""
+    low, high, best = -4.0, 4.0, None
+    for _ in range(10):
+        middle = (low + high) / 2
+        policy = build([min(1.0, max(1e-3, ratio)) ** math.exp(middle) for ratio in ratios])
+        cost = 1.0 if policy is None else engine.costs(policy, group=engine.home(modality)).flops_ratio
+        if policy is not None and cost <= target:
+            high, best = middle, policy
+        else:
+            low = middle
+    return best
 
 
 class GSearch(Published):
@@ -128,7 +163,7 @@ class GSearch(Published):
                 policy = scheduled(choice, modality, tried, grid)
                 assert policy is not None  # a ratio below 1 drops something
                 yield policy
-                accuracy = _accuracy(engine, policy, modality)
+                accuracy = self.accuracy(engine, policy, modality)
                 if accuracy is not None and accuracy >= least:
                     last = middle
                 else:
@@ -136,13 +171,9 @@ class GSearch(Published):
             if last < len(ladder):
                 ratios[i:] = [ladder[last] / 100] * (len(layers) - i)
         yield from _bayesian(
-            engine,
-            modality,
-            lambda x: scheduled(choice, modality, sigmoid(layers, x), grid),
-            4,
-            lambda policy: _accuracy(engine, policy, modality),
-            self._rng,
-        )
+            engine, modality, choice, lambda x: sigmoid(layers, x), 4,
+            lambda policy: self.accuracy(engine, policy, modality), self._rng,
+        )  # fmt: skip
 
 
 def sigmoid(layers: Sequence[int], x: Array) -> Ratios:
@@ -163,23 +194,21 @@ class VFlowOpt(Published):
     name = "vflowopt"
 
     def plan(self, engine: Engine, modality: Modality, choice: Choice) -> Iterator[Policy]:
-        grid = engine.space.grid(choice)
-        home = engine.home(modality)
-
         def closeness(policy: Policy) -> float | None:
-            entry = engine.pool.find(policy, home)
+            entry = self.entry(engine, policy, modality)
             return None if entry is None else -Results(entry.samples).divergence()
 
-        def falling(x: Array) -> Policy | None:
-            return scheduled(choice, modality, list(np.minimum.accumulate(x)), grid)
+        def falling(x: Array) -> Ratios:
+            return [float(ratio) for ratio in np.minimum.accumulate(x)]
 
-        yield from _bayesian(engine, modality, falling, len(choice.layers), closeness, self._rng)
+        yield from _bayesian(engine, modality, choice, falling, len(choice.layers), closeness, self._rng)
 
 
 def _bayesian(
     engine: Engine,
     modality: Modality,
-    build: Callable[[Array], Policy | None],
+    choice: Choice,
+    ratios: Callable[[Array], Ratios],
     size: int,
     value: Callable[[Policy], float | None],
     rng: np.random.Generator,
@@ -189,7 +218,12 @@ def _bayesian(
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    known: dict[float, list[tuple[Array, float]]] = {target: [] for target in _targets(engine)}
+    grid = engine.space.grid(choice)
+
+    def build(values: Ratios) -> Policy | None:
+        return scheduled(choice, modality, values, grid)
+
+    known: dict[float, list[tuple[Array, float]]] = {target: [] for target in _targets(engine, modality, choice)}
     turn = 0
     while known:
         target = list(known)[turn % len(known)]
@@ -197,7 +231,7 @@ def _bayesian(
         seen = known[target]
         draws: list[tuple[Array, Policy]] = []
         for x in rng.uniform(size=(_DRAWS, size)):
-            policy = _at(engine, build(x), modality, target)
+            policy = _at(engine, build, ratios(x), modality, target)
             if policy is not None and policy.content_hash() not in engine.tried:
                 draws.append((x, policy))
                 if len(draws) >= (1 if len(seen) < _FIRST else _CHOSEN_FROM):
@@ -218,7 +252,7 @@ def _bayesian(
             pick = draws[int(np.argmax(improvement(mean, np.maximum(deviation, 1e-9), best)))]
         yield pick[1]
         found = value(pick[1])
-        if found is not None:
+        if found is not None and math.isfinite(found):
             seen.append((pick[0], found))
 
 
@@ -228,25 +262,27 @@ class FitPrune(Published):
     Nothing of it is searched by running policies: each budget gets one schedule.
 
     Args:
-        fit: (modality, mean keep ratio) -> keep ratio before each decoder layer.
+        fit: (modality, mean keep ratio) -> keep ratio before each decoder layer, or None where none leaves so little.
     """
 
     name = "fitprune"
 
-    def __init__(self, seed: int, fit: Callable[[Modality, float], Ratios]) -> None:
+    def __init__(self, seed: int, fit: Fit) -> None:
         super().__init__(seed)
         self._fit = fit
 
     def plan(self, engine: Engine, modality: Modality, choice: Choice) -> Iterator[Policy]:
         grid = engine.space.grid(choice)
-        targets = [engine.budget.overall] if engine.budget.overall < 1 else list(LADDER)
-        for target in targets:
+        for target in _targets(engine, modality, choice):
             low, high = 0.0, 1.0
             best: Policy | None = None
             # The mean ratio whose schedule meets the budget.
             for _ in range(8):
                 middle = (low + high) / 2
                 ratios = self._fit(modality, middle)
+                if ratios is None:  # attention allows no schedule that leaves so little
+                    low = middle
+                    continue
                 policy = scheduled(choice, modality, [ratios[layer] for layer in sorted(choice.layers)], grid)
                 cost = 1.0 if policy is None else engine.costs(policy, group=engine.home(modality)).flops_ratio
                 if policy is not None and cost <= target:

@@ -72,7 +72,7 @@ class Sampled(Strategy):
             # Told once more, as if it had run once more: a sampler that is told nothing proposes it for ever.
             values = (again.accuracy, again.flops_ratio)
         elif attempt.results is not None and attempt.cost is not None:
-            values = (attempt.results.mean(), attempt.cost.flops_ratio)
+            values = (engine.estimate(attempt.policy), attempt.cost.flops_ratio)
         state = "PRUNED" if values is None else "COMPLETE"
         trial = frozen(engine.space, attempt.policy, state, values, attempt.constraints)
         trial.system_attrs.update(self._notes)

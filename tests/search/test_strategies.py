@@ -1,0 +1,191 @@
+"""What proposes policies: races, the search's own strategy, and the published searches, on formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotc.evaluate.base import Results, SampleResult
+from autotc.policy import Policy, Stage
+from autotc.resources import search_space
+from autotc.search.engine import Engine
+from autotc.search.objective import Budget, Costs
+from autotc.search.pool import Entry
+from autotc.search.race import Evidence, rungs
+from autotc.search.space import SearchSpace
+from autotc.search.strategies import SAMPLERS, build_strategy
+from autotc.search.strategies.parts import changes, expected_gain
+from autotc.search.strategies.published import sigmoid
+from autotc.search.strategies.surrogate import Surrogate, improvement
+
+from .synthetic import SyntheticEvaluator
+
+DECODER = """
+modalities:
+  image:
+    choices:
+      - {mechanism: fastv, location: decoder, layers: [1, 2, 3, 4], keep_ratio: [0.05, 0.95], schedules: [free]}
+"""
+
+
+def evidence(correct: list[float], probability: list[float] | None = None) -> Evidence:
+    values = np.array(correct)
+    return Evidence(values, values if probability is None else np.array(probability))
+
+
+def engine(space: str | None = None, budget: float = 0.5, **options: Any) -> Engine:
+    evaluator = options.pop("evaluator", None) or SyntheticEvaluator(samples=60)
+    found = SearchSpace.load(search_space()) if space is None else SearchSpace.from_yaml(space)
+    out = Engine(
+        evaluator, found.fit(evaluator.modalities, evaluator.depths), Budget(budget), Costs(evaluator), **options
+    )
+    out.start(evaluator.run(Policy(), "search"))
+    return out
+
+
+def work(engine: Engine, name: Any, steps: int, seed: int = 0) -> list[Any]:
+    """Outcomes of a strategy's proposals."""
+    strategy = build_strategy(name, seed, lambda modality, keep: [1.0, keep, keep, keep, keep, keep])
+    out = []
+    for _ in range(steps):
+        proposal = strategy.propose(engine)
+        if proposal is None:
+            break
+        out.append(engine.attempt(*proposal))
+        strategy.learn(engine, out[-1])
+    return out
+
+
+def test_races_are_judged_in_pairs() -> None:
+    good, bad = [1.0] * 18 + [0.0] * 2, [1.0] * 10 + [0.0] * 10
+    assert evidence(bad).beaten(evidence(good))
+    assert not evidence(good).beaten(evidence(bad))
+    assert not evidence(good).beaten(evidence(good))  # no difference is no reason to give up
+    # The same answers, given with less confidence: half a difference.
+    unsure = evidence([1.0] * 40, [0.2] * 40)
+    assert unsure.beaten(evidence([1.0] * 40, [0.9] * 40))
+    with pytest.raises(ValueError, match="10 samples of the other; 20"):
+        evidence(good).beaten(evidence(good[:10]))
+
+
+def test_scores_of_any_size_can_be_raced() -> None:
+    assert evidence([0.0] * 20).beaten(evidence([100.0] * 20))
+
+
+def test_samples_without_a_log_probability_count_by_their_score() -> None:
+    samples = [SampleResult(str(i), "t", "image", float(i % 2), "", float("nan")) for i in range(4)]
+    assert Evidence.of(samples).soft.tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert Results(tuple(samples)).guide() == -5.0
+
+
+def test_rungs_rise_to_the_whole() -> None:
+    assert rungs(200) == [25, 75, 200]
+    assert rungs(60) == [16, 22, 60]
+    assert rungs(10) == [10]
+
+
+def test_expected_gain_is_the_area_that_a_sure_policy_adds() -> None:
+    def entry(cost: float, accuracy: float) -> Entry:
+        return Entry(Policy(), cost, (), evidence([accuracy]), True)
+
+    front = [entry(0.3, 0.5), entry(0.6, 0.8)]
+    sure = np.full(4, 1e-9)
+    costs = np.array([0.2, 0.3, 0.7, 0.5])
+    gain = expected_gain(front, costs, np.array([0.4, 0.6, 0.9, 0.5]), sure, (0.0, 1.0))
+    # 0.1 x 0.4 below the front; 0.3 x 0.1 above its first member; 0.3 x 0.1 above its second; nothing.
+    assert gain == pytest.approx([0.04, 0.03, 0.03, 0.0], abs=1e-6)
+    assert improvement(np.array([0.0]), np.array([1.0]), 0.0)[0] == pytest.approx(0.3989, abs=1e-3)
+
+
+def test_the_surrogate_carries_over_ratios_and_stacks() -> None:
+    space = SearchSpace.load(search_space())
+
+    def at(mechanism: str, ratio: float) -> list[Stage]:
+        return [Stage(modality="image", location="projector", mechanism=mechanism, keep_ratio=ratio)]
+
+    seen = [at("random", 0.8), at("random", 0.4), at("random", 0.2), at("divprune", 0.8), at("divprune", 0.2), []]
+    losses = np.array([-0.1, -0.3, -0.5, 0.0, -0.02, 0.0])
+    model = Surrogate(space, "image", (6, 3))
+    model.fit(seen, losses, np.full(len(seen), 1e-4))
+    mean, deviation = model.predict([at("random", 0.3), at("divprune", 0.3), at("cdpruner", 0.3)])
+    assert -0.5 < mean[0] < -0.25
+    assert mean[1] > -0.1
+    assert deviation[2] > deviation[0]  # a mechanism that was never seen
+
+
+def test_changes_are_small_steps_inside_the_space() -> None:
+    space = SearchSpace.load(search_space())
+    start = (Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.5),)
+    found = list(changes(start, space, "image"))
+    assert () in found
+    assert any(s[0].mechanism == "visionzip" for s in found if len(s) == 1)
+    assert {s[0].keep_ratio for s in found if len(s) == 1 and s[0].mechanism == "divprune"} == {0.4, 0.45, 0.55, 0.6}
+    assert any(len(s) == 2 for s in found)
+
+
+@pytest.mark.parametrize("name", [s for s in SAMPLERS if s not in ("gp", "nsga3")])
+def test_every_strategy_searches_a_decoder(name: Any) -> None:
+    found = engine(DECODER, budget=1.0)
+    outcomes = [attempt.outcome for attempt in work(found, name, 25)]
+    assert outcomes.count("ran") + outcomes.count("raced") >= 3
+    assert all(policy.policy.modalities == ("image",) for policy in found.seen)
+
+
+def test_equal_seeds_propose_the_same() -> None:
+    def proposed() -> list[str]:
+        return [attempt.policy.content_hash() for attempt in work(engine(), "parts", 30)]
+
+    assert proposed() == proposed()
+
+
+def test_nothing_over_the_budget_runs() -> None:
+    found = engine()
+    assert work(found, "parts", 40)
+    assert found.seen
+    assert all(seen.flops_ratio <= 0.5 for seen in found.seen)
+
+
+def test_what_fails_is_not_proposed_again() -> None:
+    found = engine(evaluator=SyntheticEvaluator(samples=60, failing="divprune"))
+    failed = [attempt.policy for attempt in work(found, "parts", 60) if attempt.outcome == "failed"]
+    parts = [Policy(stages=policy.modality(m)) for policy in failed for m in policy.modalities]
+    hashes = [p.content_hash() for p in parts if any(stage.mechanism == "divprune" for stage in p.stages)]
+    assert hashes
+    assert len(hashes) == len(set(hashes))
+
+
+def test_refused_stacks_are_counted_and_some_are_audited() -> None:
+    asked: list[Policy] = []
+
+    def gate(stack: Policy) -> str:
+        asked.append(stack)
+        return "told to conflict"
+
+    found = engine(gate=gate, audit=3)
+    attempts = work(found, "random", 60)
+    refused = [a for a in attempts if a.rule == "predicted_conflict"]
+    audited = [a for a in attempts if a.audited]
+    assert asked
+    assert all(len(stack.stages) > 1 for stack in asked)
+    assert found.gated == len(refused) + len(audited)
+    assert len(audited) == found.gated // 3
+
+
+def test_a_raced_policy_is_estimated_by_its_paired_change() -> None:
+    found = engine(budget=1.0, evaluator=SyntheticEvaluator(samples=200))
+    raced = [attempt for attempt in work(found, "random", 60) if attempt.outcome == "raced"]
+    assert raced
+    for attempt in raced:
+        true = SyntheticEvaluator(samples=200).run(attempt.policy, "search").mean()
+        assert found.estimate(attempt.policy) >= true - 0.1  # groups that were not seen count as unchanged
+    whole = found.seen[0]
+    assert found.estimate(whole.policy) == pytest.approx(whole.accuracy)
+
+
+def test_sigmoids_fall() -> None:
+    for x in np.random.default_rng(0).uniform(size=(50, 4)):
+        ratios = sigmoid([1, 2, 3, 4], x)
+        assert ratios == sorted(ratios, reverse=True)
+        assert all(0 <= ratio <= 1 for ratio in ratios)
