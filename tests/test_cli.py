@@ -284,3 +284,17 @@ def test_as_a_process() -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_bench_prints_what_it_measured(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    code, out, _ = run(capsys, "bench", policy, "--tokens", "64", "--repeats", "2", "--new-tokens", "2", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    (row,) = rows if isinstance(rows, list) else rows["rows"]
+    assert row["prefill_ms"] > 0
+    assert row["baseline_prefill_ms"] > 0
+    assert row["predicted_speedup"] > 1
+    assert row["kv_bytes"] < row["baseline_kv_bytes"]
+    code, out, err = run(capsys, "bench", policy, "--random-weights", "no-such-shape")
+    assert (code, out) == (2, "")
+    assert "no-such-shape" in err

@@ -60,7 +60,7 @@ class Handle:
         self._adapter = adapter
         self._config: Any = model.config
         self._steps = Steps(policy, observer)
-        self._removers: list[Callable[[], None]] = []
+        self._removers: list[Callable[[], Any]] = []
         self._names = list(inspect.signature(model.forward).parameters)
         self._arguments: dict[str, Any] = {}
         self._encoding: Modality | None = None
@@ -98,6 +98,11 @@ class Handle:
     def __reduce__(self) -> Any:
         raise AutotcError("an applied policy cannot be pickled; save the policy and apply it where it is loaded")
 
+    def _refuse_copy(self, protocol: Any) -> Any:
+        raise AutotcError(
+            "a model under a policy cannot be pickled or copied; leave the context, and apply the policy to the copy"
+        )
+
     def remove(self) -> None:
         """Take every hook away; calling it twice is harmless."""
         for remove in reversed(self._removers):
@@ -114,6 +119,9 @@ class Handle:
     def _attach(self) -> None:
         adapter, model = self._adapter, self.model
         base = adapter.base(model)
+        # A copy would keep hooks that are bound to this handle, and that nothing takes away: both look here first.
+        model.__dict__["__reduce_ex__"] = self._refuse_copy
+        self._removers.append(lambda: model.__dict__.pop("__reduce_ex__", None))
         touched = {step.stage.modality for step in self._steps}
         for modality, name in adapter.feature_methods().items():
             # Deep-stack features of all media arrive together: then all of them are followed.

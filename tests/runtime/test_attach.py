@@ -153,6 +153,9 @@ def test_refusals() -> None:
     with autotc.apply(m, FULL) as handle:
         with pytest.raises(AutotcError, match="cannot be pickled"):
             pickle.dumps(handle)
+        for copying in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(AutotcError, match="a model under a policy cannot be pickled or copied"):
+                copying(handle.model)
         with pytest.raises(AutotcError, match="cannot be pickled"):
             copy.copy(handle)
 

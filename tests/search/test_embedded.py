@@ -78,3 +78,16 @@ def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: Bui
     plain.save(path.with_suffix(".samples.parquet"))
     report = check(evaluator, path)
     assert not report.passed
+
+
+def test_a_budget_of_keys_and_values(evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
+    result = search(
+        evaluator, budget_kv=0.4, trials=3, track=False, runs=tmp_path / "runs", out_dir=tmp_path,
+        search_limit=6, val_limit=6, test_limit=6,
+    )  # fmt: skip
+    assert result.policy.name == "tiny-omni-kv0.4.yaml"
+    policy = Policy.load(result.policy)
+    assert policy.measured is not None
+    assert policy.measured.kv_ratio is not None
+    assert policy.measured.kv_ratio <= 0.4
+    assert evaluator.cost(policy, "test").kv_ratio == pytest.approx(policy.measured.kv_ratio, abs=1e-5)
