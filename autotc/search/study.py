@@ -255,7 +255,8 @@ def search(
         budget_ms: largest predicted prefill of a sample by itself, in milliseconds, on the average.
         budget_kv: largest ratio of the bytes of keys and values after prefill, in (0, 1].
         latency: predicts prefill times; needed for ``budget_ms``, and shown beside the front where it is given.
-        trials: distinct feasible policies to evaluate; 60 if None. A resumed study may ask for more.
+        trials: distinct feasible policies to evaluate, those not counted that are put together from parts that ran; 60
+            if None. A resumed study may ask for more.
         seed: of the sampler; 0 if None. Same seed, same policy file.
         name: of the model, in the names of study and policy file.
         study_name: in place of ``name-b<budget>-s<seed>``.
@@ -315,7 +316,7 @@ def search(
                 started=started,
             )
     except KeyboardInterrupt as error:
-        raise SearchInterrupted(session.study_name, len(session.records), session.trials) from error
+        raise SearchInterrupted(session.study_name, session.counted, session.trials) from error
 
 
 def list_studies(runs: str | Path = "runs") -> list[str]:
@@ -616,7 +617,7 @@ class _Session:
         )
         self.records: list[TrialRecord] = list(_records(self.stored))
         self.refused: dict[str, int] = {}
-        self.raced = self.failed = 0
+        self.raced = self.failed = self.counted = 0
         self.audited: list[tuple[str, str]] = []
         stored = self.stored.get_trials(deepcopy=False)
         self.stored_count = len(stored)
@@ -631,6 +632,7 @@ class _Session:
                 rule = record["refused"]
                 self.refused[rule] = self.refused.get(rule, 0) + 1
             self.raced += "raced" in record
+            self.counted += trial.state.name == "COMPLETE" and record.get("ran", True)
             self.failed += trial.state.name == "FAIL"
             if record.get("audited"):
                 self.audited.append((record["hash"], "raced" if "raced" in record else "ran"))
@@ -719,14 +721,15 @@ class _Session:
         self.progress.on_phase("search")
         seeds = self._seeds()
         stalled = failures = 0
-        began, before = time.monotonic(), len(self.records)
-        while len(self.records) < self.trials:
+        began, before = time.monotonic(), self.counted
+        while self.counted < self.trials:
             proposal = next(seeds, None) or self.strategy.propose(self.engine)
-            attempt = None
+            attempt, spent = None, self.engine.spent
             if proposal is not None:
                 attempt = self.engine.attempt(*proposal, race=":" not in proposal[0])
             if attempt is not None:
-                self._keep(attempt, tracker)
+                # What is put together from known parts runs nothing, and is no trial that was asked for.
+                self._keep(attempt, tracker, ran=self.engine.spent > spent)
                 self.strategy.learn(self.engine, attempt)
                 failures += attempt.outcome == "failed"
                 if failures >= _FAILURES:
@@ -740,10 +743,10 @@ class _Session:
                 continue
             stalled = failures = 0
             if attempt.outcome == "ran":
-                pace = (time.monotonic() - began) / (len(self.records) - before)
-                eta = pace * (self.trials - len(self.records))
+                pace = (time.monotonic() - began) / max(1, self.counted - before)
+                eta = pace * (self.trials - self.counted)
                 shown = [self._row(r) for r in pareto(self.records)]
-                self.progress.on_trial(len(self.records), self.trials, eta, shown)
+                self.progress.on_trial(self.counted, self.trials, eta, shown)
 
     def _seeds(self) -> Iterator[tuple[str, Policy]]:
         depths, locations = self.evaluator.depths, self.engine.locations
@@ -751,7 +754,7 @@ class _Session:
             if policy.content_hash() not in self.engine.tried:  # a resumed study has had them
                 yield origin, policy
 
-    def _keep(self, attempt: Attempt, tracker: Tracker | None) -> None:
+    def _keep(self, attempt: Attempt, tracker: Tracker | None, *, ran: bool) -> None:
         """Store an attempt, whole, in one transaction."""
         if attempt.outcome == "known":
             return
@@ -790,6 +793,8 @@ class _Session:
                 self.raced += 1
             else:
                 values = (results.mean(), cost.flops_ratio)
+                attrs["ran"] = ran
+                self.counted += ran
                 record = TrialRecord(
                     number, policy, attempt.origin, results.mean(), by, cost.flops_ratio, dict(cost.tokens),
                     results.guide(),

@@ -65,7 +65,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, Sy
 def test_budget_is_met_and_nothing_infeasible_ran(searched: Any) -> None:
     result, _, _, _ = searched
     complete = [t for t in stored(result) if t.state.name == "COMPLETE"]
-    assert result.trials == len(complete) == 50
+    assert result.trials == len(complete) >= 50
+    assert sum(t.user_attrs["record"]["ran"] for t in complete) == 50
     assert all(t.values[1] <= 0.5 and all(v <= 0 for v in t.constraints.values()) for t in complete)
     assert all(row.flops_ratio <= 0.5 for row in result.front)
     kept = [t.user_attrs["record"] for t in stored(result)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from autotc.mechanisms import Modality
 from autotc.policy import Policy, Stage
 from autotc.search.combine import combine
-from autotc.search.engine import Engine, Strategy
+from autotc.search.engine import Attempt, Engine, Strategy
 from autotc.search.objective import bounds, with_ratios
 from autotc.search.pool import Entry
 from autotc.search.space import Choice, SearchSpace
@@ -48,6 +48,8 @@ class Parts(Strategy):
         self._surrogates: dict[str, Surrogate] = {}
         self._design: dict[str, list[tuple[Stage, ...]]] = {}
         self._turn = self._combined = self._since = 0
+        self._proposed = ""
+        self._useless: set[str] = set()
 
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         modalities = list(engine.space.modalities)
@@ -66,10 +68,16 @@ class Parts(Strategy):
             stages = self._candidate(engine, modality)
             if stages is None:
                 continue
+            self._proposed = Policy(stages=stages).content_hash()
             policy = self._beside(engine, modality, stages)
             if policy is not None:
                 return self.name, policy
         return None
+
+    def learn(self, engine: Engine, attempt: Attempt) -> None:
+        # A stack that had to be moved onto what is known, or was refused, would be proposed for ever.
+        if attempt.origin == self.name and attempt.outcome in ("known", "refused"):
+            self._useless.add(self._proposed)
 
     def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
         """What is left of the first stacks of a modality: each kind alone, at a middle ratio."""
@@ -147,7 +155,9 @@ class Parts(Strategy):
         def add(stages: Sequence[Stage]) -> None:
             policy = Policy.of(stages)
             key = policy.content_hash()
-            if not stages or key in found or key in engine.barred or engine.pool.find(policy, home) is not None:
+            if not stages or key in found or key in engine.barred or key in self._useless:
+                return
+            if engine.pool.find(policy, home) is not None:
                 return
             if engine.legal(policy) is None and engine.space.holds(modality, policy.stages):
                 found[key] = policy.stages
