@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -45,7 +45,7 @@ class SampleResult:
         task: name of its task.
         modality: group it is reported in: ``image``, ``video``, ``audio`` or ``image+audio``.
         correct: 1.0 right, 0.0 wrong; metrics of the user's own may lie between.
-        answer: what the model said.
+        answer: what the model said; the built-in evaluator stops at the first token that cannot be right.
         log_probability: of the right answer, natural logarithm, summed over its tokens.
         divergence: KL divergence to the uncompressed model's prediction, mean over the right answer's positions, in
             nats; NaN where the uncompressed model was not run on the sample before.
@@ -237,6 +237,12 @@ class Evaluator(ABC):
     @abstractmethod
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         """(modality, location) -> lowest FLOPs ratio of that modality's samples that the location can reach."""
+
+    def expect(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
+        """Told after how many samples of each modality group runs will stop, so that what is prepared of the samples
+        for short runs serves the long ones as well. Does nothing itself.
+        """
+        return
 
     @abstractmethod
     def run(

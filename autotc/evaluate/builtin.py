@@ -69,7 +69,7 @@ class BuiltinEvaluator(ModelEvaluator):
 
     name = "builtin"
     modalities = ("image", "video", "audio")
-    first_token_decides = True
+    wrong_token_decides = True
 
     def __init__(self, model: Any = None, processor: Any = None, *, seed: int = 0, batch_size: int = 100) -> None:
         if model is None:

@@ -1,4 +1,6 @@
-"""Run a model on samples: one prefill under the policy, the right answer forced through the cache, and `generate()`."""
+"""Run a model on samples: one prefill under the policy, the right answer forced through its cache, and, where that
+does not tell what `generate()` would say, that.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +20,7 @@ from torch import Tensor
 from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
-from autotc.evaluate.decoding import follow, prefill
+from autotc.evaluate.decoding import branch, follow, greedy, is_plain, prefill
 from autotc.mechanisms import MODALITIES
 from autotc.models import Adapter, find_adapter
 from autotc.policy import Policy
@@ -160,11 +163,11 @@ class ModelEvaluator(Evaluator):
         max_new_tokens: limit of `generate()`.
 
     Class attributes:
-        first_token_decides: whether an answer of one token is wrong where the first token said is another one; else
-            such answers are written out, since another spelling may be as right.
+        wrong_token_decides: whether an answer is wrong, and known well enough, from the first token that is not the
+            right answer's; else such answers are written out, since another spelling may be as right.
     """
 
-    first_token_decides: ClassVar[bool] = False
+    wrong_token_decides: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -184,6 +187,7 @@ class ModelEvaluator(Evaluator):
         self.depths = self._adapter.depths(model.config)
         self.locations = self._adapter.offers(model.config)
         self._batches: dict[tuple[str, str, str, int, int], list[_Batch]] = {}
+        self._stops: dict[tuple[str, str], set[int]] = {}
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
         self._results: dict[tuple[str, str, str], list[SampleResult]] = {}
         self._teacher: dict[str, _Teacher] = {}
@@ -250,8 +254,19 @@ class ModelEvaluator(Evaluator):
         texts = [self._chat(s, m) for s, m in zip(samples, loaded, strict=True)]
         return process_inputs(self._adapter, self._processor, call, texts, loaded)
 
+    def expect(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
+        for group, counts in stops.items():
+            self._stops.setdefault((split, group), set()).update(counts)
+
     def _prepared(self, split: Split, group: str, policy: Policy, stop: int, start: int = 0) -> list[_Batch]:
-        """The group's samples from ``start`` to ``stop`` as batches."""
+        """The group's samples from ``start`` to ``stop`` as batches, none across a stop that was announced."""
+        within = sorted(n for n in self._stops.get((split, group), ()) if start < n < stop)
+        ends = [start, *within, stop]
+        pieces = [self._piece(split, group, policy, first, last) for first, last in pairwise(ends)]
+        self._forget()
+        return [batch for piece in pieces for batch in piece]
+
+    def _piece(self, split: Split, group: str, policy: Policy, start: int, stop: int) -> list[_Batch]:
         inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
         key = (split, group, inputs.content_hash(), start, stop)
         if key not in self._batches:
@@ -262,11 +277,12 @@ class ModelEvaluator(Evaluator):
                 parts.setdefault(self._batch_key(sample), []).append((rank, sample))
             batches = []
             for _, part in sorted(parts.items(), key=lambda item: str(item[0])):
-                for first in range(0, len(part), self._batch_size):
-                    ranks, chosen = zip(*part[first : first + self._batch_size], strict=True)
+                count = -(-len(part) // self._batch_size)
+                edges = [round(i * len(part) / count) for i in range(count + 1)]
+                for first, last in pairwise(edges):
+                    ranks, chosen = zip(*part[first:last], strict=True)
                     batches.append(_Batch(chosen, ranks, self._process(chosen, call)))
             self._batches[key] = batches
-            self._forget()
         return self._batches[key]
 
     def _forget(self) -> None:
@@ -280,8 +296,8 @@ class ModelEvaluator(Evaluator):
 
     def _batch_key(self, sample: Sample) -> Hashable:
         """Samples of one batch have equal keys."""
-        # Answers of several tokens go through generate(): batches of their own spare the others the decode steps.
-        return self._answer_length(sample) > 1
+        # Answers of several tokens are written out more often: batches of their own spare the others the decode steps.
+        return not self.wrong_token_decides and self._answer_length(sample) > 1
 
     def _answer_length(self, sample: Sample) -> int:
         return len(self._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"])
@@ -488,22 +504,25 @@ class ModelEvaluator(Evaluator):
         answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] for s in batch.samples]
         if any(not a for a in answers):
             raise DataError(f"{batch.samples[0].id}: an answer has no tokens; a non-empty answer is needed")
-        device = self._device
         # A copy: what is kept of all batches stays in the host's memory.
-        inputs = type(batch.inputs)(dict(batch.inputs)).to(device)
+        inputs = type(batch.inputs)(dict(batch.inputs)).to(self._device)
+        mask = inputs["attention_mask"]
+        plain = is_plain(self._model.generation_config)
+        rows: list[list[int]] = []
         with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            log_probability, said, divergence = self._forced(inputs, answers, batch.samples, not policy.stages)
+            prompt = prefill(self._model, inputs)
+            # Where greedy decoding may have to go on from the prompt, the right answers get a cache of their own.
+            forced = branch(prompt) if plain and not self.wrong_token_decides else prompt
+            log_probability, said, divergence = self._forced(forced, mask, answers, batch.samples, policy)
+            if plain and None in said:
+                rows = greedy(self._model, prompt, mask, self._ends, self._max_new_tokens)
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
-        several = [i for i, a in enumerate(answers) if len(a) > 1 or said[i] is None]
-        texts = [t or "" for t in said]
-        if several:
+        if not plain:
             with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
                 ids = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
-            new = ids[:, inputs["input_ids"].shape[1] :]
-            decoded = tokenizer.batch_decode(new, skip_special_tokens=True)
-            for i in several:
-                texts[i] = decoded[i].strip()
+            rows, said = ids[:, inputs["input_ids"].shape[1] :].tolist(), [None] * len(answers)
+        texts = [self._text(rows[i]) if text is None else text for i, text in enumerate(said)]
         return [
             SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p, d)
             for s, t, p, d in zip(batch.samples, texts, log_probability, divergence, strict=True)
@@ -527,28 +546,44 @@ class ModelEvaluator(Evaluator):
             out.append((request, cost))
         return out
 
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._processor.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
     def _forced(
-        self, inputs: Any, answers: Sequence[Sequence[int]], samples: Sequence[Sample], uncompressed: bool
+        self,
+        prompt: Any,
+        mask: Tensor,
+        answers: Sequence[Sequence[int]],
+        samples: Sequence[Sample],
+        policy: Policy,
     ) -> tuple[list[float], list[str | None], list[float]]:
-        """Each right answer's log-probability, what greedy decoding says where one token settles it, and divergence."""
+        """Each right answer's log-probability, what greedy decoding says where the answer tells, and divergence."""
         ends = self._ends
         end = ends[0]
-        prompt = prefill(self._model, inputs)
-        logits, targets = follow(self._model, prompt, inputs["attention_mask"], answers, end)
-        best: Tensor = logits.argmax(-1)
+        logits, targets = follow(self._model, prompt, mask, answers, end)
+        best: list[list[int]] = logits.argmax(-1).tolist()
         if len(ends) > 1:  # any of them ends the answer
             logits[..., end] = logits[..., ends].logsumexp(-1)
             logits[..., [e for e in ends if e != end]] = _IMPOSSIBLE
         picked = logits.gather(2, targets[..., None])[..., 0]
-        tokenizer = self._processor.tokenizer
         totals, said, divergence = [], [], []
         for i, answer in enumerate(answers):
             totals.append(float(picked[i, : len(answer) + 1].sum()))
-            if uncompressed and samples[i].id not in self._teacher:
+            if not policy.stages and samples[i].id not in self._teacher:
                 self._teacher[samples[i].id] = _Teacher.of(logits[i, : len(answer) + 1])
             teacher = self._teacher.get(samples[i].id)
             divergence.append(math.nan if teacher is None else teacher.divergence(logits[i, : len(answer) + 1]))
-            right = int(best[i, 0]) == answer[0]
-            settled = len(answer) == 1 and (int(best[i, 1]) in ends if right else self.first_token_decides)
-            said.append(str(tokenizer.decode([int(best[i, 0])], skip_special_tokens=True)).strip() if settled else None)
+            said.append(self._settled(answer, best[i]))
         return totals, said, divergence
+
+    def _settled(self, answer: Sequence[int], best: Sequence[int]) -> str | None:
+        """What greedy decoding says, from the likeliest tokens (W + 1) along the right answer; None where it leaves
+        that and goes on.
+        """
+        ends = self._ends
+        for i in range(min(len(answer) + 1, self._max_new_tokens)):
+            if best[i] in ends:
+                return self._text(answer[:i])
+            if i == len(answer) or best[i] != answer[i]:
+                return self._text([*answer[:i], best[i]]) if self.wrong_token_decides else None
+        return self._text(answer[: self._max_new_tokens])

@@ -124,6 +124,8 @@ class Engine:
         held = evaluator.info("search").samples
         self.sizes = {group: count if limit is None else min(limit, count) for group, count in held.items()}
         pure = [group for group in held if "+" not in group]
+        if races:
+            evaluator.expect("search", {group: rungs(size) for group, size in self.sizes.items()})
         # Races are judged where one modality alone decides; where there is no such group, on the mixed ones.
         covered = {modality for group in held for modality in group.split("+")} <= set(pure)
         self.judged = tuple(pure) if covered else tuple(held)

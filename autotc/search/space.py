@@ -67,6 +67,11 @@ class Choice(_Strict):
         """Name among the choices of a modality, e.g. ``tome@encoder``."""
         return f"{self.mechanism}@{self.location}"
 
+    @property
+    def several(self) -> bool:
+        """Whether one stage may act at several layers."""
+        return any(name != "single" for name in self.schedules)
+
     def combos(self) -> tuple[str, ...]:
         """Layers of step schedules, e.g. ``1,3``."""
         layers = sorted(self.layers)
@@ -98,9 +103,9 @@ class Choice(_Strict):
                 return f"keep_ratio: {ratio:g} given; multiples of the step {grid / 100:g} are allowed"
         if not self.schedules or len(set(self.schedules)) < len(self.schedules):
             return f"schedules: empty or repeated; list some of {', '.join(get_args(Schedule))}"
-        several = [name for name in self.schedules if name != "single"]
-        if several and (self.location != "decoder" or len(self.layers) < 2):
-            return f"schedules: {several[0]} needs the decoder and at least two layers"
+        if self.several and (self.location != "decoder" or len(self.layers) < 2):
+            first = next(name for name in self.schedules if name != "single")
+            return f"schedules: {first} needs the decoder and at least two layers"
         return None
 
 
@@ -346,6 +351,19 @@ class SearchSpace(_Strict):
             layer_at = int(trial.suggest_categorical(f"{prefix}.layer", list(choice.layers)))
         return Stage(layer=layer_at, keep_ratio=keep("keep_percent", left) / 100, **common)
 
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters that `suggest` may ask for, in a fixed order."""
+        out: dict[str, None] = {}
+        for modality, space in self.modalities.items():
+            out[modality] = None
+            for choice in space.choices:
+                out[f"{modality}.after-{choice.location}"] = None
+                for schedule in choice.schedules:
+                    longest = _Longest(schedule)
+                    self._suggest_stage(longest, modality, choice, None)  # type: ignore[arg-type]
+                    out.update(dict.fromkeys(longest.names))
+        return tuple(out)
+
     def encode(self, policy: Policy) -> dict[str, Any]:
         """The parameters with which `suggest` draws this policy: its exact inverse.
 
@@ -486,6 +504,24 @@ class _Draw:
     def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
         """Any number on the grid."""
         return low + step * int(self._rng.integers((high - low) // step + 1))
+
+
+class _Longest:
+    """Stands for a trial that notes what it is asked for, of a given kind of schedule with the most layers."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.names: list[str] = []
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The schedule, or the last choice: step schedules list those with the most layers last."""
+        self.names.append(name)
+        return self._schedule if name.endswith(".schedule") else choices[-1]
+
+    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
+        """The highest."""
+        self.names.append(name)
+        return high
 
 
 class _Walk:

@@ -394,7 +394,8 @@ def do_live(args: argparse.Namespace) -> None:
     chance = evaluator.info("search").chance
     base = evaluator.run(Policy(), "search")
     level = float(np.mean([chance[s.task] for s in base.samples]))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[list[tuple[int, float]]]] = {}
     for name in args.samplers.split(","):
         for seed in range(args.seeds):
             costs = Costs(evaluator)
@@ -403,6 +404,8 @@ def do_live(args: argparse.Namespace) -> None:
             strategy = build_strategy(name, seed, lambda m, k: [])  # type: ignore[arg-type]
             began, policies = time.monotonic(), 0
             tried: list[Policy] = []
+            points: list[tuple[float, float]] = []
+            curve = [(0, 0.0)]
             while engine.spent < args.spend and time.monotonic() - began < args.seconds:
                 proposal = strategy.propose(engine)
                 if proposal is None:
@@ -411,7 +414,9 @@ def do_live(args: argparse.Namespace) -> None:
                 policies += attempt.outcome in ("ran", "raced")
                 tried.append(attempt.policy)
                 strategy.learn(engine, attempt)
-            points = [(s.accuracy, s.flops_ratio) for s in engine.seen]
+                if len(engine.seen) > len(points):
+                    points.append((engine.seen[-1].accuracy, engine.seen[-1].flops_ratio))
+                    curve.append((engine.spent, hypervolume(points, level)))
             row = {
                 "sampler": name,
                 "seed": seed,
@@ -424,17 +429,35 @@ def do_live(args: argparse.Namespace) -> None:
                 "best": round(max((a for a, _ in points), default=0.0), 4),
             }
             rows.append(row)
+            curves.setdefault(name, []).append(curve)
             print(json.dumps(row), flush=True)
             for policy in tried:
                 evaluator.forget(policy)
-    (RESULTS / "search-live.json").write_text(json.dumps(rows, indent=1) + "\n")
+    medians = {}
+    for name, theirs in curves.items():
+        end = float(np.median([curve[-1][1] for curve in theirs]))
+        medians[name] = {
+            "hypervolume": round(end, 4),
+            "best": round(float(np.median([row["best"] for row in rows if row["sampler"] == name])), 4),
+            "forwards": float(np.median([reached(curve, curve[-1][1]) for curve in theirs])),
+            "parts_forwards_to_its_end": finite(
+                float(np.median([reached(curve, end) for curve in curves.get("parts", [])]))
+            ),
+        }
+        print(name, json.dumps(medians[name]), flush=True)
+    command = (
+        f"python tests/benchmarks/search.py live --samplers {args.samplers} --seeds {args.seeds} --spend {args.spend}"
+    )
+    report = {"command": command, "budget": args.budget, "medians": medians, "runs": rows}
+    (RESULTS / "search-live.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def do_speed(args: argparse.Namespace) -> None:
     """Trials a minute against the naive loop, a naive one after every few of ours, on the same policies.
 
     The naive loop runs every policy on the whole split and keeps nothing: neither inputs, nor what the towers made of
-    them, nor results of equal parts. A trial counts when it has results on at least 200 samples.
+    them, nor results of equal parts. A trial counts when it has results on at least 200 samples. Afterwards, off the
+    clock, what races gave up runs on the whole split as well: the naive loop's front is that of all policies.
     """
     from autotc.evaluate.builtin import BuiltinEvaluator
     from autotc.resources import search_space
@@ -447,7 +470,8 @@ def do_speed(args: argparse.Namespace) -> None:
     strategy = build_strategy("parts", 0, lambda m, k: [])
     seeds = seed_policies(space, evaluator.depths, engine.locations, engine.costs, engine.budget)
     ours = theirs = 0.0
-    counted = compared = trials = 0
+    counted = compared = trials = answers = 0
+    whole, raced = [], []
     while trials < args.trials:
         start = time.perf_counter()
         origin, policy = seeds.pop(0) if seeds else strategy.propose(engine) or ("none", Policy())
@@ -457,14 +481,33 @@ def do_speed(args: argparse.Namespace) -> None:
         if attempt.outcome not in ("ran", "raced"):
             continue
         trials += 1
+        (whole if attempt.outcome == "ran" else raced).append(attempt.policy)
         counted += attempt.results is not None and len(attempt.results) >= 200
         if trials % 6 == 0:
             start = time.perf_counter()
             naive._batches.clear()
             naive._results.clear()
-            naive.run(attempt.policy, "search")
+            again = {sample.id: sample for sample in naive.run(attempt.policy, "search").samples}
             theirs += time.perf_counter() - start
             compared += 1
+            assert attempt.results is not None
+            answers += sum(sample.correct != again[sample.id].correct for sample in attempt.results.samples)
+    results = [evaluator.run(policy, "search") for policy in [*whole, *raced]]
+    costs = np.array([engine.costs(policy).flops_ratio for policy in [*whole, *raced]])
+    chance = evaluator.info("search").chance
+    level = float(np.mean([np.mean([chance[s.task] for s in evaluator.run(Policy(), "search", groups=[g]).samples])
+                           for g in engine.sizes]))  # fmt: skip
+    correct = {group: np.array([r.groups("modality")[group] for r in results]) for group in engine.sizes}
+
+    def volumes(rows: Mapping[str, np.ndarray]) -> tuple[float, float]:
+        """Hypervolume of what ran whole, and of all, on some of the samples."""
+        accuracy = np.mean([correct[group][:, rows[group]].mean(1) for group in rows], axis=0)
+        points = list(zip(accuracy.tolist(), costs.tolist(), strict=True))
+        return hypervolume(points[: len(whole)], level), hypervolume(points, level)
+
+    rng = np.random.default_rng(0)
+    mine, all_ = volumes({group: np.arange(size) for group, size in engine.sizes.items()})
+    drawn = [volumes({g: rng.integers(size, size=size) for g, size in engine.sizes.items()}) for _ in range(1000)]
     row = {
         "command": f"python tests/benchmarks/search.py speed --trials {args.trials}",
         "trials": trials,
@@ -472,6 +515,10 @@ def do_speed(args: argparse.Namespace) -> None:
         "per_minute": round(60 * counted / ours, 1),
         "naive_per_minute": round(60 * compared / theirs, 1),
         "ratio": round(counted / ours / (compared / theirs), 2),
+        "answers_scored_otherwise": answers,
+        "hypervolume": round(mine, 4),
+        "naive_hypervolume": round(all_, 4),
+        "naive_interval": [round(float(x), 4) for x in np.quantile([b for _, b in drawn], [0.025, 0.975])],
     }
     (RESULTS / "search-speed.json").write_text(json.dumps(row, indent=1) + "\n")
     print(json.dumps(row))
@@ -489,7 +536,7 @@ def main() -> None:
     two.add_argument("--seeds", type=int, default=3)
     two.add_argument("--samplers", default="parts,tpe,nsga2")
     two.add_argument("--budget", type=float, default=0.5)
-    two.add_argument("--spend", type=int, default=8000)
+    two.add_argument("--spend", type=int, default=10_000)
     two.add_argument("--seconds", type=float, default=600.0)
     three = commands.add_parser("speed")
     three.add_argument("--trials", type=int, default=90)

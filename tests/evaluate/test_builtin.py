@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,6 +13,10 @@ from autotc.policy import Policy, Stage
 
 HALF = Policy.of(
     Stage(modality=m, location="projector", mechanism="divprune", keep_ratio=0.4)  # type: ignore[arg-type]
+    for m in ("image", "video", "audio")
+)
+LITTLE = Policy.of(
+    Stage(modality=m, location="projector", mechanism="random", keep_ratio=0.1)  # type: ignore[arg-type]
     for m in ("image", "video", "audio")
 )
 INPUT = Policy.of([Stage(modality="image", location="input", mechanism="downsample", keep_ratio=0.5)])
@@ -56,6 +62,55 @@ def test_forced_decoding_equals_generate(evaluator: BuiltinEvaluator) -> None:
                     right = float(text.strip() == sample.answer)
                     assert results[sample.id].correct == right
                     assert results[sample.id].log_probability <= 0
+
+
+class WrittenOut(BuiltinEvaluator):
+    """Takes nothing for wrong before it has been said to its end."""
+
+    wrong_token_decides = False
+
+
+@pytest.mark.parametrize("policy", [Policy(), LITTLE], ids=["none", "projector"])
+@pytest.mark.parametrize("penalty", [1.0, 4.0], ids=["plain", "repetition_penalty"])
+def test_answers_are_those_of_generate(monkeypatch: pytest.MonkeyPatch, policy: Policy, penalty: float) -> None:
+    evaluator = WrittenOut(batch_size=16)
+    model = evaluator._model
+    monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
+    results = {s.id: s for s in evaluator.run(policy, "val", limit=16).samples}
+    said = {}
+    for group in TASKS:
+        mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
+        for batch in evaluator._prepared("val", group, mine, 16):
+            with autotc.apply(model, mine), torch.no_grad():
+                ids = model.generate(**batch.inputs, max_new_tokens=8, do_sample=False)
+            new = ids[:, batch.inputs["input_ids"].shape[1] :]
+            texts = evaluator._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+            said.update({sample.id: text.strip() for sample, text in zip(batch.samples, texts, strict=True)})
+    assert {name: result.answer for name, result in results.items()} == said
+    wrong = [s for s in build_samples("val", 0) if s.id in said and said[s.id] != s.answer]
+    # Also where it goes on after the first wrong token.
+    assert not policy.stages or any(" " in said[s.id] for s in wrong)
+
+
+def test_runs_that_stop_early_prepare_for_those_that_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = BuiltinEvaluator(batch_size=100)
+    made: list[int] = []
+    process = evaluator._process
+
+    def counted(samples: Any, call: Any) -> Any:
+        made.append(len(samples))
+        return process(samples, call)
+
+    monkeypatch.setattr(evaluator, "_process", counted)
+    evaluator.expect("val", {"image": [3, 6, 12], "video": [3, 6, 12]})
+    whole = evaluator.run(Policy(), "val", limit=12, groups=["image"]).samples
+    for stop in (3, 6, 12):
+        raced = evaluator.run(HALF, "val", limit=stop, groups=["image"]).samples
+    assert made == [3, 3, 6]
+    assert [s.id for s in raced] == [s.id for s in whole]
+    plain = BuiltinEvaluator(batch_size=100).run(HALF, "val", limit=12, groups=["image"]).samples
+    assert [(s.id, s.correct) for s in raced] == [(s.id, s.correct) for s in plain]
+    assert [s.log_probability for s in raced] == pytest.approx([s.log_probability for s in plain], abs=1e-3)
 
 
 def test_log_probability_is_that_of_one_long_forward(evaluator: BuiltinEvaluator) -> None:

@@ -16,8 +16,10 @@ from autotc.search.pool import Entry
 from autotc.search.race import Evidence, rungs
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import SAMPLERS, build_strategy
+from autotc.search.strategies.keys import Keys
 from autotc.search.strategies.parts import changes, expected_gain
 from autotc.search.strategies.published import sigmoid
+from autotc.search.strategies.sampled import Sampled
 from autotc.search.strategies.surrogate import Surrogate, improvement
 
 from .synthetic import SyntheticEvaluator
@@ -115,6 +117,29 @@ def test_the_surrogate_carries_over_ratios_and_stacks() -> None:
     assert deviation[2] > deviation[0]  # a mechanism that was never seen
 
 
+def test_the_surrogate_tells_schedules_apart_by_what_is_gone_at_each_layer() -> None:
+    space = SearchSpace.from_yaml(DECODER)
+    stacks = [stages for stages in space.stacks("image") if stages][::37][:60]
+
+    def loss(stages: tuple[Stage, ...]) -> float:
+        left = min((ratio for layer, ratio in stages[0].steps() if (layer or 0) <= 2), default=1.0)
+        return -0.4 * (1 - left)
+
+    losses = np.array([loss(stages) for stages in stacks])
+    model = Surrogate(space, "image", (6, 3))
+    model.fit(stacks[:30], losses[:30], np.full(30, 1e-6))
+    mean, _ = model.predict(stacks[30:])
+    assert np.corrcoef(mean, losses[30:])[0, 1] > 0.97
+    single = SearchSpace.from_yaml(DECODER.replace("free", "single"))
+    assert len(Surrogate(single, "image", (6, 3)).features(())) == len(model.features(())) - 4
+
+
+def test_the_first_schedules_are_a_falling_one_and_the_cheapest() -> None:
+    first = [attempt.policy.stages[0] for attempt in work(engine(DECODER, budget=1.0), "parts", 2)]
+    assert first[0].layers == {1: 0.5, 2: 0.25, 3: 0.1, 4: 0.05}
+    assert (first[1].layer, first[1].keep_ratio) == (1, 0.05)
+
+
 def test_changes_are_small_steps_inside_the_space() -> None:
     space = SearchSpace.load(search_space())
     start = (Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.5),)
@@ -123,6 +148,40 @@ def test_changes_are_small_steps_inside_the_space() -> None:
     assert any(s[0].mechanism == "visionzip" for s in found if len(s) == 1)
     assert {s[0].keep_ratio for s in found if len(s) == 1 and s[0].mechanism == "divprune"} == {0.4, 0.45, 0.55, 0.6}
     assert any(len(s) == 2 for s in found)
+
+
+@pytest.mark.parametrize("file", ["default", "omni", "decoder"])
+def test_random_keys_stand_for_every_policy_of_a_space(file: str) -> None:
+    space = SearchSpace.load(search_space(file))
+    keys, rng = Keys(space), np.random.default_rng(0)
+    for _ in range(60):
+        policy = Policy.of(stage for modality in space.modalities for stage in space.draw(modality, rng))
+        point = keys.encode(policy, rng)
+        assert tuple(point) == keys.names
+        assert set(space.encode(policy)) <= set(keys.names)
+        assert keys.decode(point) == policy
+    # Any point is a policy of the space, the corners too.
+    for point in (*rng.random((40, len(keys.names))), np.zeros(len(keys.names)), np.ones(len(keys.names))):
+        policy = keys.decode(dict(zip(keys.names, point.tolist(), strict=True)))
+        assert all(space.holds(modality, policy.modality(modality)) for modality in space.modalities)
+
+
+def test_evolution_crosses_every_parameter() -> None:
+    found = engine()
+    strategy = build_strategy("nsga2", 0, lambda modality, keep: None)
+    assert isinstance(strategy, Sampled)
+    for _ in range(25):
+        proposal = strategy.propose(found)
+        assert proposal is not None
+        strategy.learn(found, found.attempt(*proposal))
+    done = [trial for trial in strategy._study.trials if trial.state.name == "COMPLETE"]
+    assert len(done) > 10
+    shared = set.intersection(*(set(trial.params) for trial in done))
+    assert shared == set(Keys(found.space).names)
+    for trial in done:
+        # What it is told is what ran, moved onto the budget.
+        assert found.costs(Keys(found.space).decode(trial.params)).flops_ratio <= 0.5
+    assert max(trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in strategy._study.trials) > 0
 
 
 @pytest.mark.parametrize("name", [s for s in SAMPLERS if s not in ("gp", "nsga3")])

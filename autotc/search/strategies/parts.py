@@ -11,9 +11,10 @@ from autotc.mechanisms import Modality
 from autotc.policy import Policy, Stage
 from autotc.search.combine import combine
 from autotc.search.engine import Attempt, Engine, Strategy
-from autotc.search.objective import bounds, with_ratios
+from autotc.search.objective import Budget, bounds, with_ratios
 from autotc.search.pool import Entry
 from autotc.search.space import Choice, SearchSpace
+from autotc.search.strategies.published import scheduled
 from autotc.search.strategies.surrogate import Surrogate, improvement
 
 Array = NDArray[np.float64]
@@ -32,10 +33,10 @@ _TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
 class Parts(Strategy):
     """Searches each modality by itself, since its stages alone decide its samples' results.
 
-    First one stack of each kind that was not met yet, at a middle ratio. Then, modalities in turn, the candidate (of
-    random stacks and changes of the front's) with the largest expected gain of hypervolume under a Gaussian process; it
-    runs beside what is best for the other modalities under the budget, whose results are known. Every other proposal
-    combines what is known.
+    First one stack of each kind that was not met yet, at a middle ratio, and the cheapest schedule where the whole
+    front counts. Then, modalities in turn, the candidate (of random stacks and changes of the front's) with the largest
+    expected gain of hypervolume under a Gaussian process; it runs beside what is best for the other modalities under
+    the budget, whose results are known. Every other proposal combines what is known.
 
     Args:
         seed: of the random draws.
@@ -47,6 +48,7 @@ class Parts(Strategy):
         self._rng = np.random.default_rng(seed)
         self._surrogates: dict[str, Surrogate] = {}
         self._design: dict[str, list[tuple[Stage, ...]]] = {}
+        self._cheapest: dict[str, tuple[Stage, ...] | None] = {}
         self._turn = self._combined = self._since = 0
         self._proposed = ""
         self._useless: set[str] = set()
@@ -80,31 +82,53 @@ class Parts(Strategy):
             self._useless.add(self._proposed)
 
     def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
-        """What is left of the first stacks of a modality: each kind alone, at a middle ratio."""
+        """What is left of the first stacks of a modality: each kind alone, at a middle ratio; the cheapest schedule."""
         if modality not in self._design:
-            self._design[modality] = [
-                stages
-                for choice in engine.space.modalities[modality].choices
-                if (stages := self._single(engine, modality, choice)) is not None
-            ]
+            self._cheapest[modality] = self._least(engine, modality)
+            singles = [self._single(engine, modality, choice) for choice in engine.space.modalities[modality].choices]
+            self._design[modality] = [s for s in [*singles, self._cheapest[modality]] if s is not None]
         if self._design[modality]:
-            entries = engine.pool.entries(engine.home(modality), whole=False)
+            home = engine.home(modality)
+            entries = engine.pool.entries(home, whole=False)
             met = {(s.mechanism, s.location) for entry in entries for s in entry.policy.modality(modality)}
-            self._design[modality] = [
-                stages
-                for stages in self._design[modality]
-                if (stages[0].mechanism, stages[0].location) not in met
-                and Policy(stages=stages).content_hash() not in engine.barred
-            ]
+
+            def needed(stages: tuple[Stage, ...]) -> bool:
+                policy = Policy(stages=stages)
+                if policy.content_hash() in engine.barred or engine.pool.find(policy, home) is not None:
+                    return False
+                kind = stages[0].mechanism, stages[0].location
+                return stages == self._cheapest[modality] or kind not in met
+
+            self._design[modality] = [stages for stages in self._design[modality] if needed(stages)]
         return self._design[modality]
 
+    def _least(self, engine: Engine, modality: Modality) -> tuple[Stage, ...] | None:
+        """The cheapest schedule, where the front begins; none under a budget, where only what is near it counts."""
+        if not _unlimited(engine.budget):
+            return None
+        found: list[tuple[Stage, ...]] = []
+        for choice in engine.space.modalities[modality].choices:
+            if choice.several and _alone(choice):
+                stage = _stage(modality, choice, min(choice.layers), round(choice.keep_ratio[0] * 100))
+                if engine.legal(Policy(stages=(stage,))) is None:
+                    found.append((stage,))
+        home = engine.home(modality)
+        return min(found, key=lambda stages: engine.price(Policy(stages=stages), home), default=None)
+
     def _single(self, engine: Engine, modality: Modality, choice: Choice) -> tuple[Stage, ...] | None:
-        """A kind of stage alone, legal, at a middle layer and ratio; None where there is none."""
+        """A kind of stage alone, legal, at a middle layer and ratio, or falling from there over all its layers; None
+        where there is none.
+        """
         low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
         grid = engine.space.grid(choice)
-        ratio = max(low, round((low + high) / 2 / grid) * grid)
         layers = sorted(choice.layers)
+        if "free" in choice.schedules:
+            falling = np.geomspace((low + high) / 200, low / 100, len(layers))
+            policy = scheduled(choice, modality, falling.tolist(), grid)
+            if policy is not None and engine.legal(policy) is None:
+                return policy.stages
         if _alone(choice):
+            ratio = max(low, round((low + high) / 2 / grid) * grid)
             stage = _stage(modality, choice, layers[(len(layers) - 1) // 2] if layers else None, ratio)
             single = (stage,)
             return single if engine.legal(Policy(stages=single)) is None else None
@@ -177,7 +201,7 @@ class Parts(Strategy):
     def _beside(self, engine: Engine, modality: Modality, stages: tuple[Stage, ...]) -> Policy | None:
         """The stack beside the best for the other modalities under the budget."""
         budget = engine.budget
-        if budget.overall >= 1 and budget.time is None and budget.kv is None:
+        if _unlimited(budget):
             # Without a budget the others are taken from anywhere on their fronts.
             budget = budget.tightened(float(self._rng.uniform(0.3, 1.0)))
         policy = combine(engine, budget, fixed={modality: stages}, lowered=False)
@@ -202,7 +226,7 @@ class Parts(Strategy):
 
     def _combination(self, engine: Engine) -> Policy | None:
         self._combined += 1
-        if engine.budget.overall >= 1 and engine.budget.time is None and engine.budget.kv is None:
+        if _unlimited(engine.budget):
             return combine(engine, engine.budget.tightened(float(self._rng.uniform(0.2, 1.0))), lowered=False)
         share = _TARGETS[self._combined % len(_TARGETS)]
         return combine(engine, engine.budget.tightened(share))
@@ -276,6 +300,11 @@ def _stage(modality: Modality, choice: Choice, layer: int | None, percent: int) 
         keep_ratio=percent / 100,
         params=choice.params,
     )
+
+
+def _unlimited(budget: Budget) -> bool:
+    """Whether nothing is asked of the cost over all samples, so that the whole front counts."""
+    return budget.overall >= 1 and budget.time is None and budget.kv is None
 
 
 def _alone(choice: Choice) -> bool:

@@ -6,13 +6,19 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import optuna
 
 from autotc.policy import Policy
 from autotc.search.engine import Attempt, Engine, Strategy
 from autotc.search.space import SearchSpace
+from autotc.search.strategies.keys import Keys
 
 Name = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+EVOLUTIONARY = ("nsga2", "nsga3")
+"""Samplers that cross policies."""
+_POPULATION = 10
+"""Of these: a study has tens of trials, and Optuna's 50 would leave it one generation."""
 
 
 def frozen(
@@ -25,13 +31,24 @@ def frozen(
 ) -> optuna.trial.FrozenTrial:
     """A trial as Optuna stores it: what the space has of a policy, (accuracy, FLOPs ratio) and constraints."""
     params = space.encode_known(policy)
+    return _trial(state, values, params, space.distributions(params), constraints, attrs)
+
+
+def _trial(
+    state: str,
+    values: tuple[float, float] | None,
+    params: dict[str, Any],
+    distributions: dict[str, Any],
+    constraints: Mapping[str, float],
+    attrs: Mapping[str, Any] | None = None,
+) -> optuna.trial.FrozenTrial:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constraints of a trial are marked experimental
         return optuna.trial.create_trial(
             state=getattr(optuna.trial.TrialState, state),
             values=None if values is None else list(values),
             params=params,
-            distributions=space.distributions(params),
+            distributions=distributions,
             user_attrs=dict(attrs or {}),
             constraints=dict(constraints),
         )
@@ -40,8 +57,9 @@ def frozen(
 class Sampled(Strategy):
     """A sampler of Optuna that maximises accuracy and minimises FLOPs over the whole policy.
 
-    It learns from what ran, not from what it drew: a policy that was moved onto the budget, lost a race (with its
-    accuracy on the samples it saw), or was refused (as an infeasible trial).
+    Evolutionary samplers cross only parameters that all trials share, so they get random keys in place of conditional
+    parameters. A sampler learns from what ran, not from what it drew: a policy that was moved onto the budget, lost a
+    race (with its accuracy on the samples it saw), or was refused (as an infeasible trial).
 
     Args:
         name: of the sampler.
@@ -52,12 +70,20 @@ class Sampled(Strategy):
 
     def __init__(self, name: Name, seed: int) -> None:
         self.sampler = name
+        self._rng = np.random.default_rng(seed)
+        self._keys: Keys | None = None
+        self._drawn: dict[str, float] = {}
         self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(name, seed))
         self._notes: dict[str, Any] = {}
 
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         trial = self._study.ask()
-        policy = engine.space.suggest(trial)
+        if self.sampler in EVOLUTIONARY:
+            self._keys = self._keys or Keys(engine.space)
+            self._drawn = {name: trial.suggest_float(name, 0.0, 1.0) for name in self._keys.names}
+            policy = self._keys.decode(self._drawn)
+        else:
+            policy = engine.space.suggest(trial)
         told = self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         # Of which generation a trial is, an evolutionary sampler notes on the trial.
         self._notes = dict(told.system_attrs)
@@ -74,7 +100,14 @@ class Sampled(Strategy):
         elif attempt.results is not None and attempt.cost is not None:
             values = (engine.estimate(attempt.policy), attempt.cost.flops_ratio)
         state = "PRUNED" if values is None else "COMPLETE"
-        trial = frozen(engine.space, attempt.policy, state, values, attempt.constraints)
+        if self.sampler in EVOLUTIONARY:
+            self._keys = self._keys or Keys(engine.space)
+            drawn = self._drawn if attempt.origin == self.sampler else None
+            params: dict[str, Any] = self._keys.encode(attempt.policy, self._rng, drawn)
+            ranges: dict[str, Any] = dict.fromkeys(params, optuna.distributions.FloatDistribution(0.0, 1.0))
+            trial = _trial(state, values, params, ranges, attempt.constraints)
+        else:
+            trial = frozen(engine.space, attempt.policy, state, values, attempt.constraints)
         trial.system_attrs.update(self._notes)
         self._study.add_trial(trial)
 
@@ -88,6 +121,7 @@ def _sampler(name: Name, seed: int) -> optuna.samplers.BaseSampler:
         "gp": samplers.GPSampler,
         "random": samplers.RandomSampler,
     }
+    options = {"population_size": _POPULATION} if name in EVOLUTIONARY else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some samplers are marked experimental
-        return kinds[name](seed=seed)  # type: ignore[call-arg]
+        return kinds[name](seed=seed, **options)  # type: ignore[call-arg]

@@ -23,8 +23,9 @@ class Surrogate:
     """Predicts what stacks of one modality lose against the uncompressed model.
 
     A stack is described by how much each of its mechanisms drops, at which depth: so what was seen of a mechanism at
-    one ratio tells of it at others and in stacks. The kernel adds an additive part (each mechanism's own loss) to a
-    smooth one (what they do to each other).
+    one ratio tells of it at others and in stacks. Where stages may be schedules, how much is gone by each layer is told
+    as well: schedules of one mechanism differ in little else. The kernel adds an additive part (each mechanism's own
+    loss) to a smooth one (what they do to each other).
 
     Args:
         space: whose choices are told apart.
@@ -33,14 +34,20 @@ class Surrogate:
     """
 
     def __init__(self, space: SearchSpace, modality: Modality, depth: tuple[int, int]) -> None:
-        self._keys = [choice.key for choice in space.modalities[modality].choices]
+        choices = space.modalities[modality].choices
+        self._keys = [choice.key for choice in choices]
+        scheduled = {layer for choice in choices if choice.several for layer in choice.layers}
+        self._layers = np.array(sorted(scheduled), dtype=int)
         self._depth = {"decoder": max(1, depth[0]), "encoder": max(1, depth[1])}
         self._model: Any = None
         self._fitted = 0
 
     def features(self, stages: Sequence[Stage]) -> Array:
-        """(F,) float: of each kind of stage the logarithm of what it drops, its square, its depth; then of all."""
+        """(F,) float: of each kind of stage the logarithm of what it drops, its square, its depth; then of all; then of
+        what is gone by each layer of the decoder where schedules act.
+        """
         out = np.zeros(3 * len(self._keys) + 2)
+        gone = np.zeros(len(self._layers))
         left, carried = 1.0, 0.0
         for stage in stages:
             key = f"{stage.mechanism}@{stage.location}"
@@ -57,8 +64,10 @@ class Surrogate:
                 else:
                     carried += drop
                 left = min(left, ratio)
+                first = layer if stage.location == "decoder" and layer is not None else 0
+                gone[self._layers >= first] = math.log(1 / left)
         out[-2], out[-1] = math.log(1 / left), carried
-        return out
+        return np.concatenate([out, gone])
 
     def fit(self, stacks: Sequence[Sequence[Stage]], losses: Array, noise: Array) -> None:
         """Learn from stacks that ran.

@@ -63,7 +63,9 @@ def test_same_numbers_as_the_builtin_evaluator(evaluator: LmmsEvaluator, policy:
     assert len(mine) == len(theirs) == 48
     for sample in mine:
         other = theirs[builtin_id(sample.id)]
-        assert (sample.answer, sample.correct, sample.modality) == (other.answer, other.correct, other.modality)
+        assert (sample.correct, sample.modality) == (other.correct, other.modality)
+        # The built-in one stops at the first word that cannot be right.
+        assert sample.answer == other.answer if sample.correct else sample.answer.startswith(other.answer)
         assert sample.log_probability == pytest.approx(other.log_probability, abs=1e-3)
 
 
