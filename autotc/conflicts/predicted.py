@@ -104,9 +104,15 @@ class _Calibration:
     inputs: dict[tuple[str, int, str], tuple[Any, dict[str, Any]]] = field(default_factory=dict)
     plain: dict[tuple[str, str, int], Plain] = field(default_factory=dict)
     seen: dict[tuple[str, int, str], Seen] = field(default_factory=dict)
+    forwards: int = 0
 
 
 _CALIBRATIONS: weakref.WeakKeyDictionary[ModelEvaluator, _Calibration] = weakref.WeakKeyDictionary()
+
+
+def forwards_run(evaluator: ModelEvaluator) -> int:
+    """Calibration samples that were run on an evaluator's model so far, each under one policy."""
+    return _CALIBRATIONS[evaluator].forwards if evaluator in _CALIBRATIONS else 0
 
 
 class Calibration:
@@ -133,6 +139,7 @@ class Calibration:
         """Centred logits after the prompt, and the modality's track."""
         inputs, towers = self._batch(policy)
         model = self.evaluator.loaded
+        self._known.forwards += self.samples
         with cached_features(model, inputs, policy, towers), apply(model, policy, observer) as handle:
             logits = model(**inputs, use_cache=False).logits[:, -1].float().cpu()
             track = handle.last.get(self.modality)

@@ -177,7 +177,8 @@ def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str
     lines += [
         f"trials: {data['trials']} feasible on all samples, {data['raced']} given up on part of them, {data['failed']}"
         f" failed; refused before they ran: {refused}",
-        f"samples run: {data['forwards']:,}; spared by races and shared parts: {data['saved']:,}",
+        f"samples run: {data['forwards']:,}; spared by races and shared parts: {data['saved']:,}"
+        + (f"; run to predict conflicts: {data['watched']:,}" if data["watched"] else ""),
         *_optimism(data["front"]),
         *_audit(data["audited"]),
         f"hypervolume {data['hypervolume']:.4f}, {duration(data['seconds'])} in all",

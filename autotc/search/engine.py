@@ -67,8 +67,8 @@ class Seen:
     flops_ratio: float
 
 
-Gate = Callable[[Policy], str | None]
-"""Asked before a stack runs: why it is predicted to conflict, or None."""
+Gate = Callable[[Policy], tuple[str | None, int]]
+"""Asked before a stack runs: why it is predicted to conflict, or None; and how many samples were run to tell."""
 
 
 class Strategy(ABC):
@@ -94,8 +94,8 @@ class Engine:
         seen: policies that ran on the whole split, in order.
         tried: content hashes not to be tried again.
         barred: content hashes of stacks that failed, or were refused as predicted conflicts.
-        spent: samples that were run: each is a forward of one sample under one policy. What predictions of conflicts
-            run is not among them.
+        spent: samples that were run: each is a forward of one sample under one policy.
+        watched: samples that were run to predict conflicts, which are not among those.
         uncompressed: modality group -> accuracy of the uncompressed model.
 
     Args:
@@ -136,7 +136,7 @@ class Engine:
         self.spent = 0
         self.uncompressed: dict[str, float] = {}
         self._races, self._gate, self._audit = races, gate, audit
-        self.gated = 0
+        self.gated = self.watched = 0
         self._found: dict[str, Seen] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
 
@@ -229,7 +229,8 @@ class Engine:
             # What has run already is known, not predicted.
             new = self.pool.find(stack, self.home(modality)) is None
             if len(stack.stages) > 1 and new and not stack.adaptive:
-                reason = self._gate(stack)
+                reason, samples = self._gate(stack)
+                self.watched += samples
                 if reason is not None:
                     return reason
         return None

@@ -123,7 +123,8 @@ class SearchResult:
         exhausted: whether the space ran out of new feasible policies.
         raced: policies given up on part of the samples.
         forwards: samples of the search split that were run, each under one policy; ``saved``: that races and shared
-            parts spared, against running every policy that ran or was given up on the whole split.
+            parts spared, against running every policy that ran or was given up on the whole split; ``watched``: run
+            to predict conflicts, which is not among them.
         audited: of the stacks refused since they were predicted to conflict, ``run`` all the same, and of these
             ``right``: no better than what is known at no more than their cost.
     """
@@ -145,6 +146,7 @@ class SearchResult:
     raced: int = 0
     forwards: int = 0
     saved: int = 0
+    watched: int = 0
     audited: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +169,7 @@ class SearchResult:
             "raced": self.raced,
             "forwards": self.forwards,
             "saved": self.saved,
+            "watched": self.watched,
             "audited": dict(self.audited),
         }
 
@@ -345,15 +348,16 @@ def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
 
 def _gate(evaluator: Evaluator) -> Gate | None:
     """Asked of every new stack: why it is predicted to do worse than the better of its stages."""
-    from autotc.conflicts.predicted import CONFLICT_THRESHOLD, predict
+    from autotc.conflicts.predicted import CONFLICT_THRESHOLD, forwards_run, predict
     from autotc.evaluate.model import ModelEvaluator
 
     if not isinstance(evaluator, ModelEvaluator):
         return None  # there is no model to watch
 
-    def ask(stack: Policy) -> str | None:
+    def ask(stack: Policy) -> tuple[str | None, int]:
+        before = forwards_run(evaluator)
         found = predict(evaluator, stack)
-        return found.reason if found.score > CONFLICT_THRESHOLD else None
+        return found.reason if found.score > CONFLICT_THRESHOLD else None, forwards_run(evaluator) - before
 
     return ask
 
@@ -631,11 +635,13 @@ class _Session:
             if "refused" in record:
                 rule = record["refused"]
                 self.refused[rule] = self.refused.get(rule, 0) + 1
+            self.engine.watched += record.get("watched", 0)
             self.raced += "raced" in record
             self.counted += trial.state.name == "COMPLETE" and record.get("ran", True)
             self.failed += trial.state.name == "FAIL"
             if record.get("audited"):
                 self.audited.append((record["hash"], "raced" if "raced" in record else "ran"))
+        self.watched = self.engine.watched
 
     def _restore(self) -> None:
         """Give engine and strategy what the stored trials have seen."""
@@ -760,6 +766,9 @@ class _Session:
             return
         policy, results, cost = attempt.policy, attempt.results, attempt.cost
         attrs: dict[str, Any] = {"hash": policy.content_hash(), "origin": attempt.origin, "policy": policy.to_yaml()}
+        if self.engine.watched > self.watched:
+            attrs["watched"] = self.engine.watched - self.watched
+            self.watched = self.engine.watched
         if attempt.audited:
             attrs["audited"] = True
             self.audited.append((attrs["hash"], attempt.outcome))
@@ -935,6 +944,7 @@ class _Session:
                 "failed": self.failed,
                 "raced": self.raced,
                 "forwards": self.engine.spent,
+                "watched": self.engine.watched,
                 "search/accuracy": next(r.accuracy for r in self.records if r.number == best.trial),
                 "test/accuracy": best.accuracy,
                 "test/flops_ratio": best.flops_ratio,
@@ -961,6 +971,7 @@ class _Session:
             raced=self.raced,
             forwards=self.engine.spent,
             saved=len(self.uncompressed) * (len(self.records) + self.raced) - self.engine.spent,
+            watched=self.engine.watched,
             audited=self._audited(),
         )
 

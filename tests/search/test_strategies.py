@@ -218,9 +218,9 @@ def test_what_fails_is_not_proposed_again() -> None:
 def test_refused_stacks_are_counted_and_some_are_audited() -> None:
     asked: list[Policy] = []
 
-    def gate(stack: Policy) -> str:
+    def gate(stack: Policy) -> tuple[str, int]:
         asked.append(stack)
-        return "told to conflict"
+        return "told to conflict", 16
 
     found = engine(gate=gate, audit=3)
     attempts = work(found, "random", 60)
@@ -228,6 +228,7 @@ def test_refused_stacks_are_counted_and_some_are_audited() -> None:
     audited = [a for a in attempts if a.audited]
     assert asked
     assert all(len(stack.stages) > 1 for stack in asked)
+    assert found.watched == 16 * len(asked)
     assert found.gated == len(refused) + len(audited)
     assert len(audited) == found.gated // 3
 
