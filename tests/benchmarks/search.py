@@ -37,8 +37,8 @@ _IDLE = 400
 """Proposals in a row that run nothing, after which a sampler has ended."""
 _PROPOSALS = 700
 """Proposals of a peer at most: what Optuna's take for one grows with those before."""
-_ENOUGH = 0.5
-"""Share of the peers' sample-forwards that the search's own strategy is given."""
+_ENOUGH = {"table": 0.5, "decoder": 1.0}
+"""Share of the peers' sample-forwards that the search's own strategy is given; on the table it is done by then."""
 
 
 class TableEvaluator(Evaluator):
@@ -267,7 +267,7 @@ def runs_of(
         # The peers evaluate every policy on the whole split, as they do; +races lends them the search's races.
         repeats = 1 if name == "fitprune" else seeds
         began = time.monotonic()
-        most = int(_ENOUGH * spend) if name == "parts" else spend
+        most = int(_ENOUGH[log] * spend) if name == "parts" else spend
         races = name == "parts" or name.endswith("+races")
         out[name] = [
             replay(table, space, name.removesuffix("+races"), seed, most, races=races) for seed in range(repeats)
@@ -372,7 +372,7 @@ def do_replay(args: argparse.Namespace) -> None:
         report[which] = {"policies": inside, "spend": spend, **summary(table, space, found, enumeration)}
         if which == "table":
             report[which]["product"] = int(np.prod([*inside.values()]))
-            most = int(_ENOUGH * spend)
+            most = int(_ENOUGH[which] * spend)
             plain = [replay(table, space, "parts", seed, most, races=False) for seed in range(args.seeds)]
             report[which]["parts_without_races"] = summary(table, space, {"parts": plain}, enumeration)["samplers"][
                 "parts"

@@ -22,6 +22,10 @@ _RANDOM = 24
 """Random stacks among the candidates of a step."""
 _CANDIDATES = 96
 """Candidates of a step whose gain is worked out."""
+_FIRST = 6
+"""Results of a modality, the uncompressed model's among them, before gains are estimated."""
+_NEW = 3
+"""Every how many-th turn of a modality goes to a kind that was not met, as long as there are any."""
 _COMBINED = 4
 """Combinations for each new part where they cost nothing."""
 _NEAR = (0.5, 1.4)
@@ -33,10 +37,10 @@ _TARGETS = (1.0, 1.0, 0.85, 1.0, 0.7)
 class Parts(Strategy):
     """Searches each modality by itself, since its stages alone decide its samples' results.
 
-    First one stack of each kind that was not met yet, at a middle ratio, and the cheapest schedule where the whole
-    front counts. Then, modalities in turn, the candidate (of random stacks and changes of the front's) with the largest
-    expected gain of hypervolume under a Gaussian process; it runs beside what is best for the other modalities under
-    the budget, whose results are known. Every other proposal combines what is known.
+    First a few kinds of stages, each at a middle ratio, and the cheapest schedule where the whole front counts. Then,
+    modalities in turn, the candidate (of random stacks and changes of the front's) with the largest expected gain of
+    hypervolume under a Gaussian process, and now and then a kind that was not met yet. It runs beside what is best for
+    the other modalities under the budget, whose results are known. Every other proposal combines what is known.
 
     Args:
         seed: of the random draws.
@@ -56,15 +60,14 @@ class Parts(Strategy):
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         modalities = list(engine.space.modalities)
         # Where every group has one modality, a combination is known from its parts and runs nothing.
-        often = _COMBINED if all("+" not in group for group in engine.pool.groups) else 1
+        free = all("+" not in group for group in engine.pool.groups)
         for _ in range(2 * len(modalities)):
-            designing = any(self._designed(engine, m) for m in modalities)
-            if not designing and self._since:
+            if self._since and (free or not any(self._beginning(engine, m) for m in modalities)):
                 self._since -= 1
                 policy = self._combination(engine)
                 if policy is not None:
                     return "combine", policy
-            self._since = often
+            self._since = _COMBINED if free else 1
             self._turn += 1
             modality = modalities[self._turn % len(modalities)]
             stages = self._candidate(engine, modality)
@@ -80,6 +83,11 @@ class Parts(Strategy):
         # A stack that had to be moved onto what is known, or was refused, would be proposed for ever.
         if attempt.origin == self.name and attempt.outcome in ("known", "refused"):
             self._useless.add(self._proposed)
+
+    def _beginning(self, engine: Engine, modality: Modality) -> bool:
+        """Whether too little is known of a modality to estimate gains, and there are kinds left to begin with."""
+        known = engine.pool.entries(engine.home(modality), whole=False)
+        return len(known) <= _FIRST and bool(self._designed(engine, modality))
 
     def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
         """What is left of the first stacks of a modality: each kind alone, at a middle ratio; the cheapest schedule."""
@@ -142,11 +150,12 @@ class Parts(Strategy):
     def _candidate(self, engine: Engine, modality: Modality) -> tuple[Stage, ...] | None:
         """The stack to run next for a modality; None where no new one is found."""
         design = self._designed(engine, modality)
-        if design:
+        round_ = self._turn // len(engine.space.modalities)
+        if design and (self._beginning(engine, modality) or round_ % _NEW == 0):
             return design.pop(0)
         candidates = self._candidates(engine, modality)
         if not candidates:
-            return None
+            return design.pop(0) if design else None
         home = engine.home(modality)
         entries = engine.pool.entries(home, whole=False)
         plain = next(entry for entry in entries if not entry.policy.stages)
