@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autotc.conflicts.pairs import alone_at, flops_ratio, with_final_ratio
 from autotc.errors import DataError, PolicyError
-from autotc.evaluate.base import Split
+from autotc.evaluate.base import Evaluator, Split
 from autotc.evaluate.model import ModelEvaluator
 from autotc.mechanisms import MODALITIES, Modality, Reduction
 from autotc.policy import Policy, Stage
@@ -110,9 +110,10 @@ class _Calibration:
 _CALIBRATIONS: weakref.WeakKeyDictionary[ModelEvaluator, _Calibration] = weakref.WeakKeyDictionary()
 
 
-def forwards_run(evaluator: ModelEvaluator) -> int:
+def forwards_run(evaluator: Evaluator) -> int:
     """Calibration samples that were run on an evaluator's model so far, each under one policy."""
-    return _CALIBRATIONS[evaluator].forwards if evaluator in _CALIBRATIONS else 0
+    known = _CALIBRATIONS.get(evaluator)  # type: ignore[call-overload]
+    return 0 if known is None else known.forwards
 
 
 class Calibration:
@@ -139,7 +140,7 @@ class Calibration:
         """Centred logits after the prompt, and the modality's track."""
         inputs, towers = self._batch(policy)
         model = self.evaluator.loaded
-        self._known.forwards += self.samples
+        self._known.forwards += len(inputs["input_ids"])
         with cached_features(model, inputs, policy, towers), apply(model, policy, observer) as handle:
             logits = model(**inputs, use_cache=False).logits[:, -1].float().cpu()
             track = handle.last.get(self.modality)

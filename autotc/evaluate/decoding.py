@@ -18,14 +18,14 @@ _CHANGING = (
     "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
     "bad_words_ids", "sequence_bias", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id",
     "suppress_tokens", "begin_suppress_tokens", "guidance_scale", "watermarking_config", "penalty_alpha",
-    "exponential_decay_length_penalty", "token_healing", "stop_strings",
+    "exponential_decay_length_penalty", "token_healing", "stop_strings", "num_beams", "dola_layers",
 )  # fmt: skip
 """Settings that make `generate()` say something other than the likeliest token."""
 
 
 def is_plain(config: GenerationConfig) -> bool:
     """Whether greedy `generate()` takes the likeliest token each time."""
-    usual = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0}
+    usual = {"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "num_beams": 1}
     values = ((name, getattr(config, name, None)) for name in _CHANGING)
     return all(not value or value == usual.get(name) for name, value in values)
 

@@ -262,12 +262,12 @@ class ModelEvaluator(Evaluator):
         """The group's samples from ``start`` to ``stop`` as batches, none across a stop that was announced."""
         within = sorted(n for n in self._stops.get((split, group), ()) if start < n < stop)
         ends = [start, *within, stop]
-        pieces = [self._piece(split, group, policy, first, last) for first, last in pairwise(ends)]
-        self._forget()
+        inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
+        pieces = [self._piece(split, group, inputs, first, last) for first, last in pairwise(ends)]
+        self._forget((split, group, inputs.content_hash()))
         return [batch for piece in pieces for batch in piece]
 
-    def _piece(self, split: Split, group: str, policy: Policy, start: int, stop: int) -> list[_Batch]:
-        inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
+    def _piece(self, split: Split, group: str, inputs: Policy, start: int, stop: int) -> list[_Batch]:
         key = (split, group, inputs.content_hash(), start, stop)
         if key not in self._batches:
             call = configure(self._processor, inputs)
@@ -285,14 +285,22 @@ class ModelEvaluator(Evaluator):
             self._batches[key] = batches
         return self._batches[key]
 
-    def _forget(self) -> None:
-        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound."""
+    def _forget(self, current: tuple[str, str, str]) -> None:
+        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound.
+
+        Args:
+            current: (split, group, hash of the input stages) of what is kept in any case.
+        """
         whole = Policy().content_hash()
-        shrunk = [key for key in self._batches if key[2] != whole]
-        sizes = [sum(batch.nbytes for batch in self._batches[key]) for key in shrunk]
-        while len(shrunk) > 1 and sum(sizes) > _KEPT_BYTES:
-            del self._batches[shrunk.pop(0)]
-            sizes.pop(0)
+        sizes: dict[tuple[str, str, str], int] = {}
+        for key, batches in self._batches.items():
+            if key[2] != whole:
+                sizes[key[:3]] = sizes.get(key[:3], 0) + sum(batch.nbytes for batch in batches)
+        for oldest in [stage for stage in sizes if stage != current]:
+            if sum(sizes.values()) <= _KEPT_BYTES:
+                return
+            del sizes[oldest]
+            self._batches = {key: batches for key, batches in self._batches.items() if key[:3] != oldest}
 
     def _batch_key(self, sample: Sample) -> Hashable:
         """Samples of one batch have equal keys."""
@@ -514,14 +522,15 @@ class ModelEvaluator(Evaluator):
             # Where greedy decoding may have to go on from the prompt, the right answers get a cache of their own.
             forced = branch(prompt) if plain and not self.wrong_token_decides else prompt
             log_probability, said, divergence = self._forced(forced, mask, answers, batch.samples, policy)
-            if plain and None in said:
+            if forced is not prompt and None in said:
                 rows = greedy(self._model, prompt, mask, self._ends, self._max_new_tokens)
         if policy.adaptive:
             realised += self._measured(policy, batch, handle.stats[0])
-        if not plain:
+        if not plain or (None in said and not rows):
             with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
                 ids = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
-            rows, said = ids[:, inputs["input_ids"].shape[1] :].tolist(), [None] * len(answers)
+            rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
+            said = [text if plain else None for text in said]
         texts = [self._text(rows[i]) if text is None else text for i, text in enumerate(said)]
         return [
             SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, p, d)
@@ -573,17 +582,26 @@ class ModelEvaluator(Evaluator):
                 self._teacher[samples[i].id] = _Teacher.of(logits[i, : len(answer) + 1])
             teacher = self._teacher.get(samples[i].id)
             divergence.append(math.nan if teacher is None else teacher.divergence(logits[i, : len(answer) + 1]))
-            said.append(self._settled(answer, best[i]))
+            said.append(self._settled(samples[i].answer, answer, best[i]))
         return totals, said, divergence
 
-    def _settled(self, answer: Sequence[int], best: Sequence[int]) -> str | None:
-        """What greedy decoding says, from the likeliest tokens (W + 1) along the right answer; None where it leaves
-        that and goes on.
+    def _settled(self, right: str, answer: Sequence[int], best: Sequence[int]) -> str | None:
+        """What greedy decoding says, as far as the likeliest tokens along the right answer tell.
+
+        Args:
+            right: the right answer's text.
+            answer: its W tokens.
+            best: (W + 1) likeliest token after the prompt and after each of them.
+
+        Returns:
+            Where greedy decoding leaves the right answer: what it said so far, if that is wrong whatever follows, or
+            None, if it has to go on.
         """
         ends = self._ends
         for i in range(min(len(answer) + 1, self._max_new_tokens)):
             if best[i] in ends:
                 return self._text(answer[:i])
             if i == len(answer) or best[i] != answer[i]:
-                return self._text([*answer[:i], best[i]]) if self.wrong_token_decides else None
+                text = self._text([*answer[:i], best[i]])
+                return text if self.wrong_token_decides and not self._metric(text, right) else None
         return self._text(answer[: self._max_new_tokens])

@@ -67,8 +67,8 @@ class Seen:
     flops_ratio: float
 
 
-Gate = Callable[[Policy], tuple[str | None, int]]
-"""Asked before a stack runs: why it is predicted to conflict, or None; and how many samples were run to tell."""
+Gate = Callable[[Policy], str | None]
+"""Asked before a stack runs: why it is predicted to conflict, or None."""
 
 
 class Strategy(ABC):
@@ -85,6 +85,17 @@ class Strategy(ABC):
         return
 
 
+def announce(evaluator: Evaluator, limit: int | None) -> None:
+    """Tell an evaluator where races stop, before it prepares anything.
+
+    Args:
+        evaluator: to tell.
+        limit: samples of each modality group; None for all.
+    """
+    sizes = evaluator.info("search").samples
+    evaluator.expect("search", {group: rungs(min(size, limit or size)) for group, size in sizes.items()})
+
+
 class Engine:
     """Runs proposals on the search split.
 
@@ -94,8 +105,8 @@ class Engine:
         seen: policies that ran on the whole split, in order.
         tried: content hashes not to be tried again.
         barred: content hashes of stacks that failed, or were refused as predicted conflicts.
-        spent: samples that were run: each is a forward of one sample under one policy.
-        watched: samples that were run to predict conflicts, which are not among those.
+        spent: samples that were run: each is a forward of one sample under one policy. What predictions of conflicts
+            run is not among them.
         uncompressed: modality group -> accuracy of the uncompressed model.
 
     Args:
@@ -125,7 +136,7 @@ class Engine:
         self.sizes = {group: count if limit is None else min(limit, count) for group, count in held.items()}
         pure = [group for group in held if "+" not in group]
         if races:
-            evaluator.expect("search", {group: rungs(size) for group, size in self.sizes.items()})
+            announce(evaluator, limit)
         # Races are judged where one modality alone decides; where there is no such group, on the mixed ones.
         covered = {modality for group in held for modality in group.split("+")} <= set(pure)
         self.judged = tuple(pure) if covered else tuple(held)
@@ -136,7 +147,7 @@ class Engine:
         self.spent = 0
         self.uncompressed: dict[str, float] = {}
         self._races, self._gate, self._audit = races, gate, audit
-        self.gated = self.watched = 0
+        self.gated = 0
         self._found: dict[str, Seen] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
 
@@ -229,8 +240,7 @@ class Engine:
             # What has run already is known, not predicted.
             new = self.pool.find(stack, self.home(modality)) is None
             if len(stack.stages) > 1 and new and not stack.adaptive:
-                reason, samples = self._gate(stack)
-                self.watched += samples
+                reason = self._gate(stack)
                 if reason is not None:
                     return reason
         return None

@@ -357,7 +357,8 @@ class SearchSpace(_Strict):
         for modality, space in self.modalities.items():
             out[modality] = None
             for choice in space.choices:
-                out[f"{modality}.after-{choice.location}"] = None
+                if space.max_stages > 1 and _later(space, choice.location):
+                    out[f"{modality}.after-{choice.location}"] = None
                 for schedule in choice.schedules:
                     longest = _Longest(schedule)
                     self._suggest_stage(longest, modality, choice, None)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from autotc.mechanisms import Modality
 from autotc.policy import Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.resources import search_space
-from autotc.search.engine import PREDICTED, Attempt, Engine, Gate, Outcome
+from autotc.search.engine import PREDICTED, Attempt, Engine, Gate, Outcome, announce
 from autotc.search.objective import Budget, Costs
 from autotc.search.seeds import seed_policies
 from autotc.search.space import SearchSpace
@@ -348,18 +348,24 @@ def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
 
 def _gate(evaluator: Evaluator) -> Gate | None:
     """Asked of every new stack: why it is predicted to do worse than the better of its stages."""
-    from autotc.conflicts.predicted import CONFLICT_THRESHOLD, forwards_run, predict
+    from autotc.conflicts.predicted import CONFLICT_THRESHOLD, predict
     from autotc.evaluate.model import ModelEvaluator
 
     if not isinstance(evaluator, ModelEvaluator):
         return None  # there is no model to watch
 
-    def ask(stack: Policy) -> tuple[str | None, int]:
-        before = forwards_run(evaluator)
+    def ask(stack: Policy) -> str | None:
         found = predict(evaluator, stack)
-        return found.reason if found.score > CONFLICT_THRESHOLD else None, forwards_run(evaluator) - before
+        return found.reason if found.score > CONFLICT_THRESHOLD else None
 
     return ask
+
+
+def _watched(evaluator: Evaluator) -> int:
+    """Samples that were run to predict conflicts since the evaluator was made."""
+    from autotc.conflicts.predicted import forwards_run
+
+    return forwards_run(evaluator)
 
 
 def _optuna() -> Any:
@@ -487,8 +493,6 @@ class _Session:
         settings["samples_sha256"] = info.sha256
         settings["fingerprint"] = evaluator.model.fingerprint
         self.chance_by_task = info.chance
-        reachable = evaluator.floors("search")
-        self.floors = {f"{m}/{loc}": value for (m, loc), value in reachable.items()}
         if not resume:
             self._check(settings)
             self._configure(settings)
@@ -524,6 +528,9 @@ class _Session:
         self.seed: int = settings["seed"]
         self.trials: int = settings["trials"]
         self.search_limit: int | None = settings["search_limit"]
+        if settings.get("races"):
+            announce(self.evaluator, self.search_limit)
+        self.floors = {f"{m}/{loc}": value for (m, loc), value in self.evaluator.floors("search").items()}
         full = SearchSpace.from_yaml(settings["space"], "space")
         self.space = full.fit(self.evaluator.modalities, self.evaluator.depths)
         self.costs = Costs(self.evaluator)
@@ -621,7 +628,7 @@ class _Session:
         )
         self.records: list[TrialRecord] = list(_records(self.stored))
         self.refused: dict[str, int] = {}
-        self.raced = self.failed = self.counted = 0
+        self.raced = self.failed = self.counted = self.watched = 0
         self.audited: list[tuple[str, str]] = []
         stored = self.stored.get_trials(deepcopy=False)
         self.stored_count = len(stored)
@@ -635,13 +642,13 @@ class _Session:
             if "refused" in record:
                 rule = record["refused"]
                 self.refused[rule] = self.refused.get(rule, 0) + 1
-            self.engine.watched += record.get("watched", 0)
+            self.watched += record.get("watched", 0)
             self.raced += "raced" in record
             self.counted += trial.state.name == "COMPLETE" and record.get("ran", True)
             self.failed += trial.state.name == "FAIL"
             if record.get("audited"):
                 self.audited.append((record["hash"], "raced" if "raced" in record else "ran"))
-        self.watched = self.engine.watched
+        self.counter = _watched(self.evaluator)
 
     def _restore(self) -> None:
         """Give engine and strategy what the stored trials have seen."""
@@ -766,9 +773,10 @@ class _Session:
             return
         policy, results, cost = attempt.policy, attempt.results, attempt.cost
         attrs: dict[str, Any] = {"hash": policy.content_hash(), "origin": attempt.origin, "policy": policy.to_yaml()}
-        if self.engine.watched > self.watched:
-            attrs["watched"] = self.engine.watched - self.watched
-            self.watched = self.engine.watched
+        watched = _watched(self.evaluator)
+        if watched > self.counter:
+            attrs["watched"] = watched - self.counter
+            self.watched, self.counter = self.watched + watched - self.counter, watched
         if attempt.audited:
             attrs["audited"] = True
             self.audited.append((attrs["hash"], attempt.outcome))
@@ -944,7 +952,7 @@ class _Session:
                 "failed": self.failed,
                 "raced": self.raced,
                 "forwards": self.engine.spent,
-                "watched": self.engine.watched,
+                "watched": self.watched,
                 "search/accuracy": next(r.accuracy for r in self.records if r.number == best.trial),
                 "test/accuracy": best.accuracy,
                 "test/flops_ratio": best.flops_ratio,
@@ -971,7 +979,7 @@ class _Session:
             raced=self.raced,
             forwards=self.engine.spent,
             saved=len(self.uncompressed) * (len(self.records) + self.raced) - self.engine.spent,
-            watched=self.engine.watched,
+            watched=self.watched,
             audited=self._audited(),
         )
 

@@ -79,12 +79,12 @@ def main() -> None:
         for evaluator in (builtin, lmms) if number % 2 else (lmms, builtin):
             pair[evaluator.name] = timed(evaluator, policy)
         (mine, my), (theirs, their) = pair["lmms"], pair["builtin"]
-        said = {sample.id: sample.answer for sample in their.samples}
-        same = sum(said[builtin_id(sample.id)] == sample.answer for sample in my.samples)
+        scored = {sample.id: sample.correct for sample in their.samples}
+        same = sum(scored[builtin_id(sample.id)] == sample.correct for sample in my.samples)
         rows.append(mine - theirs)
         print(
             f"trial {number}: lmms {mine:.2f} s, builtin {theirs:.2f} s, {1000 * (mine - theirs) / n:+.2f} ms a sample;"
-            f" same answers {same}/{n}; accuracy {my.mean():.4f} and {their.mean():.4f}"
+            f" scored alike {same}/{n}; accuracy {my.mean():.4f} and {their.mean():.4f}"
         )
     later = median(rows[1:]) if len(rows) > 1 else rows[0]
     print(f"a trial after the first adds {later:+.2f} s (median), {1000 * later / n:+.2f} ms a sample of {n}")

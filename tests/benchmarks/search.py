@@ -441,14 +441,15 @@ def do_live(args: argparse.Namespace) -> None:
             "best": round(float(np.median([row["best"] for row in rows if row["sampler"] == name])), 4),
             "forwards": float(np.median([reached(curve, curve[-1][1]) for curve in theirs])),
             "parts_forwards_to_its_end": finite(
-                float(np.median([reached(curve, end) for curve in curves.get("parts", [])]))
+                float(np.median([reached(curve, end) for curve in curves.get("parts", [])] or [np.inf]))
             ),
         }
         print(name, json.dumps(medians[name]), flush=True)
     command = (
-        f"python tests/benchmarks/search.py live --samplers {args.samplers} --seeds {args.seeds} --spend {args.spend}"
+        f"python tests/benchmarks/search.py live --samplers {args.samplers} --budget {args.budget:g}"
+        f" --seeds {args.seeds} --spend {args.spend} --seconds {args.seconds:g}"
     )
-    report = {"command": command, "budget": args.budget, "medians": medians, "runs": rows}
+    report = {"command": command, "medians": medians, "runs": rows}
     (RESULTS / "search-live.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -537,7 +538,7 @@ def main() -> None:
     two.add_argument("--samplers", default="parts,tpe,nsga2")
     two.add_argument("--budget", type=float, default=0.5)
     two.add_argument("--spend", type=int, default=10_000)
-    two.add_argument("--seconds", type=float, default=600.0)
+    two.add_argument("--seconds", type=float, default=900.0, help="most of a run")
     three = commands.add_parser("speed")
     three.add_argument("--trials", type=int, default=90)
     three.add_argument("--budget", type=float, default=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,29 @@ def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: Bui
     plain.save(path.with_suffix(".samples.parquet"))
     report = check(evaluator, path)
     assert not report.passed
+
+
+def test_samples_run_to_predict_conflicts_are_counted(evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "track": False, "runs": tmp_path / "runs", "out_dir": tmp_path, "search_limit": 6, "val_limit": 6,
+        "test_limit": 6, "sampler": "random", "trials": 16,
+    }  # fmt: skip
+    ran: list[int] = []
+    forward = evaluator._model.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("use_cache") is False:  # as predictions run, and nothing else
+            ran.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    evaluator._model.forward = counted
+    try:
+        first = search(evaluator, **options)
+    finally:
+        evaluator._model.forward = forward
+    assert first.watched == first.to_json()["watched"] == sum(ran) > 0
+    again = search(evaluator, **options, study_name=first.study, resume=True)
+    assert again.watched == first.watched
 
 
 def test_a_budget_of_keys_and_values(evaluator: BuiltinEvaluator, tmp_path: Path) -> None:

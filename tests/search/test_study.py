@@ -225,21 +225,6 @@ def test_resumed_complete_study_gives_the_same_front(tmp_path: Path) -> None:
     assert more.trials == 14
 
 
-def test_samples_run_to_predict_conflicts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Policy] = []
-
-    def gate(stack: Policy) -> tuple[None, int]:
-        asked.append(stack)
-        return None, 16
-
-    monkeypatch.setattr("autotc.search.study._gate", lambda evaluator: gate)
-    first = run(tmp_path, trials=25, sampler="random")
-    assert asked
-    assert first.watched == first.to_json()["watched"] == 16 * len(asked)
-    again = run(tmp_path, study_name=first.study, resume=True)
-    assert again.watched == first.watched
-
-
 def test_budgets_of_single_modalities(tmp_path: Path) -> None:
     result = run(tmp_path, budget=0.6, budgets={"audio": 0.4})
     assert result.policy.name == "tiny-omni-0.6-audio0.4.yaml"

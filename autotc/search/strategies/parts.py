@@ -23,7 +23,7 @@ _RANDOM = 24
 _CANDIDATES = 96
 """Candidates of a step whose gain is worked out."""
 _FIRST = 6
-"""Results of a modality, the uncompressed model's among them, before gains are estimated."""
+"""Stacks of a modality that are tried before gains are estimated."""
 _NEW = 3
 """Every how many-th turn of a modality goes to a kind that was not met, as long as there are any."""
 _COMBINED = 4
@@ -107,7 +107,7 @@ class Parts(Strategy):
                 kind = stages[0].mechanism, stages[0].location
                 return stages == self._cheapest[modality] or kind not in met
 
-            self._design[modality] = [stages for stages in self._design[modality] if needed(stages)]
+            self._design[modality][:] = [stages for stages in self._design[modality] if needed(stages)]
         return self._design[modality]
 
     def _least(self, engine: Engine, modality: Modality) -> tuple[Stage, ...] | None:

@@ -59,7 +59,7 @@ class Sampled(Strategy):
 
     Evolutionary samplers cross only parameters that all trials share, so they get random keys in place of conditional
     parameters. A sampler learns from what ran, not from what it drew: a policy that was moved onto the budget, lost a
-    race (with its accuracy on the samples it saw), or was refused (as an infeasible trial).
+    race (with its accuracy on the samples it saw), or, but for evolutionary samplers, was refused (as infeasible).
 
     Args:
         name: of the sampler.
@@ -101,8 +101,13 @@ class Sampled(Strategy):
             values = (engine.estimate(attempt.policy), attempt.cost.flops_ratio)
         state = "PRUNED" if values is None else "COMPLETE"
         if self.sampler in EVOLUTIONARY:
+            if not all(engine.space.holds(m, attempt.policy.modality(m)) for m in engine.space.modalities):
+                return  # its keys would stand for another policy
             self._keys = self._keys or Keys(engine.space)
             drawn = self._drawn if attempt.origin == self.sampler else None
+            if drawn is None:
+                # Seeds, and what an earlier call ran, are the first generation.
+                self._notes = {f"{type(self._study.sampler).__name__}:generation": 0}
             params: dict[str, Any] = self._keys.encode(attempt.policy, self._rng, drawn)
             ranges: dict[str, Any] = dict.fromkeys(params, optuna.distributions.FloatDistribution(0.0, 1.0))
             trial = _trial(state, values, params, ranges, attempt.constraints)
