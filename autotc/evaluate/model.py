@@ -264,7 +264,7 @@ class ModelEvaluator(Evaluator):
         ends = [start, *within, stop]
         inputs = Policy(stages=tuple(s for s in policy.stages if s.location == "input"))
         pieces = [self._piece(split, group, inputs, first, last) for first, last in pairwise(ends)]
-        self._forget((split, group, inputs.content_hash()))
+        self._forget()
         return [batch for piece in pieces for batch in piece]
 
     def _piece(self, split: Split, group: str, inputs: Policy, start: int, stop: int) -> list[_Batch]:
@@ -285,18 +285,15 @@ class ModelEvaluator(Evaluator):
             self._batches[key] = batches
         return self._batches[key]
 
-    def _forget(self, current: tuple[str, str, str]) -> None:
-        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound.
-
-        Args:
-            current: (split, group, hash of the input stages) of what is kept in any case.
-        """
+    def _forget(self) -> None:
+        """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound."""
         whole = Policy().content_hash()
         sizes: dict[tuple[str, str, str], int] = {}
         for key, batches in self._batches.items():
             if key[2] != whole:
-                sizes[key[:3]] = sizes.get(key[:3], 0) + sum(batch.nbytes for batch in batches)
-        for oldest in [stage for stage in sizes if stage != current]:
+                # As old as its newest piece.
+                sizes[key[:3]] = sizes.pop(key[:3], 0) + sum(batch.nbytes for batch in batches)
+        for oldest in list(sizes)[:-1]:
             if sum(sizes.values()) <= _KEPT_BYTES:
                 return
             del sizes[oldest]

@@ -71,10 +71,15 @@ class WrittenOut(BuiltinEvaluator):
 
 
 @pytest.mark.parametrize("policy", [Policy(), LITTLE], ids=["none", "projector"])
-@pytest.mark.parametrize("penalty", [1.0, 4.0], ids=["plain", "repetition_penalty"])
-def test_answers_are_those_of_generate(monkeypatch: pytest.MonkeyPatch, policy: Policy, penalty: float) -> None:
+@pytest.mark.parametrize(
+    ("penalty", "limit"), [(1.0, 8), (4.0, 8), (1.0, 1), (1.0, 2)], ids=["plain", "repetition_penalty", "one", "two"]
+)
+def test_answers_are_those_of_generate(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, penalty: float, limit: int
+) -> None:
     evaluator = WrittenOut(batch_size=16)
     model = evaluator._model
+    monkeypatch.setattr(evaluator, "_max_new_tokens", limit)
     monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
     results = {s.id: s for s in evaluator.run(policy, "val", limit=16).samples}
     said = {}
@@ -82,14 +87,29 @@ def test_answers_are_those_of_generate(monkeypatch: pytest.MonkeyPatch, policy: 
         mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
         for batch in evaluator._prepared("val", group, mine, 16):
             with autotc.apply(model, mine), torch.no_grad():
-                ids = model.generate(**batch.inputs, max_new_tokens=8, do_sample=False)
+                ids = model.generate(**batch.inputs, max_new_tokens=limit, do_sample=False)
             new = ids[:, batch.inputs["input_ids"].shape[1] :]
             texts = evaluator._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
             said.update({sample.id: text.strip() for sample, text in zip(batch.samples, texts, strict=True)})
     assert {name: result.answer for name, result in results.items()} == said
     wrong = [s for s in build_samples("val", 0) if s.id in said and said[s.id] != s.answer]
     # Also where it goes on after the first wrong token.
-    assert not policy.stages or any(" " in said[s.id] for s in wrong)
+    assert not policy.stages or limit == 1 or any(" " in said[s.id] for s in wrong)
+
+
+def test_what_the_right_answer_tells_of_the_one_that_is_said(evaluator: BuiltinEvaluator) -> None:
+    tokenizer = evaluator._processor.tokenizer
+    red, blue = (tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("red", "blue"))
+    end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
+    both = [*red, *blue]
+    assert evaluator._settled("red", red, [*red, end]) == "red"
+    assert evaluator._settled("red", red, [*blue, end]) == "blue"
+    assert evaluator._settled("red", red, [end, end]) == ""
+    assert evaluator._settled("red", red, [*red, *blue]) == "red blue"
+    assert evaluator._settled("red blue", both, [*red, *red, end]) == "red red"
+    assert evaluator._settled("red blue", both, [*red, end, end]) == "red"
+    # It goes on after the right answer with what spells nothing: whether it is wrong is not told yet.
+    assert evaluator._settled("red", red, [*red, unknown]) is None
 
 
 def test_runs_that_stop_early_prepare_for_those_that_do_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,6 +230,12 @@ def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
         evaluator.run(policy_of("image", ratio), "test")
     evaluator.run(Policy(), "test")
     assert len(evaluator._batches) == 2
+    # Of an input stage in several pieces all stay, or none.
+    evaluator.expect("test", {"image": [1, 2, 3]})
+    evaluator.run(policy_of("image", 0.4), "test")
+    evaluator.run(policy_of("image", 0.6), "test")
+    kept = {(start, stop) for _, _, stage, start, stop in evaluator._batches if stage != Policy().content_hash()}
+    assert kept == {(0, 1), (1, 2), (2, 3)}
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_omni"])

@@ -90,7 +90,10 @@ class Parts(Strategy):
         return len(known) <= _FIRST and bool(self._designed(engine, modality))
 
     def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
-        """What is left of the first stacks of a modality: each kind alone, at a middle ratio; the cheapest schedule."""
+        """What is left of the first stacks of a modality: each kind alone, at a middle ratio; the cheapest schedule.
+
+        A stack stays until it has run or proved useless: it may be proposed beside one that loses its race first.
+        """
         if modality not in self._design:
             self._cheapest[modality] = self._least(engine, modality)
             singles = [self._single(engine, modality, choice) for choice in engine.space.modalities[modality].choices]
@@ -102,7 +105,8 @@ class Parts(Strategy):
 
             def needed(stages: tuple[Stage, ...]) -> bool:
                 policy = Policy(stages=stages)
-                if policy.content_hash() in engine.barred or engine.pool.find(policy, home) is not None:
+                key = policy.content_hash()
+                if key in engine.barred or key in self._useless or engine.pool.find(policy, home) is not None:
                     return False
                 kind = stages[0].mechanism, stages[0].location
                 return stages == self._cheapest[modality] or kind not in met
@@ -152,10 +156,10 @@ class Parts(Strategy):
         design = self._designed(engine, modality)
         round_ = self._turn // len(engine.space.modalities)
         if design and (self._beginning(engine, modality) or round_ % _NEW == 0):
-            return design.pop(0)
+            return design[0]
         candidates = self._candidates(engine, modality)
         if not candidates:
-            return design.pop(0) if design else None
+            return design[0] if design else None
         home = engine.home(modality)
         entries = engine.pool.entries(home, whole=False)
         plain = next(entry for entry in entries if not entry.policy.stages)

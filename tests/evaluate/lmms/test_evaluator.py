@@ -21,6 +21,7 @@ from autotc.evaluate.lmms import EMBEDDED, VERSIONS, require_lmms_eval
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 from autotc.evaluate.lmms.tasks import load_tasks
 from autotc.policy import Policy, Stage
+from autotc.search.engine import announce
 
 from .tasks import rows, write
 
@@ -67,6 +68,23 @@ def test_same_numbers_as_the_builtin_evaluator(evaluator: LmmsEvaluator, policy:
         # The built-in one stops at the first word that cannot be right.
         assert sample.answer == other.answer if sample.correct else sample.answer.startswith(other.answer)
         assert sample.log_probability == pytest.approx(other.log_probability, abs=1e-3)
+
+
+def test_every_sample_is_prepared_once_whatever_races_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = LmmsEvaluator(["tiny_omni_image"], limit=40, batch_size=16)
+    made: list[int] = []
+    process = evaluator._process
+
+    def counted(samples: Any, call: Any) -> Any:
+        made.append(len(samples))
+        return process(samples, call)
+
+    monkeypatch.setattr(evaluator, "_process", counted)
+    announce(evaluator, None)
+    evaluator.floors("search")
+    for stop in (16, 40):
+        evaluator.run(Policy(), "search", limit=stop)
+    assert sum(made) == len(evaluator.samples("search")) == 40
 
 
 def test_costs_are_those_of_the_inputs_that_run(evaluator: LmmsEvaluator) -> None:
