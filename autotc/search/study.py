@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 TRIALS = 60
 BUDGET = 0.5
+RANKED = 12
+"""Policies that are ranked on the validation split."""
 RECORD = "record"
 """User attribute of a stored trial: its policy, hash, origin, and results or refusal. One, since each costs a write."""
 _STALLED = 300
@@ -210,6 +212,30 @@ def pareto(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return front
 
 
+def choose(
+    records: Sequence[TrialRecord], evaluator: Evaluator, *, limit: int | None = None, ranked: int = RANKED
+) -> TrialRecord:
+    """The best on the validation split among the best on the search split.
+
+    Half of the candidates are the most accurate on search; the other half give the right answers the highest
+    probability, since the most accurate on few samples is partly the luckiest.
+
+    Args:
+        records: that may be chosen, at least one.
+        evaluator: runs the candidates.
+        limit: validation samples of each modality group; None for all.
+        ranked: candidates.
+    """
+    accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
+    likely = sorted(records, key=lambda r: (-r.guide, r.flops_ratio, r.number))
+    candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
+    scored = []
+    for record in candidates.values():
+        results = evaluator.run(record.policy, "val", limit=limit)
+        scored.append((-results.mean(), -results.guide(), record.number, record))
+    return min(scored, key=lambda row: row[:3])[3]
+
+
 def hypervolume(points: Sequence[tuple[float, float]], chance: float) -> float:
     """Area between (accuracy, FLOPs ratio) points and the reference point (chance accuracy, 1.0)."""
     import moocore
@@ -242,7 +268,7 @@ def search(
     search_limit: int | None = None,
     val_limit: int | None = None,
     test_limit: int | None = None,
-    ranked: int = 12,
+    ranked: int = RANKED,
     reported: int = 2,
     track: bool = True,
     tracking_uri: str | None = None,
@@ -1001,11 +1027,7 @@ class _Session:
         return any(entry.policy.content_hash() == stack.content_hash() for entry in self.engine.pool.front(group))
 
     def _choose(self, limit: int | None, ranked: int) -> TrialRecord:
-        """The best on val among the best on search that meet the budget on every split.
-
-        Half of the candidates are the most accurate on search; the other half give the right answers the highest
-        probability, since the most accurate on few samples is partly the luckiest.
-        """
+        """The best on val among the best on search that meet the budget on every split."""
         self.progress.on_phase("val")
         splits: tuple[Split, ...] = ("val", "test")
         fitting = [r for r in self.records if all(self._met(self.costs(r.policy, split)) for split in splits)]
@@ -1014,14 +1036,7 @@ class _Session:
                 "no policy keeps within the budget on validation and test; the best on search is near"
             )
             fitting = self.records
-        accurate = sorted(fitting, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
-        likely = sorted(fitting, key=lambda r: (-r.guide, r.flops_ratio, r.number))
-        candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
-        scored = []
-        for record in candidates.values():
-            results = self.evaluator.run(record.policy, "val", limit=limit)
-            scored.append((-results.mean(), -results.guide(), record.number, record))
-        return min(scored, key=lambda row: row[:3])[3]
+        return choose(fitting, self.evaluator, limit=limit, ranked=ranked)
 
     def _met(self, cost: SplitCost) -> bool:
         """Whether a cost on any split keeps within the budget; milliseconds are absolute."""
