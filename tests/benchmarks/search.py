@@ -450,7 +450,8 @@ def do_live(args: argparse.Namespace) -> None:
         f" --seeds {args.seeds} --spend {args.spend} --seconds {args.seconds:g}"
     )
     report = {"command": command, "medians": medians, "runs": rows}
-    (RESULTS / "search-live.json").write_text(json.dumps(report, indent=1) + "\n")
+    name = "search-live.json" if args.budget == 0.5 else f"search-live-{args.budget:g}.json"
+    (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
 
 
 def do_speed(args: argparse.Namespace) -> None:
