@@ -112,16 +112,9 @@ def test_what_the_right_answer_tells_of_the_one_that_is_said(evaluator: BuiltinE
     assert evaluator._settled("red", red, [*red, unknown]) is None
 
 
-def test_runs_that_stop_early_prepare_for_those_that_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_stop_early_prepare_for_those_that_do_not(processed: Any) -> None:
     evaluator = BuiltinEvaluator(batch_size=100)
-    made: list[int] = []
-    process = evaluator._process
-
-    def counted(samples: Any, call: Any) -> Any:
-        made.append(len(samples))
-        return process(samples, call)
-
-    monkeypatch.setattr(evaluator, "_process", counted)
+    made = processed(evaluator)
     evaluator.expect("val", {"image": [3, 6, 12], "video": [3, 6, 12]})
     whole = evaluator.run(Policy(), "val", limit=12, groups=["image"]).samples
     for stop in (3, 6, 12):

@@ -230,12 +230,19 @@ def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
         evaluator.run(policy_of("image", ratio), "test")
     evaluator.run(Policy(), "test")
     assert len(evaluator._batches) == 2
-    # Of an input stage in several pieces all stay, or none.
+    # Of an input stage in several pieces all stay, or none, and all count.
     evaluator.expect("test", {"image": [1, 2, 3]})
-    evaluator.run(policy_of("image", 0.4), "test")
-    evaluator.run(policy_of("image", 0.6), "test")
-    kept = {(start, stop) for _, _, stage, start, stop in evaluator._batches if stage != Policy().content_hash()}
-    assert kept == {(0, 1), (1, 2), (2, 3)}
+    whole, sizes = Policy().content_hash(), []
+    for ratio in (0.4, 0.6):
+        evaluator.run(policy_of("image", ratio), "test")
+        kept = {key: batches for key, batches in evaluator._batches.items() if key[2] != whole}
+        assert [key[3:] for key in kept] == [(0, 1), (1, 2), (2, 3)]
+        sizes.append(sum(batch.nbytes for batches in kept.values() for batch in batches))
+    for bound, stages in ((sum(sizes), 2), (sum(sizes) - 1, 1)):
+        monkeypatch.setattr(module, "_KEPT_BYTES", bound)
+        evaluator.forget(policy_of("image", 0.4))
+        evaluator.run(policy_of("image", 0.4), "test")
+        assert len({key[2] for key in evaluator._batches} - {whole}) == stages
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_omni"])

@@ -200,7 +200,8 @@ def test_evolution_crosses_every_parameter() -> None:
     assert max(trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in strategy._study.trials) > 0
 
 
-def test_evolution_begins_with_what_it_is_told() -> None:
+@pytest.mark.parametrize("origin", ["preset:x", "nsga2"])
+def test_evolution_begins_with_what_it_is_told(origin: str) -> None:
     """Seeds, and the trials of an earlier call, are parents."""
     found = engine()
     rng, told = np.random.default_rng(0), []
@@ -208,7 +209,7 @@ def test_evolution_begins_with_what_it_is_told() -> None:
     assert isinstance(strategy, Sampled)
     while len(told) < 14:
         seed = Policy.of(stage for modality in found.space.modalities for stage in found.space.draw(modality, rng))
-        attempt = found.attempt("preset:x", seed, race=False)
+        attempt = found.attempt(origin, seed, race=False)
         if attempt.outcome == "ran":
             strategy.learn(found, attempt)
             told.append(attempt.policy)

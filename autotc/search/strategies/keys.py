@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Keys:
         return self._space.suggest(_Reader(keys))  # type: ignore[arg-type]
 
     def encode(
-        self, policy: Policy, rng: np.random.Generator, keys: Mapping[str, float] | None = None
+        self, policy: Policy, rng: np.random.Generator, keys: Mapping[str, float] = MappingProxyType({})
     ) -> dict[str, float]:
         """A point that stands for a policy, as far as it lies inside the space.
 
@@ -45,8 +46,7 @@ class Keys:
         for modality in self._space.modalities:
             if modality in params:
                 self._space.suggest_modality(writer, modality)  # type: ignore[arg-type]
-        given = keys or {}
-        return {name: writer.keys.get(name, given.get(name, float(rng.random()))) for name in self.names}
+        return {name: writer.keys.get(name, keys.get(name, float(rng.random()))) for name in self.names}
 
 
 class _Reader:

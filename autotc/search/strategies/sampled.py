@@ -104,11 +104,10 @@ class Sampled(Strategy):
             if not all(engine.space.holds(m, attempt.policy.modality(m)) for m in engine.space.modalities):
                 return  # its keys would stand for another policy
             self._keys = self._keys or Keys(engine.space)
-            drawn = self._drawn if attempt.origin == self.sampler else None
-            if drawn is None:
+            if attempt.origin != self.sampler or not self._drawn:
                 # Seeds, and what an earlier call ran, are the first generation.
-                self._notes = {f"{type(self._study.sampler).__name__}:generation": 0}
-            params: dict[str, Any] = self._keys.encode(attempt.policy, self._rng, drawn)
+                self._drawn, self._notes = {}, {f"{type(self._study.sampler).__name__}:generation": 0}
+            params: dict[str, Any] = self._keys.encode(attempt.policy, self._rng, self._drawn)
             ranges: dict[str, Any] = dict.fromkeys(params, optuna.distributions.FloatDistribution(0.0, 1.0))
             trial = _trial(state, values, params, ranges, attempt.constraints)
         else:

@@ -70,16 +70,9 @@ def test_same_numbers_as_the_builtin_evaluator(evaluator: LmmsEvaluator, policy:
         assert sample.log_probability == pytest.approx(other.log_probability, abs=1e-3)
 
 
-def test_every_sample_is_prepared_once_whatever_races_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sample_is_prepared_once_whatever_races_ask_for(processed: Any) -> None:
     evaluator = LmmsEvaluator(["tiny_omni_image"], limit=40, batch_size=16)
-    made: list[int] = []
-    process = evaluator._process
-
-    def counted(samples: Any, call: Any) -> Any:
-        made.append(len(samples))
-        return process(samples, call)
-
-    monkeypatch.setattr(evaluator, "_process", counted)
+    made = processed(evaluator)
     announce(evaluator, None)
     evaluator.floors("search")
     for stop in (16, 40):
