@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from autotc.conflicts.rules import check_rules
 from autotc.cost import Cost, prefill_cost, request_shapes
 from autotc.errors import PolicyError
-from autotc.evaluate.base import RESAMPLES, Interval, Progress
 from autotc.latency import LatencyModel, Sample, fit
-from autotc.mechanisms import MODALITIES, Location, Modality, build_mechanism
+from autotc.mechanisms import build_mechanism
 from autotc.models import find_adapter
 from autotc.models.synthetic import random_request
-from autotc.policy import LOCATION_ORDER, Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.progress import Progress
 from autotc.runtime import apply
 from autotc.runtime.decode import CACHE
+from autotc.statistics import Interval, median_ratio_interval
+from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
 REPEATS = 5
 NEW_TOKENS = 16
@@ -228,7 +230,7 @@ def calibrate(
             request = requests[modality, count]
             _timed(model, policy, request)  # the first of a new shape also makes kernels
             for _ in range(-(-repeats // _PASSES)):
-                before, _ = _timed(model, Policy(), reference)
+                before, _ = _timed(model, UNCOMPRESSED, reference)
                 total, scoring = _timed(model, policy, request)
                 usual.append(before)
                 times[i].append((total / before, scoring / before))
@@ -283,7 +285,7 @@ def _calibration(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> li
     adapter = find_adapter(model)
     layers = adapter.depths(model.config).decoder
     sizes = [max(8, round(tokens * share)) for share in (0.25, 0.5, 1.0, 2.0)]
-    out: list[_Plan] = [(m, size, Policy()) for m in adapter.offers(model.config) for size in sizes]
+    out: list[_Plan] = [(m, size, UNCOMPRESSED) for m in adapter.offers(model.config) for size in sizes]
     for modality, location in _places(model, "random"):
         depths = (1, max(1, layers // 2)) if location == "decoder" else (0,)
         for depth in depths:
@@ -343,14 +345,6 @@ def synchronised(model: nn.Module) -> float:
     return time.perf_counter()
 
 
-def paired(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Interval:
-    """Median of the ratios second / first of times taken in pairs, with its 95% bootstrap interval over pairs."""
-    ratios = np.array(second) / np.array(first)
-    draws = np.random.default_rng(seed).integers(0, len(ratios), (RESAMPLES, len(ratios)))
-    low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
-
-
 def timed_pairs(
     model: nn.Module, policy: Policy, case: Case, repeats: int, run: Callable[[Mapping[str, Tensor]], list[float]]
 ) -> tuple[list[list[float]], list[list[float]]]:
@@ -395,7 +389,7 @@ def _row(model: nn.Module, policy: Policy, case: Case, repeats: int, new_tokens:
         held = _held(model, case.inputs)
         stages = tuple(vars(record) for record in handle.stats[-1]) if policy.stages else ()
     sides = []
-    for side, (plan, memory) in enumerate(((policy, held), (Policy(), _held(model, case.baseline)))):
+    for side, (plan, memory) in enumerate(((policy, held), (UNCOMPRESSED, _held(model, case.baseline)))):
         cost = prefill_cost(find_adapter(model), model.config, plan, shapes)
         first, later = np.median(np.array(generated[side]), axis=0)
         sides.append(
@@ -415,7 +409,7 @@ def _row(model: nn.Module, policy: Policy, case: Case, repeats: int, new_tokens:
         max(shape.tokens for shape in shapes),
         mine,
         base,
-        paired([pair[0] for pair in forwards[0]], [pair[0] for pair in forwards[1]]),
+        median_ratio_interval([pair[0] for pair in forwards[0]], [pair[0] for pair in forwards[1]]),
         base.flops / mine.flops,
         1e3 * float(np.median(scoring[1:])),
         stages,

@@ -10,8 +10,12 @@ from typing import Any, Literal, cast, get_args
 from xml.etree import ElementTree
 
 from autotc.errors import DataError, PolicyError
-from autotc.evaluate.base import Evaluator, Interval, Progress, Results, Split
+from autotc.evaluate.base import Evaluator
 from autotc.policy import Measured, Policy
+from autotc.progress import Progress
+from autotc.results import Results
+from autotc.statistics import Interval
+from autotc.vocabulary import Split
 
 Verdict = Literal["pass", "warn", "fail"]
 FLOPS_SLACK = 0.005
@@ -200,11 +204,11 @@ def _accuracy(
     out = []
     for name in expected:
         if name not in now:
-            out.append(Finding(f"accuracy {name}", f"{expected[name][0]:.4f}", "no samples", "fail"))
+            out.append(Finding(f"accuracy {name}", f"{expected[name].mean:.4f}", "no samples", "fail"))
             continue
         mean, low, high = difference[name]
-        found = f"{now[name][0]:.4f} ({mean:+.4f}, 95% {low:+.4f} to {high:+.4f})"
-        wanted = f"{expected[name][0]:.4f}, may fall by {tolerance:g}"
+        found = f"{now[name].mean:.4f} ({mean:+.4f}, 95% {low:+.4f} to {high:+.4f})"
+        wanted = f"{expected[name].mean:.4f}, may fall by {tolerance:g}"
         out.append(_finding(f"accuracy {name}", wanted, found, ok=high >= -tolerance))
     if not out:
         raise DataError("no accuracy was stored and none was measured; at least one sample is needed")
@@ -213,7 +217,7 @@ def _accuracy(
 
 def _unpaired(now: Interval, before: Interval) -> Interval:
     """Difference of two independent means with its 95% interval, from their intervals (Zou and Donner's MOVER)."""
-    mean = now[0] - before[0]
-    low = mean - math.hypot(now[0] - now[1], before[2] - before[0])
-    high = mean + math.hypot(now[2] - now[0], before[0] - before[1])
-    return mean, low, high
+    mean = now.mean - before.mean
+    low = mean - math.hypot(now.mean - now.low, before.high - before.mean)
+    high = mean + math.hypot(now.high - now.mean, before.mean - before.low)
+    return Interval(mean, low, high)

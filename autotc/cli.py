@@ -24,14 +24,13 @@ from autotc.errors import AutotcError, DataError, PolicyError
 # Nothing else is imported here: torch reads OMP_WAIT_POLICY when it is loaded, and --help must not wait for it.
 if TYPE_CHECKING:
     from autotc.conflicts.pairs import Place
-    from autotc.evaluate.base import Split
     from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
-    from autotc.mechanisms import Modality
     from autotc.models.base import Depths
     from autotc.models.loading import Checkpoint
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.search.space import SearchSpace
+    from autotc.vocabulary import Modality, Split
 
 RUNS = Path("runs")
 ENGINE_NAMES = ("vllm", "sglang", "tensorrt-llm", "openvino")
@@ -273,9 +272,9 @@ def _checkpoint(args: argparse.Namespace, name: str | None) -> Checkpoint:
 
 def _policy(argument: str) -> Policy:
     """The policy of an argument: a file, or ``none`` for the uncompressed model."""
-    from autotc.policy import Policy
+    from autotc.policy import UNCOMPRESSED, Policy
 
-    return Policy() if argument == "none" else Policy.load(argument)
+    return UNCOMPRESSED if argument == "none" else Policy.load(argument)
 
 
 def _interval(value: Sequence[float]) -> list[float]:
@@ -381,8 +380,8 @@ def conflicts(args: argparse.Namespace) -> Outcome:
     """``autotc conflicts``."""
     from autotc.conflicts.interaction import measure
     from autotc.conflicts.pairs import Pair, default_places, legal_pairs, parse_pairs
-    from autotc.mechanisms import MODALITIES
     from autotc.report.tables import ProgressBar
+    from autotc.vocabulary import MODALITIES
 
     if args.pairs is not None and args.space is not None:
         raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
@@ -705,9 +704,9 @@ def _bench_cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[An
 
 
 def _none() -> Policy:
-    from autotc.policy import Policy
+    from autotc.policy import UNCOMPRESSED
 
-    return Policy()
+    return UNCOMPRESSED
 
 
 def _bench_model(args: argparse.Namespace) -> Any:
@@ -776,9 +775,9 @@ def _calibrate(args: argparse.Namespace) -> Outcome:
 
 def models(args: argparse.Namespace) -> Outcome:
     """``autotc models``."""
-    from autotc.mechanisms import LOCATIONS
     from autotc.models import ADAPTERS
     from autotc.report.tables import table
+    from autotc.vocabulary import LOCATIONS
 
     data = [
         {

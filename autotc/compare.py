@@ -12,14 +12,16 @@ from typing import Any, Literal, Protocol
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import AutotcError, DataError, PolicyError
-from autotc.evaluate.base import Interval, Results, Split, SplitCost
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.store import ResultStore
-from autotc.mechanisms import MECHANISMS, MODALITIES, Location, Modality
-from autotc.policy import Policy, Stage
+from autotc.mechanisms import MECHANISMS
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets import PRESETS, Preset, get_preset
 from autotc.report.figures import Curve, curves_png
+from autotc.results import Results, SplitCost
+from autotc.statistics import Interval
 from autotc.track import Tracker
+from autotc.vocabulary import MODALITIES, Location, Modality, Split
 
 Match = Literal["tokens", "cost"]
 TOKENS = (0.5, 0.25, 0.1)
@@ -182,7 +184,7 @@ class _Runner:
         """Milliseconds a sample, ratio to uncompressed, share spent on scoring."""
 
         def measure() -> list[float]:
-            plain, mine = self.evaluator.time_prefill([Policy(), policy], self.split, modality)
+            plain, mine = self.evaluator.time_prefill([UNCOMPRESSED, policy], self.split, modality)
             samples = min(8, self.evaluator.info(self.split).samples[modality])
             return [1000 * mine[0] / samples, mine[0] / plain[0], mine[1]]
 
@@ -190,7 +192,7 @@ class _Runner:
         return ms, ratio, share
 
     def row(self, entry: _Entry, random: Policy | None) -> Row:
-        mine, plain = self.results(entry.policy, entry.modality), self.results(Policy(), entry.modality)
+        mine, plain = self.results(entry.policy, entry.modality), self.results(UNCOMPRESSED, entry.modality)
         chance = self.results(random, entry.modality) if random is not None else None
         cost = self.cost(entry.policy, entry.modality)
         ms, ratio, share = self.time(entry.policy, entry.modality)
@@ -417,7 +419,7 @@ def _measure(
 def _write(
     runner: _Runner, folder: Path, rows: Sequence[Row], skipped: Sequence[tuple[str, str, str, str]]
 ) -> Comparison:
-    uncompressed: dict[str, Interval] = {m: runner.results(Policy(), m).accuracy()[m] for m in runner.modalities}
+    uncompressed: dict[str, Interval] = {m: runner.results(UNCOMPRESSED, m).accuracy()[m] for m in runner.modalities}
     files = [folder / "compare.md", folder / "compare.csv", folder / "compare.json"]
     files[0].write_text(markdown(rows, uncompressed, skipped), encoding="utf-8")
     with files[1].open("w", newline="", encoding="utf-8") as stream:

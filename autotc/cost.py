@@ -12,19 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autotc.mechanisms import (
-    LAYER_SCORES,
-    RANK_ROUNDS,
-    TOWER_SCORES,
-    Location,
-    Mechanism,
-    Modality,
-    Work,
-)
+from autotc.mechanisms import LAYER_SCORES, RANK_ROUNDS, TOWER_SCORES, Mechanism, Work
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import Adapter, Item, spread
 from autotc.models.media import Shrink
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.vocabulary import Location, Modality
 
 
 @dataclass(frozen=True)
@@ -371,5 +364,5 @@ def policy_floor(
     for request, times in requests.items():
         if any(item.modality == modality for item in request.items):
             least += times * prefill_cost(adapter, config, Policy(stages=(stage,)), [request]).total
-            base += times * prefill_cost(adapter, config, Policy(), [request]).total
+            base += times * prefill_cost(adapter, config, UNCOMPRESSED, [request]).total
     return least / base

@@ -2,6 +2,41 @@
 
 from __future__ import annotations
 
+MESSAGE_LENGTH = 300
+"""Characters of an error as a person sees it."""
+
+
+def one_line(text: object, limit: int = MESSAGE_LENGTH) -> str:
+    """A text as one printable line: white space folded, control characters escaped, a long one cut in its middle."""
+    folded = " ".join(str(text).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in folded)
+    if len(shown) <= limit:
+        return shown
+    head = (limit - 5) * 2 // 3
+    return f"{shown[:head]} ... {shown[len(shown) - (limit - 5 - head) :]}"
+
+
+def quote(value: object, limit: int = 60) -> str:
+    """A value of the user's as it stands in an error: ``repr``, cut to a length, nothing nested written out in full."""
+    if isinstance(value, str | bytes):
+        return one_line(repr(value[: 4 * limit]), limit)
+    if isinstance(value, dict | list | tuple | set):
+        return f"a {type(value).__name__} of {len(value)}" if len(value) > 3 else one_line(_shallow(value), limit)
+    if isinstance(value, int) and value.bit_length() > 4 * limit:
+        return f"a whole number of {value.bit_length()} bits"
+    return one_line(repr(value), limit)
+
+
+def _shallow(value: dict[object, object] | list[object] | tuple[object, ...] | set[object]) -> str:
+    """``repr`` of a small container whose own containers are named only, however large they are."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quote(key, 30)}: {_named(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(_named(item) for item in value) + "]"
+
+
+def _named(value: object) -> str:
+    return f"<{type(value).__name__}>" if isinstance(value, dict | list | tuple | set) else quote(value, 30)
+
 
 class AutotcError(Exception):
     """A user's mistake or an unmet requirement, told in one line: what, where, what would be right."""

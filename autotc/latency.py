@@ -20,9 +20,9 @@ from torch import nn
 
 from autotc.cost import Cost, Reduced, Request, prefill_cost
 from autotc.errors import AutotcError
-from autotc.mechanisms import Location
 from autotc.models import Adapter, find_adapter
 from autotc.policy import ModelReference, Policy, Stage
+from autotc.vocabulary import Location
 
 Overhead = tuple[float, float, float, float]
 """Milliseconds of a mechanism: a step; a token it is given; a pair of such tokens; a pair of a given and a kept one."""

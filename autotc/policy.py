@@ -13,7 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS, Location, Mechanism, Modality, build_mechanism
+from autotc.mechanisms import MECHANISMS, Mechanism, build_mechanism
+from autotc.statistics import Interval
+from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
 
 class _Strict(BaseModel):
@@ -136,16 +138,13 @@ class Measured(_Strict):
     samples: dict[str, int]
     seed: int = 0
     samples_sha256: str
-    accuracy: dict[str, tuple[float, float, float]]
+    accuracy: dict[str, Interval]
     flops_ratio: float
     kv_ratio: float | None = None
     predicted_ms: float | None = None
     study: str | None = None
     trial: int | None = None
     tolerance: float = 0.03
-
-
-LOCATION_ORDER: dict[Location, int] = {"input": 0, "encoder": 1, "projector": 2, "decoder": 3}
 
 
 class Policy(_Strict):
@@ -179,8 +178,7 @@ class Policy(_Strict):
     @classmethod
     def of(cls, stages: Iterable[Stage], model: ModelReference | None = None) -> Policy:
         """A policy of stages in any order; they are sorted by modality and depth."""
-        names = ("image", "video", "audio")
-        key = lambda s: (names.index(s.modality), LOCATION_ORDER[s.location], s.steps()[0][0] or 0)  # noqa: E731
+        key = lambda s: (MODALITIES.index(s.modality), LOCATION_ORDER[s.location], s.steps()[0][0] or 0)  # noqa: E731
         return cls(stages=tuple(sorted(stages, key=key)), model=model)
 
     def modality(self, name: str) -> tuple[Stage, ...]:
@@ -245,6 +243,9 @@ class Policy(_Strict):
         path.write_text(self.to_yaml(), encoding="utf-8")
         return path
 
+
+UNCOMPRESSED = Policy()
+"""The policy without stages: the model as it is."""
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import autotc
-from autotc.bench import bench, paired, prefill, prefill_flops, synthetic_cases
+from autotc.bench import bench, prefill, prefill_flops, synthetic_cases
 from autotc.cost import prefill_cost, request_shapes
 from autotc.errors import PolicyError, UnsupportedModelError
 from autotc.mechanisms import target_count
@@ -16,6 +16,7 @@ from autotc.models import ADAPTERS, find_adapter
 from autotc.models.published import PUBLISHED, published_config
 from autotc.models.synthetic import random_model, random_request
 from autotc.policy import Policy, Stage
+from autotc.statistics import median_ratio_interval
 
 from .models.families import FAMILIES
 from .models.test_exactness import SDPA
@@ -85,8 +86,8 @@ def test_input_stages_need_real_requests() -> None:
 
 
 def test_ratios_of_pairs() -> None:
-    assert paired([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) == (2.0, 2.0, 2.0)
-    middle, low, high = paired([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert median_ratio_interval([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) == (2.0, 2.0, 2.0)
+    middle, low, high = median_ratio_interval([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0])
     assert low <= middle == 3.0 <= high
 
 

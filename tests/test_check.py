@@ -11,9 +11,12 @@ import pytest
 
 from autotc.check import CheckReport, check, samples_path
 from autotc.errors import PolicyError
-from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.base import Evaluator
 from autotc.models.base import Depths
 from autotc.policy import Measured, ModelReference, Policy
+from autotc.progress import Progress
+from autotc.results import Results, SampleResult, SplitCost, SplitInfo
+from autotc.vocabulary import Split
 
 MODEL = ModelReference(architecture="A", fingerprint="sha256:1")
 

@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotc.conflicts.pairs import Alone, Pair, alone_at, flops_ratio
 from autotc.conflicts.predicted import SPLIT as CALIBRATION
 from autotc.conflicts.predicted import Calibration, Prediction, predict
 from autotc.errors import DataError, PolicyError
-from autotc.evaluate.base import RESAMPLES, Interval, Results, Split, bootstrap_mean
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.store import ResultStore
-from autotc.mechanisms import Modality
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
 from autotc.report.interactions import Cell, Fate, dropped_png, heatmap_png
 from autotc.report.tables import table
+from autotc.results import Results
+from autotc.statistics import Array, Interval, mean_interval, percentile_interval, resample_counts
 from autotc.track import Tracker
+from autotc.vocabulary import Modality, Split
 
 Verdict = Literal["synergy", "neutral", "conflict"]
-Array = NDArray[np.float64]
 FOLDS = 5
 """Parts of the samples in the choice of the better single stage; no multiple of the embedded benchmark's tasks, which
 are asked in turn."""
@@ -58,11 +57,8 @@ def interact(stack: Array, alone: Sequence[Array]) -> Interval:
             f"{n} samples of the stack, {[len(one) for one in alone]} of single stages given; at least 2, equally many,"
             " are needed to compare them in pairs"
         )
-    rng = np.random.default_rng(0)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
-    value = float(_crossed(np.ones((1, n)), stack, alone)[0])
-    low, high = np.quantile(_crossed(counts, stack, alone), [0.025, 0.975])
-    return value, float(low), float(high)
+    estimate = float(_crossed(np.ones((1, n)), stack, alone)[0])
+    return percentile_interval(estimate, _crossed(resample_counts(n), stack, alone))
 
 
 def _crossed(counts: Array, stack: Array, alone: Sequence[Array]) -> Array:
@@ -85,7 +81,7 @@ def _crossed(counts: Array, stack: Array, alone: Sequence[Array]) -> Array:
 
 def additive(stack: Array, first: Array, second: Array, none: Array) -> Interval:
     """acc(AB) - acc(A) - acc(B) + acc(none), A and B alone at the ratios they have in the stack; paired interval."""
-    return bootstrap_mean(stack - first - second + none)
+    return mean_interval(stack - first - second + none)
 
 
 def open_store(evaluator: ModelEvaluator, split: Split, limit: int | None, folder: Path) -> ResultStore:
@@ -170,7 +166,7 @@ def measure_pair(
     reached = tuple(name for name, found in alone.items() if found.reached)
     if not reached:
         raise PolicyError(f"{pair.label}: neither stage alone can cost as little as the stack, {target:.3f}")
-    stack, none = run(pair.stack()), run(Policy())
+    stack, none = run(pair.stack()), run(UNCOMPRESSED)
     scores = {name: run(alone[name].policy) for name in reached}
     own = [run(Policy(stages=(stage,))) for stage in pair.stages()]
     means = {name: float(values.mean()) for name, values in scores.items()}

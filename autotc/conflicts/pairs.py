@@ -9,11 +9,11 @@ from typing import Any
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import AutotcError, PolicyError
-from autotc.evaluate.base import Split
 from autotc.evaluate.model import ModelEvaluator
-from autotc.mechanisms import MECHANISMS, Location, Modality, build_mechanism
+from autotc.mechanisms import MECHANISMS, build_mechanism
 from autotc.models.base import Depths
-from autotc.policy import LOCATION_ORDER, Policy, Stage
+from autotc.policy import Policy, Stage
+from autotc.vocabulary import LOCATION_ORDER, Location, Modality, Split
 
 _GRID = 1000
 """Keep ratios of a stage that is moved onto a cost are of this resolution."""

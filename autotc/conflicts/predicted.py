@@ -13,13 +13,14 @@ from torch import Tensor
 
 from autotc.conflicts.pairs import alone_at, flops_ratio, with_final_ratio
 from autotc.errors import DataError, PolicyError
-from autotc.evaluate.base import Evaluator, Split
+from autotc.evaluate.base import Evaluator
 from autotc.evaluate.model import ModelEvaluator
-from autotc.mechanisms import MODALITIES, Modality, Reduction
+from autotc.mechanisms import Reduction
 from autotc.policy import Policy, Stage
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import Track
+from autotc.vocabulary import MODALITIES, Group, Modality, Split
 
 SPLIT: Split = "search"
 """Where the calibration samples are from."""
@@ -122,7 +123,7 @@ class Calibration:
     def __init__(self, evaluator: ModelEvaluator, modality: Modality, samples: int) -> None:
         self.evaluator, self.modality, self.samples = evaluator, modality, samples
         groups = evaluator.info(SPLIT).samples
-        mine = [name for name in groups if modality in name.split("+")]
+        mine = [name for name in groups if Group(name).holds(modality)]
         if not mine:
             raise DataError(f"{SPLIT} split: no samples hold {modality}; a stack on it cannot be looked at")
         self.group = modality if modality in mine else mine[0]

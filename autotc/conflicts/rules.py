@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from autotc.errors import ConflictError
-from autotc.mechanisms import LAYER_SCORES, LOCATIONS, SCORES_AT, TEXT_SCORES, Location
+from autotc.mechanisms import LAYER_SCORES, SCORES_AT, TEXT_SCORES
 from autotc.models.base import Depths
 from autotc.policy import Policy, Stage
+from autotc.vocabulary import LOCATIONS, Location
 
 
 @dataclass(frozen=True)

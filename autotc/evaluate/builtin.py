@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from autotc.evaluate.base import Split
 from autotc.evaluate.model import ModelEvaluator, Sample
 from autotc.tiny import load
 from autotc.tiny.data import SCENES, AudioScene, ImageScene, Scene, TalkingScene, load_sources
+from autotc.vocabulary import Split
 
 TASKS: dict[str, tuple[str, ...]] = {
     "image": ("detail", "count", "order"),

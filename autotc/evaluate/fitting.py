@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from autotc.errors import PolicyError
-from autotc.evaluate.base import Split
 from autotc.evaluate.model import ModelEvaluator
-from autotc.mechanisms import Modality
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets.fitting import fit_counts
 from autotc.runtime.apply import Observation
+from autotc.vocabulary import Modality, Split
 
 FITTED = ("fitprune",)
 """Presets that can be fitted."""
@@ -50,7 +49,7 @@ def fit_fitprune(
     ratios = fit_counts([[*one, one[-1]] for one in own], [[*one, one[-1]] for one in text], keep)
     falling = {k: round(ratios[k], 4) for k in range(1, layers) if ratios[k] < ratios[k - 1]}
     if not falling:
-        return Policy()
+        return UNCOMPRESSED
     return Policy.of([_stage(modality, falling)], evaluator.model)
 
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotc.errors import DataError, MissingDependencyError
-from autotc.evaluate.base import Split
 from autotc.evaluate.model import Metric, ModelEvaluator, Sample
 from autotc.evaluate.splits import SHARES, Member, divide
+from autotc.vocabulary import Group, Split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,7 +61,7 @@ class Record:
     @property
     def modality(self) -> str:
         """Group it is reported in: its modalities joined by ``+``, e.g. ``image+audio``."""
-        return "+".join(name for kind, name in KINDS.items() if getattr(self, kind))
+        return Group.of(name for kind, name in KINDS.items() if getattr(self, kind))
 
     @property
     def media(self) -> tuple[Path, ...]:
@@ -381,7 +381,7 @@ class JsonlEvaluator(ModelEvaluator):
             model, processor, metric=score, seed=seed, batch_size=batch_size, max_new_tokens=max_new_tokens
         )
         for record in records:
-            lacking = [part for part in record.modality.split("+") if part not in self.locations]
+            lacking = [part for part in Group(record.modality).modalities if part not in self.locations]
             if lacking:
                 raise DataError(
                     f"{path}: line {record.line}: {lacking[0]}: given; {type(model).__name__} takes"
@@ -395,7 +395,7 @@ class JsonlEvaluator(ModelEvaluator):
             ]
             for split, members in split_records(records, seed).items()
         }
-        held = [part for record in records for part in record.modality.split("+")]
+        held = [part for record in records for part in Group(record.modality).modalities]
         self.modalities = tuple(name for name in KINDS.values() if name in held)
 
     def samples(self, split: Split) -> Sequence[Sample]:

@@ -19,16 +19,18 @@ from torch import Tensor
 
 from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shapes
 from autotc.errors import DataError
-from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.base import Evaluator
 from autotc.evaluate.decoding import branch, follow, greedy, is_plain, prefill
-from autotc.mechanisms import MODALITIES
 from autotc.models import Adapter, find_adapter
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.progress import Progress
+from autotc.results import Results, SampleResult, SplitCost, SplitInfo
 from autotc.runtime import apply, configure
 from autotc.runtime.apply import Observer
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 from autotc.runtime.prepare import tracked
+from autotc.vocabulary import MODALITIES, Group, Split
 
 _IMPOSSIBLE = -60.0
 """Log-probability of what has been counted with something else."""
@@ -117,7 +119,7 @@ def _with_rest(log_probability: Tensor, tokens: Tensor) -> Tensor:
 
 def _touching(policy: Policy, group: str) -> Policy:
     """The policy's stages on the modalities of a group."""
-    return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")), model=policy.model)
+    return Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)), model=policy.model)
 
 
 def process_inputs(
@@ -287,7 +289,7 @@ class ModelEvaluator(Evaluator):
 
     def _forget(self) -> None:
         """Let go of the oldest prepared input stages, each of which has pixels of its own, down to a bound."""
-        whole = Policy().content_hash()
+        whole = UNCOMPRESSED.content_hash()
         sizes: dict[tuple[str, str, str], int] = {}
         for key, batches in self._batches.items():
             if key[2] != whole:
@@ -351,7 +353,7 @@ class ModelEvaluator(Evaluator):
 
     def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
         self._adapter.validate(self._model, policy)
-        none = Policy()
+        none = UNCOMPRESSED
         ratios, spent, base, scoring, count = {}, 0.0, 0.0, 0.0, 0
         kv = whole_kv = milliseconds = whole_milliseconds = 0.0
         tokens: Counter[str] = Counter()
@@ -397,7 +399,7 @@ class ModelEvaluator(Evaluator):
         groups = self._groups(split)
         for modality in MODALITIES:
             # Samples of the modality alone, or the first that hold it beside others.
-            holding = [group for group in groups if modality in group.split("+")]
+            holding = [group for group in groups if Group(group).holds(modality)]
             if not holding:
                 continue
             requests = self._all_requests(split, modality if modality in groups else holding[0])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from autotc.evaluate.base import Split
+from autotc.vocabulary import Split
 
 SHARES: dict[Split, float] = {"search": 0.4, "val": 0.2, "test": 0.4}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autotc.errors import DataError
-from autotc.evaluate.base import Results
+from autotc.results import Results
 
 
 @dataclass

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from autotc.mechanisms import Location, Modality
 from autotc.policy import Policy, Stage
+from autotc.vocabulary import Location, Modality
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from autotc.cost import Request, prefill_cost
-from autotc.mechanisms import Modality
 from autotc.models import Adapter
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.vocabulary import Modality
 
 TOKENS = 1024
 """Media tokens of the request, as near as the family's sizes come."""
@@ -40,5 +40,7 @@ class Estimate:
             self._requests[modality] = Request(tuple(items), TEXT, TEXT // 2)
         request = self._requests[modality]
         mine = Policy(stages=policy.modality(modality))
-        compressed, whole = (prefill_cost(self._adapter, self._config, p, [request]).total for p in (mine, Policy()))
+        compressed, whole = (
+            prefill_cost(self._adapter, self._config, p, [request]).total for p in (mine, UNCOMPRESSED)
+        )
         return compressed / whole

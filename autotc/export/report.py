@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from autotc.errors import DataError
 from autotc.export.base import Deployment, Engine, Flops, Plan, combined, nearest, plan_export
-from autotc.mechanisms import MODALITIES, Modality
 from autotc.policy import Policy, Stage
+from autotc.vocabulary import MODALITIES, Group, Modality
 
 
 class Measurer(Protocol):
@@ -139,7 +139,7 @@ def export(
         costs = {m: (flops(policy, m), flops(deployed, m)) for m in MODALITIES if m in policy.modalities}
     accuracy = difference = None
     if measurer is not None and plan.refused:
-        groups = [g for g in measurer.info("test").samples if set(g.split("+")) & set(policy.modalities)]
+        groups = [g for g in measurer.info("test").samples if set(Group(g).modalities) & set(policy.modalities)]
         before, after = (measurer.run(p, "test", limit=limit, groups=groups) for p in (policy, deployed))
         mine, theirs = before.accuracy(), after.accuracy()
         accuracy = {group: (mine[group], theirs[group]) for group in mine}
@@ -152,7 +152,7 @@ def _flops_of(measurer: Measurer) -> Flops:
 
     def flops(policy: Policy, modality: Modality) -> float:
         """Raises DataError: no sample holds the modality."""
-        groups = [g for g in measurer.info("test").samples if modality in g.split("+")]
+        groups = [g for g in measurer.info("test").samples if Group(g).holds(modality)]
         mine = Policy(stages=policy.modality(modality))
         if not groups:
             raise DataError(f"the data holds no {modality}, which the policy compresses; --no-measure leaves it out")
@@ -165,7 +165,7 @@ def _best(stages: tuple[Stage, ...], modality: Modality, measurer: Measurer | No
     """The stand-in that is most accurate on the validation split; unmeasured, the first."""
     if measurer is None or len(stages) < 2:
         return stages[0] if stages else None
-    groups = [g for g in measurer.info("val").samples if modality in g.split("+")]
+    groups = [g for g in measurer.info("val").samples if Group(g).holds(modality)]
 
     def mean(stage: Stage) -> float:
         return float(measurer.run(Policy(stages=(stage,)), "val", limit=limit, groups=groups).mean())

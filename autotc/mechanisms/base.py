@@ -10,17 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from autotc.errors import MechanismError
+from autotc.vocabulary import Family, Location, Modality
 
-Modality = Literal["image", "video", "audio"]
-Location = Literal["input", "encoder", "projector", "decoder"]
-Family = Literal["control", "transformation", "similarity", "attention", "query"]
 Score = Literal[
     "last_query_attention",
     "text_attention",
@@ -84,8 +82,6 @@ SCORES_AT: dict[Location, frozenset[Score]] = {
     "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
 }
 """Scores that exist at each location."""
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-LOCATIONS: tuple[Location, ...] = get_args(Location)
 
 
 def target_count(keep_ratio: float, n0: int, left: int) -> int:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, PolicyError, UnsupportedModelError
-from autotc.mechanisms import LAYER_SCORES, LOCATIONS, SCORES_AT, Location, Modality, Score
+from autotc.mechanisms import LAYER_SCORES, SCORES_AT, Score
 from autotc.models.media import Medium, Prepared, Shrink
 from autotc.policy import ModelReference, Policy
+from autotc.vocabulary import LOCATIONS, Location, Modality
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality
 from autotc.models.base import Item, spread
 from autotc.models.media import Medium, Prepared, Shrink, Way, frames_of, marked, picture, resized
 from autotc.models.parts import Tiles
+from autotc.vocabulary import Modality
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, TowerShape
 from autotc.models.cut import Cut
 from autotc.models.media import Way, setting
 from autotc.models.parts import RotaryDecoder, child, pooling_head_flops
+from autotc.vocabulary import Modality
 
 _GEMMA_CHAT = ((105, 2364, 107), (106,), (0, 1, 2, 105, 106, 107, 108, 255999, 256000))
 """Gemma 3's released vocabulary: <start_of_turn>user and a newline, <end_of_turn>, and the template: padding, end and

@@ -10,11 +10,11 @@ from torch import nn
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Projections, TowerShape
 from autotc.models.cut import Cut, distinct
 from autotc.models.media import Way, setting
 from autotc.models.parts import QWEN_CHAT, RotaryDecoder, child
+from autotc.vocabulary import Modality
 
 _CHAT = (QWEN_CHAT[0], QWEN_CHAT[1], (*range(151643, 151675), 198))
 """The vocabulary of Qwen2.5, which InternVL3 extends by <img>, </img>, <IMG_CONTEXT> and the like behind 151664."""

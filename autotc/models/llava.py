@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Location, Modality, Score
+from autotc.mechanisms import Score
 from autotc.models.base import Depths, Item, TowerShape
 from autotc.models.parts import RotaryDecoder, Tiles, child
+from autotc.vocabulary import Location, Modality
 
 _VICUNA = ((3148, 1001, 29901), (319, 1799, 9047, 13566, 29901), (1, 2, 13, 29871))
 """Vicuna's released vocabulary: "USER:", "ASSISTANT:", and the template: start, end, newline and blank."""

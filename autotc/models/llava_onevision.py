@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Location, Modality, Score
+from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Score
 from autotc.models.base import Adapter, Depths, Item, Media, TowerShape
 from autotc.models.llava_next import Anyres, LlavaNext, TiledImage
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, sampled, setting
 from autotc.models.parts import QWEN_CHAT, SECONDS_PER_FRAME, pooling_head_flops
+from autotc.vocabulary import Location, Modality
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 from transformers.vision_utils import get_vision_window_index
 
-from autotc.mechanisms import Modality, Score
+from autotc.mechanisms import Score
 from autotc.models.base import Adapter, DecoderShape, Item, Media, Projections, TowerShape
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, sampled, setting
+from autotc.vocabulary import Modality
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
 """Qwen's released vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality, Score
+from autotc.mechanisms import Score
 from autotc.models.base import Adapter, Depths, Item, Media, Projections, TowerShape
 from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections, random_clip
+from autotc.vocabulary import Modality
 
 _MEL_SECONDS = 0.01
 _AUDIO_UNIT_SECONDS = 4 * _MEL_SECONDS

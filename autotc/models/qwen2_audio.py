@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Media, Projections, TowerShape
 from autotc.models.media import Shrink
 from autotc.models.parts import RotaryDecoder, child, plain_projections
+from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.04
 """Four mel frames of 10 ms: the second convolution joins two, pooling joins two of what it makes."""

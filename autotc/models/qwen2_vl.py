@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autotc.mechanisms import Modality
 from autotc.models.base import Item, TowerShape
 from autotc.models.qwen2_5_vl import Qwen25VL
+from autotc.vocabulary import Modality
 
 
 class Qwen2VL(Qwen25VL):

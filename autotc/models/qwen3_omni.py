@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.mechanisms import Modality, Score
+from autotc.mechanisms import Score
 from autotc.models.base import Adapter, DecoderShape, Depths, Item, Media, Projections, TowerShape
 from autotc.models.parts import child, plain_projections, random_clip
 from autotc.models.qwen3_vl import DeepStack, with_experts
+from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.08
 """Eight mel frames of 10 ms: three convolutions halve their number."""

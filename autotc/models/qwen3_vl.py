@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from autotc.errors import UnsupportedModelError
-from autotc.mechanisms import Modality
 from autotc.models.base import DecoderShape, Item, TowerShape
 from autotc.models.qwen2_vl import Qwen2VL
+from autotc.vocabulary import Modality
 
 
 class DeepStack(Qwen2VL):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.mechanisms import Modality
 from autotc.models.base import Depths, Item, Media, TowerShape
 from autotc.models.cut import Cut, distinct
 from autotc.models.media import Way, setting
 from autotc.models.parts import RotaryDecoder, child
+from autotc.vocabulary import Modality
 
 _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))
 """SmolVLM's released vocabulary: "User:", <end_of_utterance>, and the template: special tokens, newlines, and the

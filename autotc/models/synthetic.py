@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.mechanisms import MODALITIES, Modality
 from autotc.models.base import Media, find_adapter
+from autotc.vocabulary import MODALITIES, Modality
 
 _NOISE = (1 << 20) + 7
 """Length of the noise that weights are filled with, over and over; odd, so that no two rows of a matrix are equal."""

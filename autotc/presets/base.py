@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS, MODALITIES, Family, Location, Modality, Score
+from autotc.mechanisms import MECHANISMS, Score
 from autotc.models.base import Depths
 from autotc.policy import Stage
+from autotc.vocabulary import MODALITIES, Family, Location, Modality
 
 Place = tuple[int, int] | int | float | Callable[[float, int], int] | None
 """Where a part stands: (published layer, of so many), a block counted from the last (-1), a share of a tower's blocks,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS, Family, Location, Modality, Score
+from autotc.mechanisms import MECHANISMS, Score
 from autotc.models import Adapter
 from autotc.policy import ModelReference, Policy
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
+from autotc.vocabulary import Family, Location, Modality
 
 
 def select(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.evaluate.base import Interval
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import Policy
+from autotc.statistics import Interval
 
 COLORS = {
     "control": "#7f7f7f",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import AutotcError, InputsError, PolicyError
-from autotc.mechanisms import LAYER_SCORES, TOWER_SCORES, Modality, Score
+from autotc.mechanisms import LAYER_SCORES, TOWER_SCORES, Score
 from autotc.models import Adapter, Item, find_adapter
 from autotc.models.media import marked
 from autotc.policy import Policy
@@ -24,6 +24,7 @@ from autotc.runtime.ledger import StageStats, Track
 from autotc.runtime.request import Call, Prompt, Request, check_placeholders
 from autotc.runtime.steps import Observation, Observer, Step, Steps
 from autotc.runtime.towers import TowerRun
+from autotc.vocabulary import Modality
 
 __all__ = ["Handle", "Observation", "Observer", "apply"]
 

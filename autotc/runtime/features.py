@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autotc.mechanisms import TOWER_SCORES, Modality
+from autotc.mechanisms import TOWER_SCORES
 from autotc.models import find_adapter
 from autotc.policy import Policy
+from autotc.vocabulary import Modality
 
 
 def reads_tower(policy: Policy, modality: Modality) -> bool:

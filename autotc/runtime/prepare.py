@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from autotc.errors import InputsError, PolicyError
-from autotc.mechanisms import Modality
 from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import ADAPTERS, Adapter
 from autotc.models.base import find_processor_adapter
 from autotc.models.cut import Cut
 from autotc.models.media import Medium, Shrink, mark, marked
 from autotc.policy import Policy
+from autotc.vocabulary import Modality
 
 _PLACES: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
 

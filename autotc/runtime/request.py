@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, MechanismError
-from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, TOWER_SCORES, Modality, Reduction, Score
+from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, TOWER_SCORES, Reduction, Score
 from autotc.models import Adapter, Item
 from autotc.runtime.asked import LayerScores, picked, text_columns
 from autotc.runtime.decode import Columns, LayerMasks, cache_length, given_cache, leading_padding
@@ -18,6 +18,7 @@ from autotc.runtime.ledger import Track, concurrent_retention
 from autotc.runtime.scores import text_similarity
 from autotc.runtime.steps import Step, Steps
 from autotc.runtime.towers import TowerRun
+from autotc.vocabulary import Modality
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from autotc.errors import AutotcError, MechanismError
-from autotc.mechanisms import Mechanism, Modality, Reduction, Score, Tokens, target_count
+from autotc.mechanisms import Mechanism, Reduction, Score, Tokens, target_count
 from autotc.models import Item
 from autotc.models.media import Medium
 from autotc.policy import Policy, Stage
 from autotc.runtime.ledger import StageStats, Track
+from autotc.vocabulary import Modality
 
 
 @dataclass(frozen=True)

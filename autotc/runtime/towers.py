@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from autotc.errors import InputsError
-from autotc.mechanisms import TOWER_SCORES, Modality, Reduction, Score
+from autotc.mechanisms import TOWER_SCORES, Reduction, Score
 from autotc.models import Adapter, Item, Projections, column_index, spread
 from autotc.runtime.decode import Columns
 from autotc.runtime.ledger import Track
 from autotc.runtime.scores import class_attention, received_attention
 from autotc.runtime.steps import Step, Steps
+from autotc.vocabulary import Modality
 
 
 class TowerRun:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import product
 
 from autotc.errors import PolicyError
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.search.engine import Engine
 from autotc.search.objective import Budget, bounds, with_ratios
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Group
 
 _WIDEST = 16
 """Sub-policies of a modality that are combined at most."""
@@ -37,7 +38,7 @@ class Part:
 
 def saver(engine: Engine, budget: Budget) -> Callable[[Policy], float]:
     """What a policy saves, as a share of the budget."""
-    whole = budget.used(engine.costs(Policy()))
+    whole = budget.used(engine.costs(UNCOMPRESSED))
     return lambda policy: whole - budget.used(engine.costs(policy))
 
 
@@ -86,7 +87,7 @@ def combine(
         known = known_parts(engine, modality, saving)
         more = _below(known, saving, engine.space) if lowered else {}
         parts.append(_front(part for part in [*known.values(), *more.values()] if _allowed(engine, modality, part)))
-    whole = budget.used(engine.costs(Policy()))
+    whole = budget.used(engine.costs(UNCOMPRESSED))
     ranked: list[tuple[float, float, tuple[Part, ...]]] = []
     for combination in product(*parts):
         cost = whole - sum(part.saving for part in combination)
@@ -120,7 +121,7 @@ def _predict(engine: Engine, parts: Mapping[str, Part]) -> float:
     total = 0.0
     for group, base in engine.uncompressed.items():
         change = 0.0
-        for name in group.split("+"):
+        for name in Group(group).modalities:
             if name in parts:
                 change += parts[name].accuracy - engine.uncompressed[engine.home(name)]
         total += min(1.0, max(0.0, base + change))

@@ -11,13 +11,14 @@ import numpy as np
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import ConflictError, PolicyError
-from autotc.evaluate.base import Evaluator, Results, SampleResult, SplitCost
-from autotc.mechanisms import Location
-from autotc.policy import Policy
+from autotc.evaluate.base import Evaluator
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.results import Results, SampleResult, SplitCost
 from autotc.search.objective import Budget, Costs, move_onto_budget
 from autotc.search.pool import Pool, restricted
 from autotc.search.race import rungs
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Group, Location
 
 Outcome = Literal["ran", "raced", "refused", "failed", "known"]
 OVER_BUDGET = "over_budget"
@@ -134,11 +135,11 @@ class Engine:
             self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
         held = evaluator.info("search").samples
         self.sizes = {group: count if limit is None else min(limit, count) for group, count in held.items()}
-        pure = [group for group in held if "+" not in group]
+        pure = [group for group in held if Group(group).is_pure]
         if races:
             announce(evaluator, limit)
         # Races are judged where one modality alone decides; where there is no such group, on the mixed ones.
-        covered = {modality for group in held for modality in group.split("+")} <= set(pure)
+        covered = {modality for group in held for modality in Group(group).modalities} <= set(pure)
         self.judged = tuple(pure) if covered else tuple(held)
         self.pool = Pool(held)
         self.seen: list[Seen] = []
@@ -153,14 +154,14 @@ class Engine:
 
     def home(self, modality: str) -> str:
         """The group that tells most of a modality: its own, or the first that holds it."""
-        return modality if modality in self.pool.groups else next(g for g in self.judged if modality in g.split("+"))
+        return modality if modality in self.pool.groups else next(g for g in self.judged if Group(g).holds(modality))
 
     def start(self, uncompressed: Results) -> None:
         """Take the uncompressed model's results, which everything is compared with."""
-        self.tried.add(Policy().content_hash())
+        self.tried.add(UNCOMPRESSED.content_hash())
         for group in self.sizes:
             samples = [sample for sample in uncompressed.samples if sample.modality == group]
-            entry = self.pool.put(Policy(), group, 1.0, samples, True)
+            entry = self.pool.put(UNCOMPRESSED, group, 1.0, samples, True)
             self.uncompressed[group] = entry.accuracy
 
     def restore(self, policy: Policy, results: Results, whole: bool) -> None:
@@ -270,7 +271,7 @@ class Engine:
         """
         out = []
         for group, base in self.uncompressed.items():
-            mine, plain = self.pool.find(policy, group), self.pool.find(Policy(), group)
+            mine, plain = self.pool.find(policy, group), self.pool.find(UNCOMPRESSED, group)
             assert plain is not None  # the engine was started
             seen = 0 if mine is None else len(mine.evidence)
             change = 0.0
@@ -281,7 +282,7 @@ class Engine:
 
     def price(self, policy: Policy, group: str) -> float:
         """What a policy costs on a group relative to the uncompressed model, in the scarcest of what is budgeted."""
-        whole = self.budget.used(self.costs(Policy(), group=group))
+        whole = self.budget.used(self.costs(UNCOMPRESSED, group=group))
         return self.budget.used(self.costs(restricted(policy, group), group=group)) / whole
 
     def _run(self, origin: str, policy: Policy, predicted: str | None, race: bool) -> Attempt:

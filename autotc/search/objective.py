@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from autotc.evaluate.base import Evaluator, Split, SplitCost
+from autotc.evaluate.base import Evaluator
 from autotc.policy import Policy, Stage
+from autotc.results import SplitCost
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Split
 
 _SCALES = 64
 """Resolution of the bisection that moves a policy onto the budget."""

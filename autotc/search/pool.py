@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from autotc.evaluate.base import SampleResult
 from autotc.policy import Policy
+from autotc.results import SampleResult
 from autotc.search.race import Evidence
+from autotc.vocabulary import Group
 
 
 def restricted(policy: Policy, group: str) -> Policy:
     """The policy's stages on the modalities of a group."""
-    return Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
+    return Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
 
 
 @dataclass

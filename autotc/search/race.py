@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.evaluate.base import SampleResult
+from autotc.results import SampleResult
 
 Array = NDArray[np.float64]
 RUNGS = (1 / 8, 3 / 8)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS, Location, Modality
+from autotc.mechanisms import MECHANISMS
 from autotc.models.base import Depths
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets import PRESETS, Preset
 from autotc.search.objective import Budget, Costs
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Location, Modality
 
 CONTROLS: dict[str, Location] = {"random": "projector", "uniform_stride": "projector", "downsample": "input"}
 """Mechanisms that every study compares with, and where they stand."""
@@ -100,7 +101,7 @@ def _at_budget(
     Returns:
         The stages and whether they meet it; at the lowest legal ratio where none does; none where none is legal.
     """
-    target, alone = budget.of(modality), costs(Policy()).flops_ratio_by
+    target, alone = budget.of(modality), costs(UNCOMPRESSED).flops_ratio_by
     grid = space.grid()
     legal: list[tuple[Stage, ...]] = []
     for percent in range(grid, 100, grid):

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotc.errors import PolicyError
 from autotc.export import Engine
-from autotc.mechanisms import MODALITIES, Location, Modality, build_mechanism
+from autotc.mechanisms import build_mechanism
 from autotc.models.base import Depths
-from autotc.policy import LOCATION_ORDER, Policy, Stage, parse, read_mapping, read_text
+from autotc.policy import Policy, Stage, parse, read_mapping, read_text
+from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

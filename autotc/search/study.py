@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotc.errors import AutotcError, MissingDependencyError, PolicyError
-from autotc.evaluate.base import Evaluator, Interval, Results, Split, SplitCost, bootstrap_mean
+from autotc.evaluate.base import Evaluator
 from autotc.latency import LatencyModel, place
-from autotc.mechanisms import Modality
-from autotc.policy import Measured, Policy
+from autotc.policy import UNCOMPRESSED, Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.resources import search_space
+from autotc.results import Results, SplitCost
 from autotc.search.engine import PREDICTED, Attempt, Engine, Gate, Outcome, announce
 from autotc.search.objective import Budget, Costs
 from autotc.search.seeds import seed_policies
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import SAMPLERS, Sampler, build_strategy
+from autotc.statistics import Interval, mean_of_groups_interval
 from autotc.track import Tracker, version
+from autotc.vocabulary import Modality, Split
 
 if TYPE_CHECKING:
     import optuna
@@ -449,15 +451,7 @@ def _records(study: optuna.Study) -> Iterator[TrialRecord]:
 
 def _interval(results: Results) -> Interval:
     """Mean over modality groups with a 95% interval from resampling each group."""
-    groups = list(results.groups("modality").values())
-    if len(groups) == 1:
-        return bootstrap_mean(groups[0])
-    rng = np.random.default_rng(0)
-    total = np.zeros(2000)
-    for values in groups:
-        total += rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=2000) @ values / len(values)
-    low, high = np.quantile(total / len(groups), [0.025, 0.975])
-    return results.mean(), float(low), float(high)
+    return mean_of_groups_interval(list(results.groups("modality").values()))
 
 
 def _suffix(settings: Mapping[str, Any]) -> str:
@@ -584,7 +578,7 @@ class _Session:
                 f"latency: the space has {', '.join(lacking[:3])}{more}, which the latency model does not know;"
                 " autotc bench --calibrate --mechanisms NAMES learns them"
             )
-        usual = self.costs(Policy()).milliseconds
+        usual = self.costs(UNCOMPRESSED).milliseconds
         assert usual is not None  # the evaluator has a latency model
         if milliseconds is not None and milliseconds >= usual:
             raise SearchError(
@@ -889,7 +883,7 @@ class _Session:
                 return found
             # Divergences are from what the uncompressed model predicts, which is not stored.
         self.progress.on_phase("uncompressed")
-        results = self.evaluator.run(Policy(), "search", limit=self.search_limit)
+        results = self.evaluator.run(UNCOMPRESSED, "search", limit=self.search_limit)
         results.save(path)
         self.stored.set_user_attr("uncompressed", results.mean())
         return results
@@ -905,7 +899,7 @@ class _Session:
         return hypervolume([(r.accuracy, r.flops_ratio) for r in pareto(self.records)], self.chance)
 
     def _row(self, record: TrialRecord) -> FrontRow:
-        by = {key: (value, value, value) for key, value in record.accuracy_by.items()}
+        by = {key: Interval(value, value, value) for key, value in record.accuracy_by.items()}
         label = record.policy.label()
         return FrontRow("", label, record.accuracy, by, record.flops_ratio, record.number, record.tokens)
 
@@ -935,7 +929,7 @@ class _Session:
             shown = list({r.number: r for r in shown}.values())
         if chosen not in shown:
             shown = sorted([*shown, chosen], key=lambda r: r.flops_ratio)
-        baseline = self.evaluator.run(Policy(), "test", limit=limits["test"])
+        baseline = self.evaluator.run(UNCOMPRESSED, "test", limit=limits["test"])
         baseline.save(self.folder / "uncompressed.test.samples.parquet")
         path = out_dir / f"{self.policy_name}.yaml"
         rows: list[FrontRow] = []
@@ -1053,7 +1047,7 @@ class _Session:
             seed=self.evaluator.seed,
             samples_sha256=self.evaluator.info("test").sha256,
             accuracy={
-                key: (round(mean, 6), round(low, 6), round(high, 6))
+                key: Interval(round(mean, 6), round(low, 6), round(high, 6))
                 for key, (mean, low, high) in results.accuracy("modality").items()
             },
             flops_ratio=round(cost.flops_ratio, 6),

@@ -28,8 +28,8 @@ from autotc.conflicts.interaction import Measured, measure_pair, open_store
 from autotc.conflicts.pairs import Keeps, Pair, Place, legal_pairs
 from autotc.errors import AutotcError
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.mechanisms import MODALITIES
 from autotc.report.interactions import Cell, heatmap_png
+from autotc.vocabulary import MODALITIES
 
 RESULTS = Path(__file__).parent / "results"
 FOLDER = Path("runs/conflicts/benchmark")

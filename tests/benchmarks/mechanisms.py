@@ -26,7 +26,7 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5O
 from autotc.cost import Request, prefill_cost
 from autotc.errors import PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.mechanisms import Modality, Tokens, build_mechanism
+from autotc.mechanisms import Tokens, build_mechanism
 from autotc.models.base import Adapter, Item, Projections
 from autotc.models.published import PUBLISHED
 from autotc.models.qwen2_5_omni import AudioItem, Qwen25OmniThinker
@@ -35,6 +35,7 @@ from autotc.presets import PRESETS
 from autotc.runtime.asked import LayerScores, picked
 from autotc.runtime.ledger import Track
 from autotc.runtime.scores import ROWS, received_attention
+from autotc.vocabulary import Modality
 
 N = 2304
 

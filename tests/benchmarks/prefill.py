@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
-from autotc.bench import Case, bench, paired, prefill, synchronised, synthetic_cases, timed_pairs
+from autotc.bench import Case, bench, prefill, synchronised, synthetic_cases, timed_pairs
 from autotc.models.published import published_config
 from autotc.models.synthetic import random_model
 from autotc.policy import Policy, Stage
+from autotc.statistics import median_ratio_interval
 
 IDENTITY_PAIRS = 30
 SHAPE_100M: dict[str, Any] = {
@@ -79,7 +80,7 @@ def identity(model: Any, case: Case, pairs: int) -> tuple[float, float, float]:
         return [synchronised(model) - start]
 
     mine, bare = timed_pairs(model, IDENTITY, case, pairs, forward)
-    return paired([pair[0] for pair in bare], [pair[0] for pair in mine])
+    return median_ratio_interval([pair[0] for pair in bare], [pair[0] for pair in mine])
 
 
 def device_name(device: str) -> str:

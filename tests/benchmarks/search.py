@@ -19,15 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.base import Evaluator
 from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
+from autotc.progress import Progress
+from autotc.results import Results, SampleResult, SplitCost, SplitInfo
 from autotc.search.engine import Attempt, Engine
 from autotc.search.objective import Budget, Costs
 from autotc.search.pool import restricted
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import build_strategy
 from autotc.search.study import hypervolume
+from autotc.vocabulary import Split
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

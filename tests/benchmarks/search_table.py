@@ -21,10 +21,10 @@ import numpy as np
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import PolicyError
-from autotc.evaluate.base import Split
 from autotc.models.base import Depths
 from autotc.policy import Policy
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Split
 
 HERE = Path(__file__).parent
 TABLE = HERE / "results" / "search-table.npz"

@@ -14,8 +14,8 @@ from autotc.conflicts.interaction import Conflicts, additive, interact, measure,
 from autotc.conflicts.pairs import Pair, Place, alone_at, default_places, flops_ratio, legal_pairs, parse_pairs
 from autotc.errors import ConflictError, DataError, PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.mechanisms import Modality
 from autotc.policy import Policy
+from autotc.vocabulary import Modality
 
 
 def scores(*runs: tuple[float, int]) -> np.ndarray[Any, np.dtype[np.float64]]:

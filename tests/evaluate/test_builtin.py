@@ -10,6 +10,7 @@ import torch
 import autotc
 from autotc.evaluate.builtin import SIZES, TASKS, BuiltinEvaluator, build_samples
 from autotc.policy import Policy, Stage
+from autotc.vocabulary import Group
 
 HALF = Policy.of(
     Stage(modality=m, location="projector", mechanism="divprune", keep_ratio=0.4)  # type: ignore[arg-type]
@@ -52,7 +53,7 @@ def test_forced_decoding_equals_generate(evaluator: BuiltinEvaluator) -> None:
     for policy in (Policy(), HALF):
         results = {s.id: s for s in evaluator.run(policy, "val", limit=8).samples}
         for group in TASKS:
-            mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
+            mine = Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
             for batch in evaluator._prepared("val", group, mine, 8):
                 with autotc.apply(model, mine), torch.no_grad():
                     ids = model.generate(**batch.inputs, max_new_tokens=8, do_sample=False)
@@ -84,7 +85,7 @@ def test_answers_are_those_of_generate(
     results = {s.id: s for s in evaluator.run(policy, "val", limit=16).samples}
     said = {}
     for group in TASKS:
-        mine = Policy(stages=tuple(s for s in policy.stages if s.modality in group.split("+")))
+        mine = Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
         for batch in evaluator._prepared("val", group, mine, 16):
             with autotc.apply(model, mine), torch.no_grad():
                 ids = model.generate(**batch.inputs, max_new_tokens=limit, do_sample=False)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autotc.mechanisms import Modality, Score, Tokens
+from autotc.mechanisms import Score, Tokens
+from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
 Grid = tuple[int, int, int]

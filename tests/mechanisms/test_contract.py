@@ -15,7 +15,8 @@ import torch
 from allpairspy import AllPairs
 from torch.utils.flop_counter import FlopCounterMode
 
-from autotc.mechanisms import MECHANISMS, Location, Mechanism, Modality, Reduction, Score, Tokens, Work, build_mechanism
+from autotc.mechanisms import MECHANISMS, Mechanism, Reduction, Score, Tokens, Work, build_mechanism
+from autotc.vocabulary import Location, Modality
 
 from .kit import SHAPES, TEXT, Grid, item, rows, scores, stack, stack_scores
 

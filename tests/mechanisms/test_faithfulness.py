@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from autotc.mechanisms import MECHANISMS, Modality, Score, build_mechanism
+from autotc.mechanisms import MECHANISMS, Score, build_mechanism
+from autotc.vocabulary import Modality
 
 from .kit import Case, Grid, given, item, rows, scores
 

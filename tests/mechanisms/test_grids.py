@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from autotc.mechanisms import MODALITIES, Modality, Reduction, Tokens, build_mechanism
+from autotc.mechanisms import Reduction, Tokens, build_mechanism
+from autotc.vocabulary import MODALITIES, Modality
 
 from .kit import Array, Grid, item
 

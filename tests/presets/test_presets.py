@@ -8,7 +8,6 @@ import pytest
 
 from autotc.conflicts.rules import check_rules
 from autotc.errors import PolicyError
-from autotc.mechanisms import LOCATIONS, MODALITIES, Location
 from autotc.models import ADAPTERS
 from autotc.models.base import Depths
 from autotc.models.published import CONFIRMED, published_config
@@ -16,6 +15,7 @@ from autotc.models.published import PUBLISHED as SHAPES
 from autotc.policy import ModelReference, Policy
 from autotc.presets import PRESETS, get_preset
 from autotc.presets.listing import entry, every_policy, select
+from autotc.vocabulary import LOCATIONS, MODALITIES, Location
 
 DEPTHS = [
     Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3}),

@@ -8,9 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from autotc.errors import MechanismError
-from autotc.evaluate.base import Evaluator, Progress, Results, SampleResult, Split, SplitCost, SplitInfo
+from autotc.evaluate.base import Evaluator
 from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
+from autotc.progress import Progress
+from autotc.results import Results, SampleResult, SplitCost, SplitInfo
+from autotc.vocabulary import Group, Split
 
 GROUPS = ("image", "video", "audio", "image+audio")
 QUALITY = {"random": 0.35, "uniform_stride": 0.3, "downsample": 0.25, "divprune": 0.1, "tome": 0.12, "fastv": 0.2}
@@ -100,7 +103,7 @@ class SyntheticEvaluator(Evaluator):
             if stop <= self.forwards.get(key, 0):
                 self.repeated.append(key)
             self.forwards[key] = max(stop, self.forwards.get(key, 0))
-            level = float(np.mean([self._accuracy(policy, m) for m in group.split("+")]))
+            level = float(np.mean([self._accuracy(policy, m) for m in Group(group).modalities]))
             count = self.samples if limit is None else min(limit, self.samples)
             difficulty = np.random.default_rng([len(group), len(split)]).uniform(size=self.samples)[:count]
             samples.extend(

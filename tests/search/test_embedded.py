@@ -10,9 +10,9 @@ import torch
 
 import autotc
 from autotc.check import check
-from autotc.evaluate.base import Results
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.policy import Policy
+from autotc.results import Results
 from autotc.search import SearchResult, search
 
 

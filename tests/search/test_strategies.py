@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotc.evaluate.base import Results, SampleResult
 from autotc.policy import Policy, Stage
 from autotc.resources import search_space, search_spaces
+from autotc.results import Results, SampleResult
 from autotc.search.engine import Engine
 from autotc.search.objective import Budget, Costs
 from autotc.search.pool import Entry

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 import pytest
 
-from autotc.evaluate.base import Results, Split
 from autotc.policy import Policy, Stage
 from autotc.resources import search_space
+from autotc.results import Results
 from autotc.search.objective import Budget, Costs, move_onto_budget, with_ratios
 from autotc.search.space import SearchSpace, SpaceError
 from autotc.search.study import (
@@ -24,6 +24,7 @@ from autotc.search.study import (
     load_front,
     search,
 )
+from autotc.vocabulary import Split
 
 from .synthetic import SyntheticEvaluator
 

@@ -8,9 +8,9 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autotc.evaluate.base import Split
 from autotc.policy import Policy
 from autotc.search.study import SearchInterrupted, search
+from autotc.vocabulary import Split
 
 from .synthetic import GROUPS, SyntheticEvaluator
 

@@ -16,16 +16,18 @@ from torch import Tensor
 
 from autotc.cost import Cost, Request, request_shapes
 from autotc.errors import DataError
-from autotc.evaluate.base import Progress, Results, SampleResult, Split, SplitInfo
 from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain, prefill
 from autotc.evaluate.lmms.media import MODALITIES, Prompt, Reading
 from autotc.evaluate.lmms.phases import Phases
 from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
 from autotc.evaluate.model import ModelEvaluator, Sample, _Batch
 from autotc.evaluate.splits import SHARES, Member, divide, rank
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.progress import Progress
+from autotc.results import Results, SampleResult, SplitInfo
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
+from autotc.vocabulary import Group, Split
 
 KEPT_BYTES = 1 << 30
 """Media that stay decoded between the first look at them and their processing; others are read again."""
@@ -122,7 +124,7 @@ class LmmsEvaluator(ModelEvaluator):
         """Modalities its samples hold, in the splits that were looked at; the search split where none was."""
         looked: list[Split] = list(self._samples) or ["search"]
         groups = {sample.group for split in looked for sample in self.samples(split)}
-        held = {part for group in groups for part in group.split("+")}
+        held = {part for group in groups for part in Group(group).modalities}
         return tuple(name for name in MODALITIES.values() if name in held)
 
     # --- samples ---
@@ -198,7 +200,7 @@ class LmmsEvaluator(ModelEvaluator):
     def untouched(self, policy: Policy, split: Split) -> dict[str, str]:
         """Task -> modality group, of the tasks whose samples the policy leaves as they are."""
         touched = set(policy.modalities)
-        return {s.task: s.group for s in self.samples(split) if not touched & set(s.group.split("+"))}
+        return {s.task: s.group for s in self.samples(split) if not touched & set(Group(s.group).modalities)}
 
     # --- inputs ---
 
@@ -220,7 +222,7 @@ class LmmsEvaluator(ModelEvaluator):
         """Shapes of a group's requests: those of the inputs that will run."""
         if (split, group) not in self._shapes:
             shapes: Counter[Request] = Counter()
-            for batch in self._prepared(split, group, Policy(), len(self._groups(split)[group])):
+            for batch in self._prepared(split, group, UNCOMPRESSED, len(self._groups(split)[group])):
                 shapes.update(request_shapes(self._adapter, self._model.config, batch.inputs))
             self._shapes[split, group] = shapes
         return self._shapes[split, group]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from autotc.errors import DataError
 from autotc.evaluate.jsonl import load_audio, load_image, load_video
+from autotc.vocabulary import Group
 
 Kind = Literal["images", "videos", "audio"]
 MODALITIES: dict[Kind, str] = {"images": "image", "videos": "video", "audio": "audio"}
@@ -56,7 +57,7 @@ class Prompt:
     @property
     def group(self) -> str:
         """Modalities joined by ``+``; ``text`` without media."""
-        return "+".join(name for kind, name in MODALITIES.items() if self.media.get(kind)) or "text"
+        return Group.of(name for kind, name in MODALITIES.items() if self.media.get(kind)) or "text"
 
     @property
     def text(self) -> str:

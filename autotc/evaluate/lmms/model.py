@@ -25,8 +25,9 @@ from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prom
 from autotc.evaluate.lmms.tasks import Generation
 from autotc.evaluate.model import process_inputs
 from autotc.models import find_adapter
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure
+from autotc.vocabulary import Group
 
 _SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
 
@@ -68,7 +69,7 @@ class AutotcModel(lmms):  # type: ignore[misc]
             raise DataError(f"batch_size: {batch_size!r} given; a whole number from 1 is right")
         self.batch_size = int(batch_size)
         # What is wrong with the policy is told before the model is loaded.
-        self.policy = Policy() if policy == "none" else Policy.load(policy)
+        self.policy = UNCOMPRESSED if policy == "none" else Policy.load(policy)
         options = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
         self._model, self.processor = _load(pretrained, revision, **options)
         if device_map is None:
@@ -137,7 +138,7 @@ class AutotcModel(lmms):  # type: ignore[misc]
         if (
             self.policy.stages
             and task not in self._told
-            and not set(prompt.group.split("+")) & set(self.policy.modalities)
+            and not set(Group(prompt.group).modalities) & set(self.policy.modalities)
         ):
             self._told.add(task)
             logger.warning(f"{task}: the policy has no stage for {prompt.group}; its samples run uncompressed")
@@ -292,7 +293,7 @@ def _key_by_policy() -> None:
         if model == "autotc":
             given = simple_parse_args_string(model_args) if isinstance(model_args, str) else dict(model_args)
             path = str(given.get("policy", "none"))
-            policy = Policy() if path == "none" else Policy.load(Path(path))
+            policy = UNCOMPRESSED if path == "none" else Policy.load(Path(path))
             model_args = {**given, "policy_hash": policy.content_hash()}
         return create(cls, cache_root, model=model, model_args=model_args, **rest)
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
 from autotc.mechanisms.common import nearest, rank_in_group
+from autotc.vocabulary import MODALITIES
 
 
 class FastVParams(Params):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.vocabulary import MODALITIES
 
 
 class ReceivedAttention(Mechanism):

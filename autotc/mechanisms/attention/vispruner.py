@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
 from autotc.mechanisms.common import unit
+from autotc.vocabulary import MODALITIES
 
 ROUND = 8
 """Tokens that leave in a round."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens
+from autotc.vocabulary import MODALITIES
 
 
 class Withdraw(Mechanism):

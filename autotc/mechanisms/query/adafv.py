@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens
+from autotc.vocabulary import MODALITIES
 
 _AT_ONCE = 64  # splits compared at once, which bounds the memory
 

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, CountedParams, Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.base import CountedParams, Mechanism, Reduction, Score, Tokens, Work
+from autotc.vocabulary import MODALITIES
 
 
 class CDPrunerParams(CountedParams):

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, top_mask
 from autotc.mechanisms.common import allocate, count_groups, top_per_group
+from autotc.vocabulary import MODALITIES
 
 
 class TextAttentionParams(Params):

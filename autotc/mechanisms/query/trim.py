@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, AdaptiveParams, Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.vocabulary import MODALITIES
 
 
 class TrimParams(AdaptiveParams):

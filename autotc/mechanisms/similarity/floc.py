@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work
+from autotc.vocabulary import MODALITIES
 
 _BLOCK = 32  # candidates looked at again at once
 

@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Params, Reduction, Score, Tokens, Work
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work
 from autotc.mechanisms.similarity.tome import ToMe, merge_rounds
+from autotc.vocabulary import MODALITIES
 
 
 class FolderParams(Params):

@@ -8,17 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from autotc.mechanisms.base import (
-    MODALITIES,
-    AdaptiveParams,
-    Mechanism,
-    Reduction,
-    Score,
-    Tokens,
-    Work,
-    top_mask,
-)
+from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work, top_mask
 from autotc.mechanisms.common import nearest, unit
+from autotc.vocabulary import MODALITIES
 
 _HALVINGS = 12
 """Rounds of bisection of the distance bound; they settle it to 2 / 4096."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens, Work, top_mask
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work, top_mask
+from autotc.vocabulary import MODALITIES
 
 
 def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Tensor | None = None) -> Tensor:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Reduction, Score, Tokens
+from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens
 from autotc.mechanisms.common import merge_boxes
+from autotc.vocabulary import MODALITIES
 
 
 def _part(place: Tensor, parts: Tensor, size: Tensor) -> Tensor:

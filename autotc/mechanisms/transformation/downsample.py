@@ -7,8 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from autotc.mechanisms.base import MODALITIES, Mechanism, Modality, Params, Reduction, Score, Tokens, target_count
+from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, target_count
 from autotc.mechanisms.transformation.avg_pool import AvgPool
+from autotc.vocabulary import MODALITIES, Modality
 
 
 class DownsampleParams(Params):

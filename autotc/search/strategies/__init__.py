@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from autotc.mechanisms import Modality
 from autotc.search.engine import Strategy
+from autotc.vocabulary import Modality
 
 Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.mechanisms import Modality
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.search.combine import combine
 from autotc.search.engine import Attempt, Engine, Strategy
 from autotc.search.objective import Budget, bounds, with_ratios
@@ -16,6 +15,7 @@ from autotc.search.pool import Entry
 from autotc.search.space import Choice, SearchSpace
 from autotc.search.strategies.published import scheduled
 from autotc.search.strategies.surrogate import Surrogate, improvement
+from autotc.vocabulary import Group, Modality
 
 Array = NDArray[np.float64]
 _RANDOM = 24
@@ -60,7 +60,7 @@ class Parts(Strategy):
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         modalities = list(engine.space.modalities)
         # Where every group has one modality, a combination is known from its parts and runs nothing.
-        free = all("+" not in group for group in engine.pool.groups)
+        free = all(Group(group).is_pure for group in engine.pool.groups)
         for _ in range(2 * len(modalities)):
             if self._since and (free or not any(self._beginning(engine, m) for m in modalities)):
                 self._since -= 1
@@ -181,7 +181,7 @@ class Parts(Strategy):
         return candidates[int(np.argmax(gain))]
 
     def _range(self, engine: Engine) -> tuple[float, float]:
-        budget = 1 / engine.budget.used(engine.costs(Policy()))
+        budget = 1 / engine.budget.used(engine.costs(UNCOMPRESSED))
         return (0.0, 1.0) if budget >= 1 else (_NEAR[0] * budget, min(1.0, _NEAR[1] * budget))
 
     def _candidates(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:

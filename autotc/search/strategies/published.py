@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.evaluate.base import Results
-from autotc.mechanisms import Modality
-from autotc.policy import Policy, Stage
+from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.results import Results
 from autotc.search.engine import Attempt, Engine, Strategy
 from autotc.search.pool import Entry
 from autotc.search.space import Choice
 from autotc.search.strategies.surrogate import improvement
+from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
 Ratios = list[float]
@@ -82,7 +82,7 @@ class Published(Strategy):
         entry = self.entry(engine, policy, modality)
         if entry is None:
             return None
-        plain = engine.pool.find(Policy(), engine.home(modality))
+        plain = engine.pool.find(UNCOMPRESSED, engine.home(modality))
         assert plain is not None  # the engine was started
         change = entry.evidence.correct - plain.evidence.correct[: len(entry.evidence)]
         return plain.accuracy + float(change.mean())

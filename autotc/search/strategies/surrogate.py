@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.mechanisms import Modality
 from autotc.policy import Stage
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
 _REFIT = 6

@@ -1,0 +1,172 @@
+"""Per-sample results of a policy, what a split holds and what it costs there: plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from autotc.errors import DataError
+from autotc.statistics import Array, Interval, mean_interval, mean_of_groups_interval
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """One sample's outcome.
+
+    Attributes:
+        id: of the sample; pairs results of two policies.
+        task: name of its task.
+        modality: group it is reported in: ``image``, ``video``, ``audio`` or ``image+audio``.
+        correct: 1.0 right, 0.0 wrong; metrics of the user's own may lie between.
+        answer: what the model said; the built-in evaluator stops at the first token that cannot be right.
+        log_probability: of the right answer, natural logarithm, summed over its tokens.
+        divergence: KL divergence to the uncompressed model's prediction, mean over the right answer's positions, in
+            nats; NaN where the uncompressed model was not run on the sample before.
+    """
+
+    id: str
+    task: str
+    modality: str
+    correct: float
+    answer: str
+    log_probability: float
+    divergence: float = math.nan
+
+
+@dataclass(frozen=True)
+class Results:
+    """Per-sample results of one policy on one split."""
+
+    samples: tuple[SampleResult, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def groups(self, key: Literal["modality", "task"]) -> dict[str, Array]:
+        """``correct`` (n,) of each modality or task, in order of first appearance."""
+        out: dict[str, list[float]] = {}
+        for sample in self.samples:
+            out.setdefault(getattr(sample, key), []).append(sample.correct)
+        return {name: np.array(values) for name, values in out.items()}
+
+    def accuracy(self, key: Literal["modality", "task"] = "modality") -> dict[str, Interval]:
+        """Mean and 95% interval of each modality or task."""
+        return {name: mean_interval(values) for name, values in self.groups(key).items()}
+
+    def mean(self) -> float:
+        """Mean over modalities of their accuracy: what the search maximises."""
+        return float(np.mean([values.mean() for values in self.groups("modality").values()]))
+
+    def guide(self) -> float:
+        """Mean over modalities of the right answers' log-probability, none below -10: dense, accuracy is coarse.
+
+        A sample without one counts as right for sure or as wrong as can be.
+        """
+        groups: dict[str, list[float]] = {}
+        for sample in self.samples:
+            known = math.isfinite(sample.log_probability)
+            value = max(sample.log_probability, -10.0) if known else 10.0 * (sample.correct - 1.0)
+            groups.setdefault(sample.modality, []).append(value)
+        return float(np.mean([np.mean(values) for values in groups.values()]))
+
+    def divergence(self) -> float:
+        """Mean over modalities of the divergence to the uncompressed model, none above 10; NaN where not known."""
+        groups: dict[str, list[float]] = {}
+        for sample in self.samples:
+            groups.setdefault(sample.modality, []).append(min(sample.divergence, 10.0))
+        return float(np.mean([np.mean(values) for values in groups.values()]))
+
+    def counts(self) -> dict[str, int]:
+        """Number of samples of each modality."""
+        return {name: len(values) for name, values in self.groups("modality").items()}
+
+    def only(self, task: str) -> Results:
+        """The samples of one task."""
+        return Results(tuple(sample for sample in self.samples if sample.task == task))
+
+    def difference(self, other: Results) -> dict[str, Interval]:
+        """Paired change in accuracy (this minus other) of each modality and ``overall`` (mean over modalities).
+
+        Raises:
+            DataError: the two hold different samples.
+        """
+        theirs = {sample.id: sample for sample in other.samples}
+        if len(theirs) != len(self.samples) or any(s.id not in theirs for s in self.samples):
+            raise DataError("results of different samples cannot be paired; evaluate both on the same split")
+        deltas: dict[str, list[float]] = {}
+        for sample in self.samples:
+            deltas.setdefault(sample.modality, []).append(sample.correct - theirs[sample.id].correct)
+        arrays = {name: np.array(values) for name, values in deltas.items()}
+        out = {name: mean_interval(values) for name, values in arrays.items()}
+        out["overall"] = mean_of_groups_interval(list(arrays.values()))
+        return out
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``x.samples.parquet``; returns its path."""
+        import pandas as pd
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = ("id", "task", "modality", "correct", "answer", "log_probability", "divergence")
+        pd.DataFrame({c: [getattr(s, c) for s in self.samples] for c in columns}).to_parquet(path, index=False)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Read a samples file.
+
+        Raises:
+            DataError: it is missing or not a samples file.
+        """
+        import pandas as pd
+
+        try:
+            frame = pd.read_parquet(path)
+            rows = frame.to_dict("records")
+            return cls(tuple(SampleResult(**{str(k): v for k, v in row.items()}) for row in rows))
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file; a samples file (.samples.parquet) is expected") from error
+        except Exception as error:
+            raise DataError(f"{path}: is not a samples file ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True)
+class SplitCost:
+    """Analytic cost of a policy on a split.
+
+    Attributes:
+        flops_ratio: sum of compressed over sum of uncompressed prefill FLOPs.
+        flops_ratio_by: the same for each modality group.
+        flops: mean compressed prefill FLOPs of a sample.
+        tokens: modality -> mean modality tokens of an item at the language model's last layer.
+        lm_tokens: modality -> tokens in the language model, averaged over its layers, as a share of the uncompressed.
+        kv_bytes: mean bytes of keys and values of a sample after prefill.
+        scoring_share: share of the compressed FLOPs spent on scores and mechanisms.
+        kv_ratio: sum of compressed over sum of uncompressed bytes of keys and values.
+        milliseconds: mean predicted prefill time of a sample by itself; None without a latency model.
+        time_ratio: that relative to uncompressed.
+    """
+
+    flops_ratio: float
+    flops_ratio_by: dict[str, float]
+    flops: float
+    tokens: dict[str, float]
+    lm_tokens: dict[str, float]
+    kv_bytes: float
+    scoring_share: float
+    kv_ratio: float = 1.0
+    milliseconds: float | None = None
+    time_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """What a split holds: samples of each modality group, hash of ids and answers, chance level of each task."""
+
+    samples: dict[str, int]
+    sha256: str
+    chance: dict[str, float] = field(default_factory=dict)
