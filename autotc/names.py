@@ -1,0 +1,53 @@
+"""Names of what is kept: studies, comparisons, policies. A name is one folder or file, never a path."""
+
+from __future__ import annotations
+
+import re
+
+from autotc.errors import AutotcError, DataError, quote
+
+NAME_LENGTH = 120
+"""Bytes of the longest name: a file system takes 255, and endings such as ``.samples.parquet`` are added."""
+_SIGNS = "._-~"
+
+
+def check_name(name: str, what: str, *, error: type[AutotcError] = DataError) -> str:
+    """A name that can be kept under; returned as it is.
+
+    Args:
+        name: letters and digits of any script, and ``._-~``; the first is a letter, a digit or ``_``.
+        what: it names, for errors, e.g. ``--name`` or ``study``.
+        error: class of the error to raise.
+
+    Raises:
+        error: it is empty, too long, or holds something else, e.g. a slash.
+
+    Example:
+        >>> check_name("qwen-b0.5-s0~2", "study")
+        'qwen-b0.5-s0~2'
+    """
+    if name and all(c.isalnum() or c in _SIGNS for c in name) and name[0] not in ".-~" and _bytes(name) <= NAME_LENGTH:
+        return name
+    raise error(
+        f"{what}: {quote(name)} given; letters, digits and . _ - ~ are right, none of . - ~ first, at most"
+        f" {NAME_LENGTH} bytes"
+    )
+
+
+def to_name(text: str, otherwise: str = "model") -> str:
+    """A name made from any text: what is no ASCII letter, digit or one of ``._-`` becomes ``-``.
+
+    Args:
+        text: e.g. a model's path or a task's title.
+        otherwise: the name of a text of which nothing is left.
+
+    Example:
+        >>> to_name("my model (v2)")
+        'my-model-v2'
+    """
+    kept = re.sub(r"[^\w.\-]+", "-", text, flags=re.ASCII).strip("-.")
+    return kept[:NAME_LENGTH].strip("-.") or otherwise
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
