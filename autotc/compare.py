@@ -184,9 +184,9 @@ class _Runner:
         """Milliseconds a sample, ratio to uncompressed, share spent on scoring."""
 
         def measure() -> list[float]:
-            plain, mine = self.evaluator.time_prefill([UNCOMPRESSED, policy], self.split, modality)
+            times = self.evaluator.time_prefill(policy, self.split, modality)
             samples = min(8, self.evaluator.info(self.split).samples[modality])
-            return [1000 * mine[0] / samples, mine[0] / plain[0], mine[1]]
+            return [1000 * times.seconds / samples, times.ratio.mean, times.scoring_share]
 
         ms, ratio, share = self.store.timing(f"{modality}-{policy.content_hash()}", measure)
         return ms, ratio, share

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -30,6 +29,7 @@ from autotc.runtime.apply import Observer
 from autotc.runtime.features import cached_features
 from autotc.runtime.ledger import StageStats
 from autotc.runtime.prepare import tracked
+from autotc.timing import PrefillTimes, time_prefill
 from autotc.vocabulary import MODALITIES, Group, Split
 
 _IMPOSSIBLE = -60.0
@@ -473,36 +473,19 @@ class ModelEvaluator(Evaluator):
         call = configure(self._processor, policy)
         return self._process(groups[group][:samples], call).to(self._device)
 
-    @torch.inference_mode()
     def time_prefill(
-        self, policies: Sequence[Policy], split: Split, group: str, *, samples: int = 8, rounds: int = 3
-    ) -> list[tuple[float, float]]:
-        """Prefill of the group's first samples under each policy, in turn, towers included, inputs prepared.
+        self, policy: Policy, split: Split, group: str, *, samples: int = 8, repeats: int = 3
+    ) -> PrefillTimes:
+        """Prefill of a group's first samples as one batch under a policy and without it, towers included, prepared.
 
         Args:
-            policies: to compare.
+            policy: to time.
             split, group: whose samples.
-            samples: of the one batch that runs.
-            rounds: turns; the fastest of each policy counts, a first one that warms up does not.
-
-        Returns:
-            For each policy the seconds of its fastest prefill, and the share of them spent on scores and mechanisms.
+            samples: of the batch.
+            repeats: pairs that count.
         """
-        device = self._device
-        requests = [self.request(policy, split, group, samples) for policy in policies]
-        best = [(float("inf"), 0.0)] * len(policies)
-        for turn in range(rounds + 1):
-            for i, (policy, inputs) in enumerate(zip(policies, requests, strict=True)):
-                with apply(self._model, policy) as handle:
-                    start = time.perf_counter()
-                    self._model(**inputs, use_cache=True)
-                    if device.type == "cuda":
-                        torch.cuda.synchronize(device)
-                    spent = time.perf_counter() - start
-                    scoring = sum(handle.scoring_seconds) / spent
-                if turn and spent < best[i][0]:
-                    best[i] = (spent, scoring)
-        return best
+        inputs, baseline = (self.request(p, split, group, samples) for p in (policy, UNCOMPRESSED))
+        return time_prefill(self._model, policy, inputs, baseline, repeats)
 
     @torch.inference_mode()
     def _run_batch(self, policy: Policy, batch: _Batch, realised: list[tuple[Request, Cost]]) -> list[SampleResult]:

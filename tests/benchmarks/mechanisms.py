@@ -210,7 +210,7 @@ def shares() -> None:
             except PolicyError as error:
                 print(f"| {name} | {modality} | {share} | {error} |")
                 continue
-            ((_, time_share),) = evaluator.time_prefill([mine], "test", modality)
+            time_share = evaluator.time_prefill(mine, "test", modality).scoring_share
             print(f"| {name} | {modality} | {share} | {100 * time_share:.1f} |", flush=True)
 
 
