@@ -5,6 +5,16 @@ from __future__ import annotations
 MESSAGE_LENGTH = 300
 """Characters of an error as a person sees it."""
 
+EXTRAS = {
+    "lmms_eval": "lmms",
+    **dict.fromkeys(
+        ("optuna", "mlflow", "moocore", "plotly", "matplotlib", "rich", "pandas", "pyarrow", "sklearn", "scipy"),
+        "search",
+    ),
+    **dict.fromkeys(("soundfile", "PIL", "torchvision"), "search"),
+}
+"""Package -> the extra that brings it."""
+
 
 def one_line(text: object, limit: int = MESSAGE_LENGTH) -> str:
     """A text as one printable line: white space folded, control characters escaped, a long one cut in its middle."""

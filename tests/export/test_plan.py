@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from autotc import cli
+from autotc.cli.options import ENGINE_NAMES
 from autotc.errors import PolicyError
 from autotc.export import ENGINES, Engine, get_engine, plan_export
 from autotc.export.base import combined, nearest
@@ -37,7 +38,7 @@ def settings(engine: str, *stages: Stage, pixels: int | None = None) -> dict[str
 
 
 def test_the_names_on_the_command_line_are_the_registry() -> None:
-    assert tuple(ENGINES) == cli.ENGINE_NAMES
+    assert tuple(ENGINES) == ENGINE_NAMES
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.name)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from autotc import cli
+from autotc.cli import program
+from autotc.cli.output import Output
 from autotc.errors import MissingDependencyError
 from autotc.resources import search_space
 
@@ -242,10 +245,10 @@ def test_bugs_missing_extras_and_interruption(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raising(error: BaseException) -> None:
-        def command(args: object) -> cli.Outcome:
+        def command(args: object) -> Output:
             raise error
 
-        monkeypatch.setattr(cli, "models", command)
+        monkeypatch.setitem(program.COMMANDS, "models", replace(program.COMMANDS["models"], run=command))
 
     raising(ModuleNotFoundError("No module named 'plotly'", name="plotly.express"))
     assert run(capsys, "models") == (2, "", "autotc models: plotly is not installed; pip install 'autotc[search]'\n")
@@ -263,11 +266,11 @@ def test_bugs_missing_extras_and_interruption(
 def test_what_libraries_print_stays_off_stdout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def chatty(args: object) -> cli.Outcome:
+    def chatty(args: object) -> Output:
         print("View run at http://localhost")
-        return cli.Outcome({"x": float("nan"), "y": (1, Path("a"))}, "text", 1)
+        return Output({"x": float("nan"), "y": (1, Path("a"))}, "text", 1)
 
-    monkeypatch.setattr(cli, "models", chatty)
+    monkeypatch.setitem(program.COMMANDS, "models", replace(program.COMMANDS["models"], run=chatty))
     code, out, err = run(capsys, "models", "--json")
     assert code == 1
     assert json.loads(out) == {"x": None, "y": [1, "a"]}

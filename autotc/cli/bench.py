@@ -1,0 +1,194 @@
+"""``autotc bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotc.cli.command import Command
+from autotc.cli.loading import checkpoint_of, evaluator_of, load_model, place_model, policy_of, space_file
+from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
+from autotc.cli.output import Output, files_written
+from autotc.errors import DataError, PolicyError, one_line
+
+if TYPE_CHECKING:
+    from autotc.bench import Case
+    from autotc.policy import Policy
+
+BENCH_TOKENS = 1024
+"""Media tokens of a random request, where it is not said."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("policy", nargs="?", metavar="POLICY", help="policy file, or none for the uncompressed model")
+    parser.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
+    parser.add_argument("--data", type=Path, metavar="FILE.jsonl", help="take the requests from your own data")
+    parser.add_argument(
+        "--random-weights",
+        metavar="CONFIG",
+        help="an architecture at real size without a checkpoint: a folder with config.json, a hub name, or a name that"
+        " autotc knows, e.g. qwen2.5-vl-7b",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=several_from_one,
+        metavar="N,...",
+        help=f"random requests of so many media tokens (default: samples of the data; with --random-weights"
+        f" {BENCH_TOKENS})",
+    )
+    parser.add_argument("--batch", type=several_from_one, default=[1], metavar="B,...", help="batch sizes (default: 1)")
+    parser.add_argument(
+        "--modality",
+        choices=MODALITY_NAMES,
+        action="append",
+        help="of the requests (default: those that the policy touches)",
+    )
+    parser.add_argument("--text", type=from_one, default=32, metavar="N", help="words of random queries (default: 32)")
+    parser.add_argument("--repeats", type=from_one, default=5, metavar="N", help="pairs to measure (default: 5)")
+    parser.add_argument(
+        "--new-tokens", type=from_two, default=16, metavar="N", help="that generate() makes, from 2 (default: 16)"
+    )
+    add_loading_options(parser)
+    parser.set_defaults(metric=None)
+    parser.add_argument("--calibrate", action="store_true", help="learn to predict prefill times on this device")
+    parser.add_argument(
+        "--mechanisms", type=names, metavar="NAMES", help="with --calibrate: to learn (default: the default space's)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="with --calibrate: of the latency model (default: runs/latency.json)"
+    )
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Measure time and memory, or calibrate predictions."""
+    if args.calibrate:
+        return _calibrate(args)
+    if args.policy is None:
+        raise PolicyError("bench: a policy file is needed, none for the uncompressed model, or --calibrate")
+    for name in ("mechanisms", "out"):
+        if getattr(args, name) is not None:
+            raise PolicyError(f"--{name}: given without --calibrate")
+    return _bench(args)
+
+
+def _bench(args: argparse.Namespace) -> Output:
+    from autotc.bench import bench
+    from autotc.latency import Device
+    from autotc.report.tables import ProgressBar, bench_table
+
+    policy = policy_of(args.policy)
+    model, cases = _cases(args, policy)
+    with ProgressBar("bench") as progress:
+        rows = bench(model, policy, cases, repeats=args.repeats, new_tokens=args.new_tokens, progress=progress)
+    measured = [row.to_json() for row in rows]
+    device = Device.of(model).model_dump()
+    document = {"policy": args.policy, "device": device, **measured[0], "rows": measured}
+    where = f"{device['name']}, {device['threads']} threads, {device['dtype']}"
+    return Output(document, f"{policy.label()}\non {where}\n\n{bench_table(measured)}")
+
+
+def _cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[Case]]:
+    """The model to measure, and batches: random ones of a given size, or the first samples of the data."""
+    from autotc.bench import Case, synthetic_cases
+    from autotc.policy import UNCOMPRESSED
+
+    if args.random_weights is not None or args.tokens is not None:
+        if args.data is not None:
+            raise DataError("--data: given with random requests; leave --tokens and --random-weights out")
+        model = _model(args)
+        tokens = args.tokens or [BENCH_TOKENS]
+        return model, synthetic_cases(model, policy, tokens, args.batch, modalities=args.modality, text=args.text)
+    if args.model is not None and args.data is None:
+        raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
+    evaluator = evaluator_of(args, 0)
+    if args.model is None:
+        place_model(evaluator.loaded, args)
+    groups = args.modality or [m for m in evaluator.modalities if m in policy.modalities] or evaluator.modalities[:1]
+    cases = []
+    for group in groups:
+        for batch in args.batch:
+            inputs = evaluator.request(policy, "test", group, batch)
+            cases.append(Case(group, inputs, evaluator.request(UNCOMPRESSED, "test", group, batch)))
+    return evaluator.loaded, cases
+
+
+def _model(args: argparse.Namespace) -> Any:
+    """The model to measure: with random weights, of a checkpoint, or the embedded one."""
+    import torch
+
+    if args.random_weights is None:
+        model = load_model(args)[0]
+        if model is None:
+            from autotc.tiny import load
+
+            model = place_model(load()[0], args)
+        return model
+    if args.model is not None:
+        raise DataError("--model: given with --random-weights; one of the two is right")
+    from autotc.models.loading import usable_device, usable_dtype
+    from autotc.models.synthetic import random_model
+
+    checkpoint = checkpoint_of(args, args.random_weights)
+    checkpoint.adapter.depths(checkpoint.config)
+    checkpoint.config.architectures = [checkpoint.architecture]
+    if args.attn_implementation is not None:
+        checkpoint.config._attn_implementation = args.attn_implementation
+    dtype = usable_dtype(args.dtype or "auto") or torch.float32
+    try:
+        return random_model(checkpoint.config, dtype=dtype, device=usable_device(args.device_map))
+    except (RuntimeError, ImportError, ValueError) as error:
+        raise DataError(f"--random-weights: {one_line(error)}") from error
+
+
+def _calibrate(args: argparse.Namespace) -> Output:
+    """A latency model of the device."""
+    from autotc.bench import calibrate
+    from autotc.mechanisms import build_mechanism
+    from autotc.report.tables import ProgressBar, latency_table
+    from autotc.search.space import SearchSpace
+
+    if args.policy is not None or args.data is not None:
+        raise PolicyError("bench: --calibrate takes no policy and no --data")
+    if args.mechanisms is None:
+        space = SearchSpace.load(space_file(None))
+        mechanisms = sorted({c.mechanism for part in space.modalities.values() for c in part.choices} - {"downsample"})
+    else:
+        mechanisms = args.mechanisms
+    for name in mechanisms:
+        build_mechanism(name)
+    if len(args.batch) > 1 or len(args.tokens or ()) > 1:
+        raise PolicyError("bench: --calibrate takes one --batch and one --tokens, of a usual request")
+    model = _model(args)
+    embedded = args.model is None and args.random_weights is None
+    tokens = args.tokens[0] if args.tokens else 96 if embedded else BENCH_TOKENS
+    with ProgressBar("calibrate") as progress:
+        latency = calibrate(
+            model, mechanisms, tokens=tokens, batch=args.batch[0], repeats=args.repeats, progress=progress
+        )
+    path = latency.save(args.out or RUNS / "latency.json")
+    median, worst = latency.errors()
+    document = {
+        "file": path,
+        "device": latency.device.model_dump(),
+        "mechanisms": mechanisms,
+        "median_error": median,
+        "worst_error": worst,
+        "held_out": [{**row.model_dump(), "error": row.error} for row in latency.held_out],
+    }
+    return Output(document, f"{latency_table(document)}\n\n{files_written([path])}")
+
+
+COMMAND = Command(
+    name="bench",
+    function="bench",
+    summary="measure a policy's time and memory beside the uncompressed model's, or calibrate predictions",
+    examples=(
+        "autotc bench policies/x.yaml --batch 1,8",
+        "autotc bench policies/x.yaml --random-weights qwen2.5-vl-7b --dtype bfloat16 --tokens 4096,16384",
+        "autotc bench --calibrate",
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,55 @@
+"""``autotc check``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autotc import files
+from autotc.cli.command import Command
+from autotc.cli.loading import evaluator_of, warn_untouched
+from autotc.cli.options import accuracy_fall, add_evaluator_options
+from autotc.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("policy", metavar="POLICY", help="policy file that a search wrote")
+    parser.add_argument(
+        "--tolerance",
+        type=accuracy_fall,
+        metavar="T",
+        help="largest fall in accuracy that passes (default: the file's)",
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the findings as JUnit XML too")
+    add_evaluator_options(parser)
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Compare a policy with what its file says."""
+    from autotc.check import check, load_measured
+    from autotc.report.tables import ProgressBar, findings_table
+
+    policy, measured, split = load_measured(args.policy)
+    limit = args.limit
+    if args.tasks is not None and limit is None:
+        limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
+    evaluator = evaluator_of(args, measured.seed, limit=limit)
+    if args.tasks is not None:
+        warn_untouched(evaluator, policy, split)
+    with ProgressBar("check") as progress:
+        report = check(evaluator, args.policy, tolerance=args.tolerance, limit=limit, progress=progress)
+    if args.junit is not None:
+        files.write_text(args.junit, report.to_junit(), "--junit")
+    document = report.to_json()
+    return Output(document, findings_table(document["findings"], report.passed), 0 if report.passed else 1)
+
+
+COMMAND = Command(
+    name="check",
+    function="check",
+    summary="compare a policy with what its file says; exit 1 when it got worse",
+    examples=("autotc check policies/tiny-omni-0.5.yaml --junit check.xml",),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,96 @@
+"""``autotc compare``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from autotc.cli.command import Command
+from autotc.cli.loading import evaluator_of
+from autotc.cli.options import (
+    add_evaluator_options,
+    add_runs_option,
+    add_split_option,
+    add_split_seed_option,
+    add_tracking_option,
+    names_or_all,
+    ratios,
+)
+from autotc.cli.output import Output, files_written
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument(
+        "--presets", type=names_or_all, default="all", metavar="NAMES", help="all (default), or names by commas"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=ratios,
+        metavar="R,...",
+        help="equal mean language-model tokens, relative to uncompressed (default: 0.5,0.25,0.1)",
+    )
+    parser.add_argument("--cost", type=ratios, metavar="R,...", help="equal FLOPs ratios (default: 0.75,0.5)")
+    parser.add_argument("--by", choices=("preset", "location"), default="preset", help="what differs (default: preset)")
+    parser.add_argument(
+        "--mechanism", default="divprune", metavar="NAME", help="with --by location (default: divprune)"
+    )
+    parser.add_argument("--keeps", type=ratios, metavar="R,...", help="with --by location: keep ratios")
+    parser.add_argument("--name", metavar="NAME", help="folder in --runs; what is there is not measured again")
+    add_split_option(parser)
+    add_split_seed_option(parser)
+    add_tracking_option(parser)
+    add_runs_option(parser)
+    add_evaluator_options(parser)
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Measure presets on equal terms, or one mechanism at every place."""
+    from autotc.compare import COSTS, KEEPS, TOKENS, compare_locations, compare_presets
+    from autotc.mechanisms import build_mechanism
+    from autotc.presets import get_preset
+    from autotc.report.tables import ProgressBar
+
+    # What is wrong is told before the model is loaded.
+    for name in args.presets if args.presets != "all" else []:
+        get_preset(name)
+    if args.by == "location":
+        build_mechanism(args.mechanism)
+    evaluator = evaluator_of(args, args.split_seed)
+    shared: dict[str, Any] = {
+        "split": args.split,
+        "limit": args.limit,
+        "runs": args.runs,
+        "mlflow_uri": args.tracking_uri,
+    }
+    with ProgressBar("compare") as progress:
+        if args.by == "location":
+            comparison = compare_locations(
+                evaluator, args.mechanism, keeps=args.keeps or KEEPS, name=args.name, progress=progress, **shared
+            )
+        else:
+            neither = args.tokens is None and args.cost is None
+            comparison = compare_presets(
+                evaluator,
+                args.presets,
+                tokens=TOKENS if neither else args.tokens or (),
+                costs=COSTS if neither else args.cost or (),
+                name=args.name or "compare",
+                progress=progress,
+                **shared,
+            )
+    text = comparison.files[0].read_text(encoding="utf-8")
+    return Output(comparison.to_json(), text + "\n" + files_written(comparison.files))
+
+
+COMMAND = Command(
+    name="compare",
+    function="compare",
+    summary="measure presets on equal terms, or one mechanism at every place",
+    examples=(
+        "autotc compare --presets divprune,fastv,visionzip --tokens 0.25",
+        "autotc compare --by location --limit 100",
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,55 @@
+"""``autotc eval``."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotc.cli.command import Command
+from autotc.cli.loading import evaluator_of, phases_of, policy_of, warn_untouched
+from autotc.cli.options import add_evaluator_options, add_split_option, add_split_seed_option
+from autotc.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("policy", metavar="POLICY", help="policy file, or none for the uncompressed model")
+    add_split_option(parser)
+    add_split_seed_option(parser)
+    add_evaluator_options(parser)
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Evaluate a policy."""
+    from autotc.report.tables import ProgressBar, eval_table
+
+    policy = policy_of(args.policy)
+    evaluator = evaluator_of(args, args.split_seed)
+    untouched = warn_untouched(evaluator, policy, args.split) if args.tasks is not None else []
+    cost = evaluator.cost(policy, args.split)
+    with ProgressBar("eval") as progress:
+        results = evaluator.run(policy, args.split, limit=args.limit, progress=progress)
+    document = {
+        "policy": args.policy,
+        "split": args.split,
+        "accuracy": {name: [round(float(x), 6) for x in value] for name, value in results.accuracy().items()},
+        "tasks": {name: [round(float(x), 6) for x in value] for name, value in results.accuracy("task").items()},
+        "chance": evaluator.info(args.split).chance,
+        "flops_ratio": cost.flops_ratio,
+        "flops": cost.flops,
+        "tokens": cost.tokens,
+        "samples": results.counts(),
+        **phases_of(evaluator),
+    }
+    if args.tasks is not None:
+        document["untouched"] = untouched
+    return Output(document, f"{policy.label()}\n\n{eval_table(document)}")
+
+
+COMMAND = Command(
+    name="eval",
+    function="evaluate",
+    summary="evaluate a policy",
+    examples=("autotc eval none --limit 50",),
+    add_arguments=add_arguments,
+    run=run,
+)

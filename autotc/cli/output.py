@@ -1,0 +1,48 @@
+"""What a command prints: one JSON document, or text."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command found.
+
+    Attributes:
+        document: printed with ``--json``: dictionaries, lists, texts, numbers and paths.
+        text: printed without.
+        code: exit code.
+    """
+
+    document: Any
+    text: str
+    code: int = 0
+
+    def shown(self, *, as_json: bool) -> str:
+        """What stands on stdout."""
+        return to_json(self.document) if as_json else self.text
+
+
+def to_json(document: Any) -> str:
+    """One JSON document: no NaN, no tuples, texts for paths."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def files_written(files: list[Path] | tuple[Path, ...]) -> str:
+    """One line for each file that was written."""
+    return "\n".join(f"written  {path}" for path in files)

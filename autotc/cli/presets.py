@@ -1,0 +1,177 @@
+"""``autotc presets``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotc.cli.command import Command
+from autotc.cli.loading import checkpoint_of, evaluator_of, reference_of
+from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
+from autotc.cli.output import Output
+from autotc.errors import PolicyError
+
+if TYPE_CHECKING:
+    from autotc.policy import Policy, Stage
+
+FAMILIES = ("control", "transformation", "similarity", "attention", "query")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of one preset: what it is, or the policy it becomes; or all"
+    )
+    parser.add_argument("--family", choices=FAMILIES, help="list those of a family")
+    parser.add_argument("--location", choices=("input", "encoder", "projector", "decoder"), help="... that act there")
+    parser.add_argument(
+        "--modality", choices=MODALITY_NAMES, action="append", help="... that take it; with NAME: compress it"
+    )
+    parser.add_argument("--needs", metavar="SCORE", help="... that read a score, e.g. last_query_attention")
+    parser.add_argument("--paper", metavar="ARXIV", help="... of a paper")
+    parser.add_argument(
+        "--flash-safe",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="... whose published form runs, or does not run, under FlashAttention",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the README's table")
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        help="with NAME: folder, hub name, or a name such as qwen2.5-vl-7b (default: the embedded model)",
+    )
+    parser.add_argument("--keep", type=ratio, metavar="R", help="with NAME: keep ratio (default: the published one)")
+    parser.add_argument(
+        "--calibrate",
+        type=from_one,
+        metavar="N",
+        help="with fitprune: fit its schedule to the model on N samples; --keep is then the mean over layers",
+    )
+    parser.add_argument("--data", type=Path, metavar="FILE.jsonl", help="with --calibrate: your own data")
+    add_loading_options(parser)
+    parser.set_defaults(metric=None)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy; with all: a folder")
+
+
+def run(args: argparse.Namespace) -> Output:
+    """List the presets, or write one as a policy."""
+    if args.name is None:
+        return _list(args)
+    if args.name == "all":
+        return _write_all(args)
+    if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
+        return _describe(args.name)
+    from autotc.presets import get_preset
+    from autotc.presets.listing import preset_policy
+
+    get_preset(args.name)
+    if args.calibrate is not None:
+        return _written(_calibrated(args), args.out)
+    checkpoint = checkpoint_of(args, args.model)
+    policy = preset_policy(
+        args.name, args.keep, checkpoint.adapter, checkpoint.config, reference_of(checkpoint), args.modality
+    )
+    return _written(policy, args.out)
+
+
+def _list(args: argparse.Namespace) -> Output:
+    from autotc.presets.listing import entry, markdown, select
+    from autotc.report.tables import table
+
+    if any(value is not None for value in (args.out, args.keep, args.model, args.calibrate)):
+        raise PolicyError(
+            "presets: --out, --keep, --model and --calibrate go with the name of a preset, e.g. autotc presets fastv"
+        )
+    chosen = select(
+        family=args.family,
+        location=args.location,
+        modality=args.modality[0] if args.modality else None,
+        needs=args.needs,
+        paper=args.paper,
+        flash_safe=args.flash_safe,
+    )
+    document = [entry(preset) for preset in chosen]
+    if args.markdown:
+        return Output(document, markdown(chosen))
+    headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
+    rows = [[_cell(line[key]) for key in headers] for line in document]
+    return Output(document, table(headers, rows) if document else "no preset is like that")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(value) if isinstance(value, list) else str(value or "")) or "-"
+
+
+def _describe(name: str) -> Output:
+    from autotc.mechanisms import MECHANISMS
+    from autotc.presets import get_preset
+    from autotc.presets.listing import entry
+
+    preset = get_preset(name)
+    lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
+    lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
+    for part in preset.parts:
+        layer = part.layer if isinstance(part.layer, tuple) else None
+        where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
+        lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
+        lines.append(f"              {MECHANISMS[part.mechanism].source}")
+    lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")
+    lines.append(f"FlashAttention  the published form {'runs' if preset.flash_safe else 'does not run'} under it")
+    lines += [f"adaptation    {preset.adaptation}"] if preset.adaptation else []
+    return Output(entry(preset), "\n".join(lines))
+
+
+def _write_all(args: argparse.Namespace) -> Output:
+    """Every preset that the model takes, each as a file ``NAME-KEEP.yaml`` in a folder."""
+    from autotc.presets.listing import every_policy
+
+    if args.out is None or args.keep is None:
+        raise PolicyError("presets all: --keep R and --out FOLDER are needed")
+    checkpoint = checkpoint_of(args, args.model)
+    policies = every_policy(args.keep, checkpoint.adapter, checkpoint.config, reference_of(checkpoint))
+    files = []
+    for name, policy in policies.items():
+        files.append(args.out / f"{name}-{args.keep:g}.yaml")
+        policy.save(files[-1])
+    return Output({"policies": files}, f"wrote {len(files)} policies to {args.out}")
+
+
+def _written(policy: Policy, out: Path | None) -> Output:
+    """The policy as YAML, or where it was saved."""
+    if out is None:
+        return Output(policy.model_dump(mode="json", exclude_none=True), policy.to_yaml().rstrip())
+    policy.save(out)
+    return Output({"policy": out}, f"wrote {out}: {policy.label()}")
+
+
+def _calibrated(args: argparse.Namespace) -> Policy:
+    """A preset fitted to the model on samples of the search split."""
+    from autotc.evaluate.fitting import FITTED, fit_fitprune
+    from autotc.policy import Policy
+
+    if args.name not in FITTED:
+        raise PolicyError(f"--calibrate: {args.name} has nothing to fit; it is for {', '.join(FITTED)}")
+    evaluator = evaluator_of(args, 0)
+    keep = 0.5 if args.keep is None else args.keep
+    stages: list[Stage] = []
+    for modality in args.modality or [m for m in evaluator.modalities if m in evaluator.info("search").samples]:
+        stages += fit_fitprune(evaluator, modality, keep, args.calibrate).stages
+    note = f"preset {args.name} (arXiv 2409.10197), fitted on {args.calibrate} samples, accuracy not measured"
+    return Policy.of(stages, evaluator.model).model_copy(update={"note": note})
+
+
+COMMAND = Command(
+    name="presets",
+    function="presets",
+    summary="list the published methods, or write one as a policy",
+    examples=(
+        "autotc presets --family query --modality video",
+        "autotc presets divprune --keep 0.25 --out divprune.yaml",
+    ),
+    add_arguments=add_arguments,
+    run=run,
+)

@@ -1,0 +1,254 @@
+"""``autotc search``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotc.cli.command import Command
+from autotc.cli.loading import checkpoint_of, evaluator_of, phases_of, space_file
+from autotc.cli.options import (
+    ENGINE_NAMES,
+    LOADING,
+    MODALITY_NAMES,
+    add_evaluator_options,
+    add_runs_option,
+    add_split_seed_option,
+    add_tracking_option,
+    budget,
+    from_one,
+    ratio,
+    seed,
+)
+from autotc.cli.output import Output
+from autotc.errors import PolicyError
+
+if TYPE_CHECKING:
+    from autotc.evaluate.model import ModelEvaluator
+    from autotc.latency import LatencyModel
+    from autotc.search.space import SearchSpace
+
+PHASES = {
+    "uncompressed": "evaluating the uncompressed model",
+    "val": "ranking the front on the validation split",
+    "test": "measuring the front on the test split",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    _add_budgets(parser)
+    _add_candidates(parser)
+    _add_conduct(parser)
+    add_runs_option(parser)
+    add_evaluator_options(parser)
+
+
+def _add_budgets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        type=budget,
+        metavar="R",
+        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.5); or milliseconds of"
+        " prefill of a sample, e.g. 300ms, predicted by what autotc bench --calibrate has learnt",
+    )
+    parser.add_argument(
+        "--budget-kv", type=ratio, metavar="R", help="highest ratio of the bytes of keys and values after prefill"
+    )
+    parser.add_argument(
+        "--latency",
+        type=Path,
+        metavar="FILE",
+        help="latency model, also to show predicted times beside the front (default for 300ms: latency.json in --runs)",
+    )
+    for modality in MODALITY_NAMES:
+        parser.add_argument(
+            f"--budget-{modality}", type=ratio, metavar="R", help=f"highest FLOPs ratio over the {modality} samples"
+        )
+
+
+def _add_candidates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--space", metavar="FILE", help="search space, a file or the name of a shipped one (default: default)"
+    )
+    parser.add_argument(
+        "--deployable-on",
+        choices=ENGINE_NAMES,
+        help="propose only what this serving engine can run (default space: deployable)",
+    )
+    parser.add_argument(
+        "--architecture",
+        metavar="CLASS",
+        help="with --deployable-on: class of the model to be served (default: that of --model; any, without one)",
+    )
+
+
+def _add_conduct(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=from_one, metavar="N", help="distinct policies to evaluate (default: 60)")
+    parser.add_argument(
+        "--sampler",
+        default="parts",
+        metavar="NAME",
+        help="who proposes policies: parts, the search's own (default); Optuna's tpe, nsga2, nsga3, gp, random;"
+        " published searches of decoder schedules: gsearch, vflowopt, fitprune",
+    )
+    parser.add_argument("--no-races", action="store_true", help="run every policy on all samples")
+    parser.add_argument(
+        "--no-predicted-conflicts", action="store_true", help="also run stacks that are predicted to conflict"
+    )
+    parser.add_argument("--seed", type=seed, help="of the sampler (default: 0)")
+    add_split_seed_option(parser)
+    parser.add_argument("--resume", metavar="STUDY", help="go on with a study")
+    add_tracking_option(parser)
+    parser.add_argument(
+        "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
+    )
+
+
+def run(args: argparse.Namespace) -> Output:
+    """Search the best policies for a budget."""
+    from autotc.report.tables import search_report
+    from autotc.search.study import SearchInterrupted, search
+
+    space = _space(args)
+    evaluator = evaluator_of(args, args.split_seed)
+    latency = _latency(args, evaluator)
+    budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
+    options = _evaluator_options(args)
+    try:
+        with _search_progress() as progress:
+            result = search(
+                evaluator,
+                space=space,
+                budget=None if args.budget is None else args.budget[0],
+                budgets={name: value for name, value in budgets.items() if value is not None} or None,
+                budget_ms=None if args.budget is None else args.budget[1],
+                budget_kv=args.budget_kv,
+                latency=latency,
+                trials=args.trials,
+                seed=args.seed,
+                name=_name(args.model, args.data, args.tasks),
+                study_name=args.resume,
+                resume=args.resume is not None,
+                sampler=args.sampler,
+                races=not args.no_races,
+                predict_conflicts=not args.no_predicted_conflicts,
+                runs=args.runs,
+                out_dir=args.out_dir,
+                search_limit=args.limit,
+                val_limit=args.limit,
+                test_limit=args.limit,
+                tracking_uri=args.tracking_uri,
+                progress=progress,
+            )
+    except SearchInterrupted as error:
+        raise KeyboardInterrupt(str(error) + options + _folder_options(args)) from error
+    document = {**result.to_json(), **phases_of(evaluator)}
+    return Output(document, search_report(document, options=options, runs=args.runs))
+
+
+def _space(args: argparse.Namespace) -> SearchSpace | None:
+    """The space to search; read before the model is loaded. None: a resumed study keeps its own."""
+    from autotc.search.space import SearchSpace
+
+    if args.architecture is not None and args.deployable_on is None:
+        raise PolicyError("--architecture: given without --deployable-on")
+    name = args.space or ("deployable" if args.deployable_on else None)
+    if name is None and args.resume:
+        return None
+    space = SearchSpace.load(space_file(name))
+    return space if args.deployable_on is None else _deployable(space, args)
+
+
+def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
+    """What an engine can run of a space; says which modalities stay uncompressed."""
+    from autotc.export import get_engine
+
+    engine = get_engine(args.deployable_on)
+    # The embedded model stands in for whatever will be served.
+    architecture = args.architecture or (None if args.model is None else checkpoint_of(args, args.model).architecture)
+    deployable = space.deployable(engine, architecture)
+    for modality in MODALITY_NAMES:
+        if modality not in deployable.modalities:
+            print(f"autotc search: {modality} stays uncompressed: {engine.title} has nothing for it", file=sys.stderr)
+    return deployable
+
+
+def _latency(args: argparse.Namespace, evaluator: ModelEvaluator) -> LatencyModel | None:
+    """The latency model that a budget in milliseconds needs, or that was asked for."""
+    from autotc.latency import LatencyModel
+
+    in_time = args.budget is not None and args.budget[1] is not None
+    if args.latency is None and (not in_time or args.resume):
+        return None
+    latency = LatencyModel.load(args.latency or args.runs / "latency.json")
+    latency.check(evaluator.loaded)
+    return latency
+
+
+def _evaluator_options(args: argparse.Namespace) -> str:
+    """The options of model and data as they were given, to be typed again."""
+    words: list[str] = []
+    for key in ("model", "data", "metric", *LOADING, "task_folder"):
+        if value := getattr(args, key):
+            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    if args.tasks is not None:
+        words += ["--tasks", ",".join(args.tasks)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def _folder_options(args: argparse.Namespace) -> str:
+    """The folders that are not the usual ones, to be typed again."""
+    given = {"--runs": (args.runs, "runs"), "--out-dir": (args.out_dir, "policies")}
+    return "".join(f" {key} {shlex.quote(str(value))}" for key, (value, usual) in given.items() if str(value) != usual)
+
+
+def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = None) -> str:
+    """Name of what is searched, for studies and policy files."""
+    name = "tiny-omni" if model is None else Path(model).name
+    if tasks is not None:
+        return f"{name}-{'-'.join(tasks)}"[:80]
+    return name if data is None else f"{name}-{data.stem}"
+
+
+def _search_progress() -> Any:
+    """A search's progress on stderr; a function, since its base class needs the search extra."""
+    from autotc.report.tables import ProgressBar, front_table
+    from autotc.search.study import FrontRow, SearchProgress
+
+    class Shown(SearchProgress):
+        def __init__(self) -> None:
+            self.bar = ProgressBar("search")
+
+        def __enter__(self) -> Shown:
+            self.bar.__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            self.bar.__exit__(*error)
+
+        def on_phase(self, name: str) -> None:
+            self.bar.phase(PHASES.get(name, name))
+
+        def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
+            points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
+            self.bar(done, total, front_table(points[-12:]), eta=eta)
+
+        def on_event(self, message: str) -> None:
+            self.bar.say(message)
+
+    return Shown()
+
+
+COMMAND = Command(
+    name="search",
+    function="search",
+    summary="search the best policies for a budget",
+    examples=("autotc search --budget 0.5 --trials 100",),
+    add_arguments=add_arguments,
+    run=run,
+)
