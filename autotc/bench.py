@@ -19,7 +19,7 @@ from autotc.cost import Cost, prefill_cost, request_shapes
 from autotc.errors import PolicyError
 from autotc.latency import LatencyModel, Sample, fit
 from autotc.mechanisms import build_mechanism
-from autotc.models import find_adapter
+from autotc.models import bind, find_adapter
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.progress import Progress
@@ -323,7 +323,7 @@ def _drawn(
             stages.append(_stage(name, modality, location, layer, float(keep)))
         policy = Policy(stages=tuple(stages))
         try:
-            adapter.validate(model, policy)
+            bind(model).validate(policy)
             check_rules(policy, depths)
         except PolicyError:
             continue

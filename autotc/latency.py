@@ -20,7 +20,7 @@ from torch import nn
 
 from autotc.cost import Cost, Reduced, Request, prefill_cost
 from autotc.errors import AutotcError
-from autotc.models import Adapter, find_adapter
+from autotc.models import Adapter, bind, find_adapter
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.vocabulary import Location
 
@@ -144,7 +144,7 @@ class LatencyModel(BaseModel):
         Raises:
             LatencyError: it is not.
         """
-        mine = find_adapter(model).reference(model)
+        mine = bind(model).reference
         if mine != self.model:
             raise LatencyError(
                 f"latency: made for {self.model.architecture} {self.model.fingerprint}, the model is"
@@ -241,7 +241,7 @@ def fit(model: nn.Module, samples: Sequence[Sample], held_out: Sequence[tuple[st
         found, _ = nnls(np.array([amount for amount, _ in runs]) / spent[:, None], np.ones(len(spent)))
         mechanisms[key] = tuple(map(float, found))  # type: ignore[assignment]
     fitted = LatencyModel(
-        model=adapter.reference(model),
+        model=bind(model).reference,
         device=Device.of(model),
         work=dict(zip(names, map(float, weights), strict=True)),
         mechanisms=mechanisms,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from autotc.check import CheckReport, check, samples_path
+from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.evaluate.base import Evaluator
-from autotc.models.base import Depths
 from autotc.policy import Measured, ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo

@@ -138,11 +138,12 @@ def checkpoint_of(args: argparse.Namespace, name: str | None) -> Checkpoint:
 
 def reference_of(checkpoint: Checkpoint) -> ModelReference:
     """What a policy for a model says of it; without the fingerprint where the shape is known by name only."""
+    from autotc.models.fingerprint import config_fingerprint
     from autotc.models.published import CONFIRMED, PUBLISHED
     from autotc.policy import ModelReference
 
     exact = checkpoint.name not in PUBLISHED or checkpoint.name in CONFIRMED
-    fingerprint = checkpoint.adapter.fingerprint(checkpoint.config) if exact else None
+    fingerprint = config_fingerprint(checkpoint.config, checkpoint.adapter.structural) if exact else None
     return ModelReference(architecture=checkpoint.architecture, fingerprint=fingerprint)
 
 

@@ -13,7 +13,7 @@ from autotc.cli.output import Output
 from autotc.errors import AutotcError, PolicyError, one_line
 
 if TYPE_CHECKING:
-    from autotc.models.base import Depths
+    from autotc.depths import Depths
     from autotc.policy import Policy
 
 
@@ -69,6 +69,7 @@ def _validate_policy(policy: Policy, path: Path) -> None:
     """
     from autotc.conflicts.rules import check_rules
     from autotc.models import ADAPTERS
+    from autotc.models.fingerprint import config_fingerprint
 
     depths: Depths | None = None
     locations = None
@@ -88,7 +89,7 @@ def _validate_policy(policy: Policy, path: Path) -> None:
         if policy.model.architecture == "Qwen2_5OmniThinkerForConditionalGeneration":
             configs.append(build_config())
         for config in configs:
-            if policy.model.fingerprint == adapters[0].fingerprint(config):
+            if policy.model.fingerprint == config_fingerprint(config, adapters[0].structural):
                 depths = adapters[0].depths(config)
     try:
         check_rules(policy, depths=depths, locations=locations)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotc.conflicts.rules import check_rules
+from autotc.depths import Depths
 from autotc.errors import AutotcError, PolicyError
 from autotc.evaluate.model import ModelEvaluator
 from autotc.mechanisms import MECHANISMS, build_mechanism
-from autotc.models.base import Depths
 from autotc.policy import Policy, Stage
 from autotc.vocabulary import LOCATION_ORDER, Location, Modality, Split
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from autotc.depths import Depths
 from autotc.errors import ConflictError
 from autotc.mechanisms import LAYER_SCORES, SCORES_AT, TEXT_SCORES
-from autotc.models.base import Depths
 from autotc.policy import Policy, Stage
 from autotc.vocabulary import LOCATIONS, Location
 

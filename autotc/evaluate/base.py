@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 
+from autotc.depths import Depths
 from autotc.latency import LatencyModel
-from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SplitCost, SplitInfo

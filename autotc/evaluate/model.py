@@ -20,7 +20,7 @@ from autotc.cost import Cost, Request, policy_floor, prefill_cost, request_shape
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.decoding import branch, follow, greedy, is_plain, prefill
-from autotc.models import Adapter, find_adapter
+from autotc.models import Adapter, bind, find_adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -185,7 +185,7 @@ class ModelEvaluator(Evaluator):
         self._adapter = find_adapter(model)
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self.seed = seed
-        self.model = self._adapter.reference(model)
+        self.model = bind(model).reference
         self.depths = self._adapter.depths(model.config)
         self.locations = self._adapter.offers(model.config)
         self._batches: dict[tuple[str, str, str, int, int], list[_Batch]] = {}
@@ -352,7 +352,7 @@ class ModelEvaluator(Evaluator):
         return [(request, 1, cost) for request, cost in self._realised[key]]
 
     def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
-        self._adapter.validate(self._model, policy)
+        bind(self._model).validate(policy)
         none = UNCOMPRESSED
         ratios, spent, base, scoring, count = {}, 0.0, 0.0, 0.0, 0
         kv = whole_kv = milliseconds = whole_milliseconds = 0.0
@@ -420,7 +420,7 @@ class ModelEvaluator(Evaluator):
         groups: Collection[str] | None = None,
         progress: Progress | None = None,
     ) -> Results:
-        self._adapter.validate(self._model, policy)
+        bind(self._model).validate(policy)
         wanted = {g: m for g, m in self._groups(split).items() if groups is None or g in groups}
         total = sum(len(m) if limit is None else min(limit, len(m)) for m in wanted.values())
         done = 0

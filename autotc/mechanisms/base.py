@@ -46,7 +46,7 @@ tokens of the query span, right-aligned, zeros on padding.
   next-to-last block; ``received_attention``
   there where the tower has no class token.
 - ``middle_attention`` (projector): ``received_attention`` in the block in the middle of the tower. Which blocks these
-  are, the adapter says (`autotc.models.base.Adapter.score_block`).
+  are, the adapter says (`autotc.models.adapter.Adapter.score_block`).
 - ``text_similarity``: cosine to the mean embedding of the query span.
 - ``text_features`` (B, T, D): the query span's tokens as they stand where the stage acts.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.

@@ -1,54 +1,34 @@
 """Model families: one adapter file each."""
 
-from autotc.models.base import (
-    Adapter,
-    DecoderShape,
-    Depths,
-    Item,
-    Projections,
-    TowerShape,
-    column_index,
+from autotc.models.adapter import Adapter
+from autotc.models.bound import BoundAdapter
+from autotc.models.geometry import Item, Media, column_index, spread
+from autotc.models.registry import (
+    ADAPTERS,
+    bind,
+    bind_config,
     find_adapter,
-    spread,
+    find_architecture,
+    find_processor_adapter,
+    processor_adapter,
 )
-from autotc.models.gemma3 import Gemma3
-from autotc.models.internvl import InternVL
-from autotc.models.llava import Llava
-from autotc.models.llava_next import LlavaNext
-from autotc.models.llava_onevision import LlavaOnevision
-from autotc.models.qwen2_5_omni import Qwen25OmniThinker
-from autotc.models.qwen2_5_vl import Qwen25VL
-from autotc.models.qwen2_audio import Qwen2Audio
-from autotc.models.qwen2_vl import Qwen2VL
-from autotc.models.qwen3_omni import Qwen3OmniThinker
-from autotc.models.qwen3_vl import Qwen3VL
-from autotc.models.smolvlm import SmolVLM
-
-ADAPTERS: tuple[Adapter, ...] = (
-    Llava(),
-    LlavaNext(),
-    LlavaOnevision(),
-    Qwen2VL(),
-    Qwen25VL(),
-    Qwen3VL(),
-    Qwen25OmniThinker(),
-    Qwen3OmniThinker(),
-    InternVL(),
-    Qwen2Audio(),
-    Gemma3(),
-    SmolVLM(),
-)
-"""Every family the runtime knows."""
+from autotc.models.shapes import DecoderShape, Projections, TowerShape
 
 __all__ = [
     "ADAPTERS",
     "Adapter",
+    "BoundAdapter",
     "DecoderShape",
-    "Depths",
     "Item",
+    "Media",
     "Projections",
     "TowerShape",
+    "bind",
+    "bind_config",
     "column_index",
     "find_adapter",
+    "find_architecture",
+    "find_processor_adapter",
+    "processor_adapter",
     "spread",
 ]

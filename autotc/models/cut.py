@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autotc.errors import InputsError
-from autotc.models.base import Item, spread
+from autotc.models.geometry import Item, spread
 from autotc.models.media import Medium, Prepared, Shrink, Way, frames_of, marked, picture, resized
-from autotc.models.parts import Tiles
+from autotc.models.tiles import Tiles
 from autotc.vocabulary import Modality
 
 

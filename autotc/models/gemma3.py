@@ -9,11 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
 
+from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
-from autotc.models.base import Depths, Item, TowerShape
 from autotc.models.cut import Cut
+from autotc.models.geometry import Item
 from autotc.models.media import Way, setting
-from autotc.models.parts import RotaryDecoder, child, pooling_head_flops
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import TowerShape, child
+from autotc.models.tiles import pooling_head_flops
 from autotc.vocabulary import Modality
 
 _GEMMA_CHAT = ((105, 2364, 107), (106,), (0, 1, 2, 105, 106, 107, 108, 255999, 256000))

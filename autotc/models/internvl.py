@@ -9,11 +9,14 @@ from typing import Any
 from torch import nn
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
+from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
-from autotc.models.base import Depths, Item, Projections, TowerShape
+from autotc.models.chat import QWEN_CHAT
 from autotc.models.cut import Cut, distinct
+from autotc.models.geometry import Item
 from autotc.models.media import Way, setting
-from autotc.models.parts import QWEN_CHAT, RotaryDecoder, child
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import Projections, TowerShape, child
 from autotc.vocabulary import Modality
 
 _CHAT = (QWEN_CHAT[0], QWEN_CHAT[1], (*range(151643, 151675), 198))

@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
 from autotc.mechanisms import Score
-from autotc.models.base import Depths, Item, TowerShape
-from autotc.models.parts import RotaryDecoder, Tiles, child
+from autotc.models.geometry import Item
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import TowerShape, child
+from autotc.models.tiles import Tiles
 from autotc.vocabulary import Location, Modality
 
 _VICUNA = ((3148, 1001, 29901), (319, 1799, 9047, 13566, 29901), (1, 2, 13, 29871))

@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from autotc.errors import InputsError
-from autotc.models.base import Item, Media
+from autotc.models.chat import QWEN_CHAT
+from autotc.models.geometry import Item, Media
 from autotc.models.llava import Llava
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, setting
-from autotc.models.parts import QWEN_CHAT
 from autotc.vocabulary import Location, Modality
 
 _MISTRAL = ((733, 16289, 28793), (733, 28748, 16289, 28793), (1, 2, 13, 28705))

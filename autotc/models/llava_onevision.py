@@ -10,12 +10,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Score
-from autotc.models.base import Adapter, Depths, Item, Media, TowerShape
+from autotc.models.adapter import Adapter
+from autotc.models.chat import QWEN_CHAT
+from autotc.models.geometry import Item, Media
 from autotc.models.llava_next import Anyres, LlavaNext, TiledImage
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, sampled, setting
-from autotc.models.parts import QWEN_CHAT, SECONDS_PER_FRAME, pooling_head_flops
+from autotc.models.qwen_vision import SECONDS_PER_FRAME
+from autotc.models.shapes import TowerShape
+from autotc.models.tiles import pooling_head_flops
 from autotc.vocabulary import Location, Modality
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from autotc.errors import DataError, MissingDependencyError, UnsupportedModelError
-from autotc.models.base import Adapter
+from autotc.models.adapter import Adapter
+from autotc.models.registry import ADAPTERS
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -58,7 +59,6 @@ def find_checkpoint(name: str | None, *, revision: str | None = None, trust_remo
         DataError: there is no such checkpoint, or it cannot be read.
         UnsupportedModelError: no adapter knows its architecture.
     """
-    from autotc.models import ADAPTERS
     from autotc.models.published import PUBLISHED, published_config
 
     if name is None:
@@ -362,8 +362,6 @@ def _explained(name: str, error: BaseException, attention: str | None = None) ->
     if "trust_remote_code" in text:
         return DataError(f"model: {name} brings code of its own; read it, then give --trust-remote-code to let it run")
     if "model type" in text or "model_type" in text:
-        from autotc.models import ADAPTERS
-
         return DataError(
             f"model: {name} is of a kind that this transformers does not know ({text[:150]}); supported families:"
             f" {', '.join(adapter.family for adapter in ADAPTERS)}. A new family is one file in autotc/models/"

@@ -9,10 +9,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from autotc.depths import Depths
 from autotc.errors import InputsError
 from autotc.mechanisms import Score
-from autotc.models.base import Adapter, Depths, Item, Media, Projections, TowerShape
-from autotc.models.parts import QwenVision, RotaryDecoder, child, plain_projections, random_clip
+from autotc.models.adapter import Adapter
+from autotc.models.geometry import Item, Media
+from autotc.models.qwen_vision import QwenVision
+from autotc.models.random_media import random_clip
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import Projections, TowerShape, child, plain_projections
 from autotc.vocabulary import Modality
 
 _MEL_SECONDS = 0.01

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from autotc.models.base import Depths
-from autotc.models.parts import QwenVision, RotaryDecoder
+from autotc.depths import Depths
+from autotc.models.qwen_vision import QwenVision
+from autotc.models.rotary import RotaryDecoder
 
 
 class Qwen25VL(QwenVision, RotaryDecoder):

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autotc.depths import Depths
 from autotc.errors import InputsError
-from autotc.models.base import Depths, Item, Media, Projections, TowerShape
+from autotc.models.geometry import Item, Media
 from autotc.models.media import Shrink
-from autotc.models.parts import RotaryDecoder, child, plain_projections
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import Projections, TowerShape, child, plain_projections
 from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.04

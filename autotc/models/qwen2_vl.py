@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autotc.models.base import Item, TowerShape
+from autotc.models.geometry import Item
 from autotc.models.qwen2_5_vl import Qwen25VL
+from autotc.models.shapes import TowerShape
 from autotc.vocabulary import Modality
 
 

@@ -9,11 +9,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from autotc.depths import Depths
 from autotc.errors import InputsError
 from autotc.mechanisms import Score
-from autotc.models.base import Adapter, DecoderShape, Depths, Item, Media, Projections, TowerShape
-from autotc.models.parts import child, plain_projections, random_clip
+from autotc.models.adapter import Adapter
+from autotc.models.geometry import Item, Media
 from autotc.models.qwen3_vl import DeepStack, with_experts
+from autotc.models.random_media import random_clip
+from autotc.models.shapes import DecoderShape, Projections, TowerShape, child, plain_projections
 from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.08

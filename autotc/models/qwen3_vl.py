@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from autotc.errors import UnsupportedModelError
-from autotc.models.base import DecoderShape, Item, TowerShape
+from autotc.models.geometry import Item
 from autotc.models.qwen2_vl import Qwen2VL
+from autotc.models.shapes import DecoderShape, TowerShape
 from autotc.vocabulary import Modality
 
 

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.models.base import Depths, Item, Media, TowerShape
 from autotc.models.cut import Cut, distinct
+from autotc.models.geometry import Item, Media
 from autotc.models.media import Way, setting
-from autotc.models.parts import RotaryDecoder, child
+from autotc.models.rotary import RotaryDecoder
+from autotc.models.shapes import TowerShape, child
 from autotc.vocabulary import Modality
 
 _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError, UnsupportedModelError
-from autotc.models.base import Media, find_adapter
+from autotc.models.geometry import Media
+from autotc.models.registry import find_adapter
 from autotc.vocabulary import MODALITIES, Modality
 
 _NOISE = (1 << 20) + 7

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS, Score
-from autotc.models.base import Depths
 from autotc.policy import Stage
 from autotc.vocabulary import MODALITIES, Family, Location, Modality
 

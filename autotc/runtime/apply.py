@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES, TOWER_SCORES, Score
-from autotc.models import Adapter, Item, find_adapter
+from autotc.models import Adapter, Item, bind, find_adapter
 from autotc.models.media import marked
 from autotc.policy import Policy
 from autotc.runtime.decode import CACHE, cache_length, given_cache
@@ -376,7 +376,7 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
     wrapped = getattr(model, "_orig_mod", None)  # what torch.compile(model) has returned
     model = wrapped if isinstance(wrapped, nn.Module) else model
     adapter = find_adapter(model)
-    adapter.validate(model, policy)
+    bind(model).validate(policy)
     if model in _ACTIVE:
         raise PolicyError("a policy is already applied to this model; remove it first")
     handle = Handle(model, policy, adapter, observer)

@@ -13,8 +13,7 @@ from transformers import BatchFeature
 
 from autotc.errors import InputsError, PolicyError
 from autotc.mechanisms.transformation.downsample import Downsample
-from autotc.models import ADAPTERS, Adapter
-from autotc.models.base import find_processor_adapter
+from autotc.models import Adapter, find_processor_adapter, processor_adapter
 from autotc.models.cut import Cut
 from autotc.models.media import Medium, Shrink, mark, marked
 from autotc.policy import Policy
@@ -74,8 +73,8 @@ def tracked(processor: Any) -> Any:
     """
     if isinstance(processor, _Configured):
         return processor
-    known = [adapter for adapter in ADAPTERS if type(processor).__name__ in adapter.processors]
-    return _Configured(processor, known[0], {}) if known and isinstance(known[0], Cut) else processor
+    adapter = processor_adapter(processor)
+    return _Configured(processor, adapter, {}) if isinstance(adapter, Cut) else processor
 
 
 class _Configured:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotc.conflicts.rules import check_rules
+from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS
-from autotc.models.base import Depths
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets import PRESETS, Preset
 from autotc.search.objective import Budget, Costs

@@ -16,10 +16,10 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.export import Engine
 from autotc.mechanisms import build_mechanism
-from autotc.models.base import Depths
 from autotc.policy import Policy, Stage, parse, read_mapping, read_text
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 

@@ -27,9 +27,11 @@ from autotc.cost import Request, prefill_cost
 from autotc.errors import PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.mechanisms import Tokens, build_mechanism
-from autotc.models.base import Adapter, Item, Projections
+from autotc.models.adapter import Adapter
+from autotc.models.geometry import Item
 from autotc.models.published import PUBLISHED
 from autotc.models.qwen2_5_omni import AudioItem, Qwen25OmniThinker
+from autotc.models.shapes import Projections
 from autotc.policy import Policy
 from autotc.presets import PRESETS
 from autotc.runtime.asked import LayerScores, picked

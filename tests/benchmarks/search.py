@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from autotc.depths import Depths
 from autotc.evaluate.base import Evaluator
-from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from autotc.conflicts.rules import check_rules
+from autotc.depths import Depths
 from autotc.errors import PolicyError
-from autotc.models.base import Depths
 from autotc.policy import Policy
 from autotc.search.space import SearchSpace
 from autotc.vocabulary import Split

@@ -139,12 +139,12 @@ def test_validate_knows_models_and_rules(
 
 
 def test_validate_knows_the_depths_of_the_embedded_model(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
-    from autotc.models import ADAPTERS
+    from autotc.models import bind_config
     from autotc.tiny.config import build_config
 
-    adapter = next(a for a in ADAPTERS if a.family == "qwen2_5_omni")
+    bound = bind_config(build_config(), "Qwen2_5OmniThinkerForConditionalGeneration")
     data = yaml.safe_load(policy.read_text())
-    data["model"] = {"architecture": adapter.architectures[0], "fingerprint": adapter.fingerprint(build_config())}
+    data["model"] = bound.reference.model_dump()
     data["stages"] = [{"modality": "image", "location": "decoder", "layer": 6, "mechanism": "fastv", "keep_ratio": 0.5}]
     policy.write_text(yaml.safe_dump(data))
     code, _, err = run(capsys, "validate", policy)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from autotc.conflicts.rules import RULES, Context, check_rules
+from autotc.depths import Depths
 from autotc.errors import ConflictError
-from autotc.models.base import Depths
 from autotc.policy import Policy
 
 DEPTHS = Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3})

@@ -9,7 +9,7 @@ import torch
 
 import autotc
 from autotc.errors import AutotcError, InputsError, PolicyError, UnsupportedModelError
-from autotc.models import find_adapter
+from autotc.models import bind, find_adapter
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.runtime.decode import CACHE
 from tests.runtime.helpers import snapshot
@@ -38,7 +38,7 @@ def test_policies_of_another_model(name: str) -> None:
     family = FAMILIES[name]
     model = family.build()
     other = "LlavaForConditionalGeneration" if name != "llava" else "Gemma3ForConditionalGeneration"
-    mine = find_adapter(model).reference(model)
+    mine = bind(model).reference
     wrong = (
         (ModelReference(architecture=other), {}, f"model.architecture: the policy is for {other}"),
         (ModelReference(architecture=mine.architecture, fingerprint="sha256:0"), {}, "model.fingerprint"),

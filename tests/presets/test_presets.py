@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from autotc.conflicts.rules import check_rules
+from autotc.depths import Depths
 from autotc.errors import PolicyError
-from autotc.models import ADAPTERS
-from autotc.models.base import Depths
+from autotc.models import bind_config, find_architecture
 from autotc.models.published import CONFIRMED, published_config
 from autotc.models.published import PUBLISHED as SHAPES
-from autotc.policy import ModelReference, Policy
+from autotc.policy import Policy
 from autotc.presets import PRESETS, get_preset
 from autotc.presets.listing import entry, every_policy, select
 from autotc.vocabulary import LOCATIONS, MODALITIES, Location
@@ -115,8 +115,8 @@ def test_filters_and_listing() -> None:
 def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
     architecture, _ = SHAPES[model]
     config = published_config(model)
-    adapter = next(a for a in ADAPTERS if architecture in a.architectures)
-    reference = ModelReference(architecture=architecture, fingerprint=adapter.fingerprint(config))
+    adapter = find_architecture(architecture)
+    reference = bind_config(config, architecture).reference
     folder = Path(__file__).parents[2] / "policies" / model
     shipped = {path.stem: path for path in folder.glob("*.yaml")}
     made = {

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from autotc.depths import Depths
 from autotc.errors import MechanismError
 from autotc.evaluate.base import Evaluator
-from autotc.models.base import Depths
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from autotc.models.base import Depths
+from autotc.depths import Depths
 from autotc.policy import Policy
 from autotc.resources import search_space
 from autotc.search.space import SearchSpace, SpaceError, _falls, _line, _sigmoid

@@ -24,7 +24,7 @@ from autotc.evaluate.lmms import require_lmms_eval
 from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prompt
 from autotc.evaluate.lmms.tasks import Generation
 from autotc.evaluate.model import process_inputs
-from autotc.models import find_adapter
+from autotc.models import bind, find_adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure
 from autotc.vocabulary import Group
@@ -74,7 +74,7 @@ class AutotcModel(lmms):  # type: ignore[misc]
         self._model, self.processor = _load(pretrained, revision, **options)
         if device_map is None:
             self._model.to(device or _device())
-        find_adapter(self._model).validate(self._model, self.policy)
+        bind(self._model).validate(self.policy)
         self.pretrained = pretrained
         self.processor.tokenizer.padding_side = "left"  # answers go on from the end
         self._call = configure(self.processor, self.policy)

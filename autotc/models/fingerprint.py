@@ -1,0 +1,27 @@
+"""What a policy says of the model it is for: a hash over the structural fields of a configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+def config_fingerprint(config: Any, structural: Iterable[str]) -> str:
+    """``sha256:`` and 32 hexadecimal digits over listed fields of a configuration.
+
+    Other fields change with every release of transformers, and do not count.
+
+    Args:
+        config: of the model.
+        structural: names of fields; dots lead into parts of the configuration.
+    """
+    values = {}
+    for path in structural:
+        value = config
+        for part in path.split("."):
+            value = getattr(value, part)
+        values[path] = value
+    text = json.dumps(values, sort_keys=True, default=str)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:32]

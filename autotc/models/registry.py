@@ -1,0 +1,100 @@
+"""Every model family, and the adapter of a model, an architecture or a processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from autotc.errors import UnsupportedModelError
+from autotc.models.adapter import Adapter
+from autotc.models.bound import BoundAdapter
+from autotc.models.gemma3 import Gemma3
+from autotc.models.internvl import InternVL
+from autotc.models.llava import Llava
+from autotc.models.llava_next import LlavaNext
+from autotc.models.llava_onevision import LlavaOnevision
+from autotc.models.qwen2_5_omni import Qwen25OmniThinker
+from autotc.models.qwen2_5_vl import Qwen25VL
+from autotc.models.qwen2_audio import Qwen2Audio
+from autotc.models.qwen2_vl import Qwen2VL
+from autotc.models.qwen3_omni import Qwen3OmniThinker
+from autotc.models.qwen3_vl import Qwen3VL
+from autotc.models.smolvlm import SmolVLM
+
+ADAPTERS: tuple[Adapter, ...] = (
+    Llava(),
+    LlavaNext(),
+    LlavaOnevision(),
+    Qwen2VL(),
+    Qwen25VL(),
+    Qwen3VL(),
+    Qwen25OmniThinker(),
+    Qwen3OmniThinker(),
+    InternVL(),
+    Qwen2Audio(),
+    Gemma3(),
+    SmolVLM(),
+)
+"""Every family the runtime knows."""
+
+
+def find_architecture(name: str) -> Adapter:
+    """The adapter of a class of transformers, by its name.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class; the message lists those that are known.
+    """
+    for adapter in ADAPTERS:
+        if name in adapter.architectures:
+            return adapter
+    known = ", ".join(a for adapter in ADAPTERS for a in adapter.architectures)
+    raise UnsupportedModelError(
+        f"{name} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
+    )
+
+
+def find_adapter(model: nn.Module) -> Adapter:
+    """The adapter of a model's class.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class; the message lists those that are known.
+    """
+    return find_architecture(type(model).__name__)
+
+
+def bind(model: nn.Module) -> BoundAdapter:
+    """The adapter of a model's class, with the model's configuration.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class.
+    """
+    return bind_config(model.config, type(model).__name__)
+
+
+def bind_config(config: Any, architecture: str) -> BoundAdapter:
+    """The adapter of a class of transformers, with a configuration of it; no model is needed.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class.
+    """
+    return BoundAdapter(find_architecture(architecture), config, architecture)
+
+
+def processor_adapter(processor: Any) -> Adapter | None:
+    """The adapter of a processor's class; None where no adapter knows it."""
+    name = type(processor).__name__
+    return next((adapter for adapter in ADAPTERS if name in adapter.processors), None)
+
+
+def find_processor_adapter(processor: Any) -> Adapter:
+    """The adapter of a processor's class.
+
+    Raises:
+        UnsupportedModelError: no adapter knows the class; the message lists those that are known.
+    """
+    adapter = processor_adapter(processor)
+    if adapter is None:
+        known = ", ".join(p for adapter in ADAPTERS for p in adapter.processors)
+        raise UnsupportedModelError(f"{type(processor).__name__} is not supported; supported processors: {known}")
+    return adapter

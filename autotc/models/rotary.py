@@ -1,0 +1,76 @@
+"""Language models of pre-norm layers with rotary embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from autotc.models.adapter import Adapter
+from autotc.models.chat import QWEN_CHAT, last_turn
+from autotc.models.shapes import DecoderShape, Projections, child
+
+
+class RotaryDecoder(Adapter):
+    """A language model of pre-norm layers with rotary embedding, under ``model.language_model``."""
+
+    def decoder_shape(self, config: Any) -> DecoderShape:
+        text = config.get_text_config()
+        return DecoderShape(
+            width=text.hidden_size,
+            heads=text.num_attention_heads,
+            kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
+            head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+            hidden=text.intermediate_size,
+            layers=text.num_hidden_layers,
+            vocabulary=text.vocab_size,
+        )
+
+    def base(self, model: nn.Module) -> nn.Module:
+        return child(model, "model")
+
+    def language_model(self, model: nn.Module) -> nn.Module:
+        return child(self.base(model), "language_model")
+
+    def layers(self, model: nn.Module) -> Sequence[nn.Module]:
+        return list(child(self.language_model(model), "layers").children())
+
+    def layer_norm(self, layer: nn.Module) -> nn.Module:
+        return child(layer, "input_layernorm")
+
+    def layer_projections(self, layer: nn.Module) -> Projections:
+        attention: Any = layer.self_attn
+        width = attention.head_dim
+        heads, groups = attention.q_proj.out_features // width, attention.k_proj.out_features // width
+        norms, by_head = None, True
+        if hasattr(attention, "q_norm"):
+            norms = (attention.q_norm, attention.k_norm)
+            by_head = attention.q_norm.weight.shape[0] == width
+        return Projections(
+            attention.q_proj, attention.k_proj, heads, groups, attention.scaling, norms=norms, norm_heads=by_head
+        )
+
+    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        cos, sin = position_embeddings
+        out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
+        return out
+
+    def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        opening, closing, template = self.chat(config)
+        excluded = torch.tensor([*template, *self.placeholders(config).values()], device=input_ids.device)
+        out = last_turn(input_ids, opening, closing) & ~torch.isin(input_ids, excluded)
+        return out if attention_mask is None else out & attention_mask.bool()
+
+    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        own = getattr(config, "chat_marks", None)
+        if own is not None:
+            end = own["end"]
+            return own["user"], end if isinstance(end, Sequence) else (end,), own["template"]
+        return self.released_chat()
+
+    def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """The same for the released checkpoints' vocabulary."""
+        return QWEN_CHAT

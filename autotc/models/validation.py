@@ -1,0 +1,101 @@
+"""What may stand where on a model: the model's side. Rules on stacks of stages are in `autotc.conflicts.rules`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from autotc.errors import PolicyError
+from autotc.mechanisms import LAYER_SCORES, Mechanism
+from autotc.policy import ModelReference, Policy, Stage
+from autotc.vocabulary import Location, Modality
+
+if TYPE_CHECKING:
+    from autotc.models.bound import BoundAdapter
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a stage cannot stand where it was put.
+
+    Attributes:
+        field: of the stage that is wrong.
+        reason: the value given, and what would be right.
+    """
+
+    field: Literal["location", "mechanism", "layer"]
+    reason: str
+
+
+def placement_refusal(
+    bound: BoundAdapter, mechanism: Mechanism | type[Mechanism], modality: Modality, location: Location
+) -> Refusal | None:
+    """Why a mechanism cannot act on a modality at a location of a model, whatever the layer; None where it can."""
+    family, offered = bound.family, bound.offers.get(modality, ())
+    if location not in offered:
+        reason = bound.adapter.refused.get(modality, {}).get(location)
+        why = "" if reason is None else f" ({reason})"
+        return Refusal(
+            "location",
+            f"{family} offers no {location} stage for {modality}{why}; it offers {', '.join(offered) or 'none'}",
+        )
+    scores = bound.scores(modality, location)
+    absent = [need for need in mechanism.needs if need not in scores]
+    if absent:
+        return Refusal(
+            "mechanism",
+            f"{mechanism.name} needs {absent[0]}, which {family} does not have for {modality} at the {location}",
+        )
+    return None
+
+
+def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
+    """Why a stage cannot stand where it is on a model; None where it can."""
+    mechanism = stage.build()
+    refusal = placement_refusal(bound, mechanism, stage.modality, stage.location)
+    if refusal is not None:
+        return refusal
+    depths = bound.depths
+    limit = {"encoder": depths.encoder.get(stage.modality, 0), "decoder": depths.decoder}.get(stage.location)
+    for layer, _ in stage.steps():
+        if limit is not None and layer is not None and layer >= limit:
+            return Refusal("layer", f"{layer} given; the {stage.location} has layers 0 to {limit - 1}")
+        if stage.location == "decoder" and layer == 0 and mechanism.score_source == "previous":
+            lacking = [need for need in mechanism.needs if need in LAYER_SCORES or need == "representation_shift"]
+            if lacking:
+                return Refusal(
+                    "layer",
+                    f"0 given; {stage.mechanism} needs {lacking[0]} of the layer before, so 1 or deeper is right",
+                )
+    return None
+
+
+def check_reference(expected: ModelReference, model: ModelReference) -> None:
+    """See that what a policy says of its model holds of a model.
+
+    Raises:
+        PolicyError: the policy is for another model.
+    """
+    if expected.architecture != model.architecture:
+        raise PolicyError(
+            f"model.architecture: the policy is for {expected.architecture}, the model is a {model.architecture}"
+        )
+    if expected.fingerprint not in (None, model.fingerprint):
+        raise PolicyError(
+            f"model.fingerprint: the policy is for {expected.fingerprint}, the model's configuration is"
+            f" {model.fingerprint}; search again on this model, or remove the fingerprint"
+        )
+
+
+def validate(bound: BoundAdapter, policy: Policy) -> None:
+    """Check that a policy is for a model and fits its depth.
+
+    Raises:
+        PolicyError: naming field, value and what would be right.
+    """
+    if policy.model is not None:
+        check_reference(policy.model, bound.reference)
+    for i, stage in enumerate(policy.stages):
+        refusal = stage_refusal(bound, stage)
+        if refusal is not None:
+            raise PolicyError(f"stages.{i}.{refusal.field}: {refusal.reason}")
