@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autotc.mechanisms import LAYER_SCORES, RANK_ROUNDS, TOWER_SCORES, Mechanism, Work
-from autotc.mechanisms.transformation.downsample import Downsample
+from autotc.mechanisms import LAYER_SCORES, RANK_ROUNDS, TOWER_SCORES, MechanismBase, Work
 from autotc.models import Adapter, Item, spread
 from autotc.models.media import Shrink
 from autotc.policy import UNCOMPRESSED, Policy, Stage
@@ -125,9 +124,7 @@ def _shrunk(adapter: Adapter, config: Any, policy: Policy, request: Request) -> 
         mine = [item for item in items if item.modality == stage.modality]
         if stage.location != "input" or not mine:
             continue
-        mechanism = stage.build()
-        assert isinstance(mechanism, Downsample)  # the only mechanism at the input
-        fewer = adapter.shrink(config, mine, Shrink(mechanism, stage.final_ratio))
+        fewer = adapter.shrink(config, mine, Shrink(stage.input_mechanism(), stage.final_ratio))
         text += sum(item.structure for item in fewer) - sum(item.structure for item in mine)
         items = [item for item in items if item.modality != stage.modality] + fewer
     return replace(request, items=tuple(items), text=text)
@@ -260,7 +257,7 @@ def prefill_cost(
 
 
 def _work(
-    adapter: Adapter, config: Any, stage: Stage, mechanism: Mechanism, n: int, m: int, frames: int, query: int
+    adapter: Adapter, config: Any, stage: Stage, mechanism: MechanismBase, n: int, m: int, frames: int, query: int
 ) -> Work:
     """Shape of one reduction."""
     decoder, tower = adapter.decoder_shape(config), adapter.tower_shape(config, stage.modality)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import MECHANISMS, Mechanism, build_mechanism
+from autotc.mechanisms import MECHANISMS, InputMechanism, MechanismBase, build_mechanism, input_mechanism
 from autotc.statistics import Interval
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
@@ -103,9 +103,13 @@ class Stage(_Strict):
         """The keep ratio after its last step."""
         return self.steps()[-1][1]
 
-    def build(self, keep_ratio: float | None = None) -> Mechanism:
+    def build(self, keep_ratio: float | None = None) -> MechanismBase:
         """The mechanism with its parameters, for a step with a keep ratio."""
         return build_mechanism(self.mechanism, self.params, keep_ratio)
+
+    def input_mechanism(self) -> InputMechanism:
+        """The mechanism of a stage at the input, with its parameters."""
+        return input_mechanism(self.mechanism, self.params)
 
     def label(self) -> str:
         """Short name, e.g. ``image projector divprune 0.5``."""

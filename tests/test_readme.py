@@ -79,7 +79,9 @@ def test_adding_a_mechanism_takes_what_the_readme_says(tmp_path: Path) -> None:
         name = line.rsplit(" ", 1)[1]
         first = "from autotc.mechanisms.similarity."
         registry = registry.replace(first, f"{line}\n{first}", 1).replace(
-            "_CLASSES: tuple[type[Mechanism], ...] = (", f"_CLASSES: tuple[type[Mechanism], ...] = (\n    {name},", 1
+            "_CLASSES: tuple[type[MechanismBase], ...] = (",
+            f"_CLASSES: tuple[type[MechanismBase], ...] = (\n    {name},",
+            1,
         )
         target.write_text(registry, encoding="utf-8")
     command = [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from autotc.errors import PolicyError
+from autotc.errors import MechanismError, PolicyError
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
@@ -24,7 +24,7 @@ from autotc.mechanisms.attention.rep_shift import RepShift
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
 from autotc.mechanisms.attention.withdraw import Withdraw
-from autotc.mechanisms.base import Mechanism
+from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
 from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
@@ -65,7 +65,7 @@ from autotc.mechanisms.transformation.frequency import Frequency
 from autotc.mechanisms.transformation.slowfast import SlowFast
 from autotc.mechanisms.transformation.strided_time import StridedTime
 
-_CLASSES: tuple[type[Mechanism], ...] = (
+_CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
     Btp,
     ClsAttention,
@@ -122,18 +122,38 @@ _CLASSES: tuple[type[Mechanism], ...] = (
     SlowFast,
     StridedTime,
 )
-MECHANISMS: dict[str, type[Mechanism]] = {
-    cls.name: cls for cls in sorted(_CLASSES, key=lambda cls: (cls.family, cls.name))
-}
+
+
+def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismBase]]:
+    """Mechanism classes by the name that policies use, family by family.
+
+    Raises:
+        MechanismError: two classes have one name.
+    """
+    out: dict[str, type[MechanismBase]] = {}
+    for cls in sorted(classes, key=lambda cls: (cls.family, cls.name)):
+        if cls.name in out:
+            raise MechanismError(
+                f"registry: {out[cls.name].__name__} and {cls.__name__} are both named {cls.name!r}; give each"
+                " mechanism a name of its own, and register it once"
+            )
+        out[cls.name] = cls
+    return out
+
+
+MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""
-if len(MECHANISMS) != len(_CLASSES):
-    raise RuntimeError("two mechanisms share a name")
 
 
 def build_mechanism(
     name: str, params: Mapping[str, object] | None = None, keep_ratio: float | None = None
-) -> Mechanism:
+) -> MechanismBase:
     """A mechanism by name.
+
+    Args:
+        name: as policies use it.
+        params: its parameters; what is missing takes the published value.
+        keep_ratio: in (0, 1], of the step it is built for; None where that does not matter.
 
     Raises:
         PolicyError: the name is unknown or a parameter is wrong.
@@ -151,3 +171,15 @@ def build_mechanism(
         raise PolicyError(
             f"params.{where}: {first['msg']} (given {first.get('input')!r}; parameters of {name}: {known})"
         ) from error
+
+
+def input_mechanism(name: str, params: Mapping[str, object] | None = None) -> InputMechanism:
+    """A mechanism that makes items smaller before they are encoded; arguments and errors as of `build_mechanism`.
+
+    Raises:
+        PolicyError: it reduces tokens, which do not exist at the input.
+    """
+    mechanism = build_mechanism(name, params)
+    if not isinstance(mechanism, InputMechanism):
+        raise PolicyError(f"mechanism: {name} reduces tokens; one that acts at the input is needed here")
+    return mechanism

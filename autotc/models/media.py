@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autotc.errors import InputsError
-from autotc.mechanisms.transformation.downsample import Downsample
+from autotc.mechanisms import InputMechanism
 
 Grid = tuple[int, int, int]
 
@@ -59,7 +59,7 @@ class Shrink:
         ratio: its keep ratio.
     """
 
-    downsample: Downsample
+    downsample: InputMechanism
     ratio: float
 
 

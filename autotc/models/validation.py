@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from autotc.errors import PolicyError
-from autotc.mechanisms import LAYER_SCORES, Mechanism
+from autotc.mechanisms import LAYER_SCORES, MechanismBase
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.vocabulary import Location, Modality
 
@@ -28,7 +28,7 @@ class Refusal:
 
 
 def placement_refusal(
-    bound: BoundAdapter, mechanism: Mechanism | type[Mechanism], modality: Modality, location: Location
+    bound: BoundAdapter, mechanism: MechanismBase | type[MechanismBase], modality: Modality, location: Location
 ) -> Refusal | None:
     """Why a mechanism cannot act on a modality at a location of a model, whatever the layer; None where it can."""
     family, offered = bound.family, bound.offers.get(modality, ())

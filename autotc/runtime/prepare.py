@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from autotc.errors import InputsError, PolicyError
-from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.models import Adapter, find_processor_adapter, processor_adapter
 from autotc.models.cut import Cut
 from autotc.models.media import Medium, Shrink, mark, marked
@@ -60,9 +59,7 @@ def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]
             raise PolicyError(f"input: {adapter.family} offers no input stage for {modality}; {why}")
     asked: dict[Modality, Shrink] = {}
     for modality, stage in stages.items():
-        mechanism = stage.build()
-        assert isinstance(mechanism, Downsample)  # the only mechanism at the input
-        asked[modality] = Shrink(mechanism, stage.final_ratio)
+        asked[modality] = Shrink(stage.input_mechanism(), stage.final_ratio)
     return _Configured(inner, adapter, asked)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.base import RANK_ROUNDS, RANK_TEMPERATURE
+from autotc.mechanisms.scores import RANK_ROUNDS, RANK_TEMPERATURE
 
 ROWS = 256
 """Query rows whose attention is held at a time."""

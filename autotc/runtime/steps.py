@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autotc.errors import AutotcError, MechanismError
-from autotc.mechanisms import Mechanism, Reduction, Score, Tokens, target_count
+from autotc.mechanisms import Mechanism, MechanismBase, Reduction, Score, Tokens, target_count
 from autotc.models import Item
 from autotc.models.media import Medium
 from autotc.policy import Policy, Stage
@@ -34,7 +34,7 @@ class Step:
     stage: Stage
     layer: int
     keep_ratio: float
-    mechanism: Mechanism
+    mechanism: MechanismBase
 
     @property
     def depth(self) -> int | None:
@@ -171,6 +171,7 @@ class Steps:
         """
         name, adaptive = step.stage.mechanism, step.mechanism.adaptive
         try:
+            assert isinstance(step.mechanism, Mechanism)  # input stages act before there are tokens
             reduction = step.mechanism.reduce(tokens, torch.tensor(wanted, device=tokens.valid.device), scores)
         except AutotcError:
             raise

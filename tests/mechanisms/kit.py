@@ -30,7 +30,7 @@ class Given:
         grid: (t, y, x) of the item, where its tokens are a full grid.
         places: (N, 3) (t, y, x) of each token.
         mass: (N,).
-        scores: as `autotc.mechanisms.base.Score` says, without the batch axis and without padding of the text.
+        scores: as `autotc.mechanisms.scores.Score` says, without the batch axis and without padding of the text.
         params: of the mechanism.
     """
 

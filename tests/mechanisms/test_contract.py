@@ -15,7 +15,9 @@ import torch
 from allpairspy import AllPairs
 from torch.utils.flop_counter import FlopCounterMode
 
-from autotc.mechanisms import MECHANISMS, Mechanism, Reduction, Score, Tokens, Work, build_mechanism
+from autotc.errors import MechanismError
+from autotc.mechanisms import MECHANISMS, InputMechanism, Mechanism, Reduction, Score, Tokens, Work, build_mechanism
+from autotc.mechanisms.registry import by_name
 from autotc.vocabulary import Location, Modality
 
 from .kit import SHAPES, TEXT, Grid, item, rows, scores, stack, stack_scores
@@ -242,8 +244,22 @@ def test_reordered_tokens_are_kept_alike(case: tuple[str, Modality, Location]) -
             assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-def test_every_mechanism_has_its_row() -> None:
-    assert sorted(ROWS) == sorted(MECHANISMS)
+def test_every_mechanism_that_reduces_tokens_has_its_row() -> None:
+    assert sorted(ROWS) == sorted(name for name, cls in MECHANISMS.items() if issubclass(cls, Mechanism))
+
+
+def test_what_reduces_no_tokens_acts_at_the_input_alone() -> None:
+    for cls in MECHANISMS.values():
+        assert issubclass(cls, InputMechanism) == (cls.locations == ("input",))
+        assert issubclass(cls, InputMechanism) != issubclass(cls, Mechanism)
+
+
+def test_a_name_is_given_once() -> None:
+    class Second(MECHANISMS["divprune"]):  # type: ignore[misc]
+        """Another class of the same name."""
+
+    with pytest.raises(MechanismError, match="DivPrune and Second are both named 'divprune'"):
+        by_name([*MECHANISMS.values(), Second])
 
 
 def test_pooling_without_a_full_grid() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 import autotc
 from autotc.mechanisms import SCORES_AT, Reduction, Tokens
 from autotc.mechanisms.attention.fastv import FastV
-from autotc.mechanisms.base import RANK_ROUNDS, RANK_TEMPERATURE
+from autotc.mechanisms.scores import RANK_ROUNDS, RANK_TEMPERATURE
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.models import find_adapter
 from autotc.policy import Policy, Stage

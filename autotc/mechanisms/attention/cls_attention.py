@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, top_mask
+from autotc.lazy import Tensor
+from autotc.mechanisms.contract import Mechanism
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens
-from autotc.mechanisms.common import count_groups, rank_in_group
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism, Params
+from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import rank_in_group
+from autotc.mechanisms.tokens import Tokens
 
 
 class HiPruneParams(Params):

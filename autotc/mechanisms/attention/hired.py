@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, top_mask
-from autotc.mechanisms.common import allocate, count_groups, top_per_group
+from autotc.lazy import Tensor
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.contract import Mechanism, Params
+from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask, top_per_group
+from autotc.mechanisms.tokens import Tokens
 
 
 class HiRedParams(Params):

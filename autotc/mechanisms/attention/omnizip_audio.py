@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
-from autotc.mechanisms.common import nearest, rank_in_group
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.clustering import nearest
+from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import rank_in_group, top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 class OmniZipAudioParams(Params):

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, top_mask
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism, Params
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import CountedParams, Mechanism, Reduction, Score, Tokens, Work
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import CountedParams, Mechanism, Work
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 

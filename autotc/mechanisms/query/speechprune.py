@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work
-from autotc.mechanisms.common import allocate, count_groups, top_per_group, unit
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_per_group, unit
+from autotc.mechanisms.tokens import Tokens
 
 
 class SpeechPruneParams(Params):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work
-from autotc.mechanisms.common import allocate, count_groups, group_rows
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.contract import Mechanism, Work
+from autotc.mechanisms.grouping import count_groups, group_rows
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
 from autotc.mechanisms.similarity.tome import merge_rounds
+from autotc.mechanisms.tokens import Tokens
 
 
 class Aim(Mechanism):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work, top_mask
-from autotc.mechanisms.common import change, rank_in_group
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.frames import change
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import rank_in_group, top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 class DtdParams(AdaptiveParams):

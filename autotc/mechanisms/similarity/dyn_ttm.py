@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work, top_mask
-from autotc.mechanisms.common import change, frame_tokens
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism, Work
+from autotc.mechanisms.frames import change, frame_tokens
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 class DynTtm(Mechanism):

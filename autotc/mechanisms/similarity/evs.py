@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import (
-    CountedParams,
-    Mechanism,
-    Reduction,
-    Score,
-    Tokens,
-    Work,
-    engine_count,
-    top_mask,
-)
-from autotc.mechanisms.common import change
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import CountedParams, Mechanism, Work
+from autotc.mechanisms.counting import engine_count
+from autotc.mechanisms.frames import change
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 class Evs(Mechanism):

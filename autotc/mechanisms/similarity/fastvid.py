@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work, top_mask
-from autotc.mechanisms.common import (
-    allocate,
-    cluster_groups,
-    count_groups,
-    group_mean,
-    present_frames,
-    top_per_group,
-    unit,
-)
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.clustering import cluster_groups
+from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.frames import present_frames
+from autotc.mechanisms.grouping import count_groups, group_mean
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask, top_per_group, unit
+from autotc.mechanisms.tokens import Tokens
 
 _NEIGHBOURS = 4
 

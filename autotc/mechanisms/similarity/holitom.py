@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work
-from autotc.mechanisms.common import (
-    allocate,
-    change,
-    cluster_groups,
-    count_groups,
-    frame_tokens,
-    merge_groups,
-    top_per_group,
-)
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.clustering import cluster_groups
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.frames import change, frame_tokens
+from autotc.mechanisms.grouping import count_groups, merge_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_per_group
+from autotc.mechanisms.tokens import Tokens
 
 
 class HoliTomParams(AdaptiveParams):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, top_mask
-from autotc.mechanisms.common import count_groups, group_cosine
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism
+from autotc.mechanisms.grouping import count_groups, group_cosine
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 class MustDropParams(AdaptiveParams):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, Work
-from autotc.mechanisms.common import allocate, change, count_groups, density_peaks, frame_tokens, top_per_group
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.clustering import density_peaks
+from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.frames import change, frame_tokens
+from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_per_group
+from autotc.mechanisms.tokens import Tokens
 
 
 class OmniZipVideoParams(Params):

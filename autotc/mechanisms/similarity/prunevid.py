@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work
-from autotc.mechanisms.common import (
-    allocate,
-    cluster_groups,
-    count_groups,
-    frame_tokens,
-    group_cosine,
-    merge_groups,
-)
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.clustering import cluster_groups
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.frames import frame_tokens
+from autotc.mechanisms.grouping import count_groups, group_cosine, merge_groups
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.tokens import Tokens
 
 _WHOLE = 14
 """Sets of at most this many tokens are not clustered by the published rule."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, Work, top_mask
-from autotc.mechanisms.common import group_mean, group_rows, present_frames, unit
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.frames import present_frames
+from autotc.mechanisms.grouping import group_mean, group_rows
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask, unit
+from autotc.mechanisms.tokens import Tokens
 
 
 class ScissorParams(AdaptiveParams):

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import AdaptiveParams, Mechanism, Reduction, Score, Tokens, top_mask
-from autotc.mechanisms.common import count_groups, group_mean, present_frames, rank_in_group, unit
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import AdaptiveParams, Mechanism
+from autotc.mechanisms.frames import present_frames
+from autotc.mechanisms.grouping import count_groups, group_mean
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import rank_in_group, top_mask, unit
+from autotc.mechanisms.tokens import Tokens
 
 
 class SttmParams(AdaptiveParams):

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import (
-    CountedParams,
-    Mechanism,
-    Reduction,
-    Score,
-    Tokens,
-    engine_count,
-    pruning_rate,
-    top_mask,
-)
-from autotc.mechanisms.common import count_groups, group_mean, present_frames, top_per_group, unit
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import CountedParams, Mechanism
+from autotc.mechanisms.counting import engine_count, pruning_rate
+from autotc.mechanisms.frames import present_frames
+from autotc.mechanisms.grouping import count_groups, group_mean
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.selection import top_mask, top_per_group, unit
+from autotc.mechanisms.tokens import Tokens
 
 _SCALES = tuple(2.0**k for k in range(-3, 2))
 _TEMPERATURE = 0.01

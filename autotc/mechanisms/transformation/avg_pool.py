@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens
-from autotc.mechanisms.common import merge_boxes
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism
+from autotc.mechanisms.grouping import merge_boxes
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens, target_count
-from autotc.mechanisms.transformation.avg_pool import AvgPool
+from autotc.mechanisms.contract import InputMechanism, Params
+from autotc.mechanisms.counting import target_count
 from autotc.vocabulary import MODALITIES, Modality
 
 
@@ -18,8 +16,12 @@ class DownsampleParams(Params):
     axis: Literal["space", "time"] = "space"
 
 
-class Downsample(Mechanism):
-    """Resize the input so that fewer tokens arise; on tokens, area averaging to the same number."""
+class Downsample(InputMechanism):
+    """Resize the input so that fewer tokens arise.
+
+    Audio and ``axis: time`` shorten t alone; images and ``axis: space`` shrink y and x alike. Of two counts as near to
+    the target, the larger is taken.
+    """
 
     name = "downsample"
     family = "transformation"
@@ -31,34 +33,16 @@ class Downsample(Mechanism):
     Params = DownsampleParams
     params: DownsampleParams
 
-    def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
-        return AvgPool().reduce(tokens, budget, scores)
-
     def target_length(self, grid: tuple[int, int, int], keep_ratio: float) -> int:
-        """The length t that comes nearest to the target count of a grid (t, y, x) of tokens, frames as they are."""
         t, y, x = grid
         target = target_count(keep_ratio, t * y * x, t * y * x)
         return target_count(1.0, int(target / (y * x) + 0.5), t)
 
     def choice(self, counts: Sequence[int], keep_ratio: float) -> int:
-        """Which of the counts that a family can give an item comes nearest to the target; the first is uncompressed.
-
-        Of two as near it is the larger.
-        """
         target = target_count(keep_ratio, counts[0], counts[0])
         return min(range(len(counts)), key=lambda i: (abs(counts[i] - target), -counts[i], i))
 
     def target_grid(self, grid: tuple[int, int, int], keep_ratio: float, modality: Modality) -> tuple[int, int, int]:
-        """The grid to resize an item to, with a product as near to the target count as its aspect allows.
-
-        Args:
-            grid: (t, y, x) in tokens, each at least 1.
-            keep_ratio: in (0, 1], of the grid's product.
-            modality: audio and ``axis="time"`` shorten t alone; image and ``axis="space"`` shrink y and x alike.
-
-        Returns:
-            (t, y, x) in tokens, no axis longer than before and none below 1.
-        """
         t, y, x = grid
         target = target_count(keep_ratio, t * y * x, t * y * x)
         if modality == "audio" or (modality == "video" and self.params.axis == "time"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from autotc.mechanisms.base import Mechanism, Reduction, Score, Tokens, Work
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism, Work
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.tokens import Tokens
 from autotc.mechanisms.transformation.avg_pool import partition
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from autotc.mechanisms.base import Mechanism, Params, Reduction, Score, Tokens
-from autotc.mechanisms.common import merge_boxes
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.contract import Mechanism, Params
+from autotc.mechanisms.grouping import merge_boxes
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.scores import Score
+from autotc.mechanisms.tokens import Tokens
 from autotc.mechanisms.transformation.avg_pool import partition
 
 

@@ -7,19 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.common import (
-    allocate,
-    change,
-    count_groups,
-    density_peaks,
-    frame_tokens,
-    min_max,
-    nearest,
-    neighbour_runs,
-    rank_in_group,
-    top_per_group,
-    unit,
-)
+from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.clustering import density_peaks, nearest
+from autotc.mechanisms.frames import change, frame_tokens
+from autotc.mechanisms.grouping import count_groups, neighbour_runs
+from autotc.mechanisms.selection import min_max, rank_in_group, top_per_group, unit
 
 from .kit import Array, cosine, item, stack
 

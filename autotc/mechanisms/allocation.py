@@ -1,0 +1,50 @@
+"""Splitting a budget over groups of tokens."""
+
+from __future__ import annotations
+
+from autotc.lazy import Tensor, torch
+
+
+def allocate(budget: Tensor, weight: Tensor, capacity: Tensor, least: int = 0) -> Tensor:
+    """Split a budget over groups in proportion to weights, by largest remainders, exactly.
+
+    What a full group cannot take goes to the others in proportion to their weights; groups of equal remainder are
+    served in order.
+
+    Args:
+        budget: (B,) long, at most the row's capacity in all.
+        weight: (B, G) float, not negative; a row of zeros counts as equal weights.
+        capacity: (B, G) long, most that each group can take; 0 for absent groups.
+        least: what every group gets first (up to its capacity), as far as the budget goes, earlier groups first.
+
+    Returns:
+        (B, G) long, between 0 and the capacity, summing to the budget.
+    """
+    given = capacity.clamp_max(least)
+    over = (given.cumsum(1) - budget[:, None]).clamp_min(0)
+    given = (given - over).clamp_min(0)
+    room = (capacity - given).double()
+    left = (budget - given.sum(1)).double()[:, None]
+    weight = torch.nan_to_num(weight.double()).clamp_min(0)
+    sharing = room > 0
+    share = torch.zeros_like(room)
+    # Groups that their share would overfill are filled and leave the sharing; at least one does in every round.
+    for _ in range(room.shape[1]):
+        open_weight = torch.where(sharing, weight, 0.0)
+        open_weight = torch.where(open_weight.sum(1, keepdim=True) > 0, open_weight, sharing.double())
+        rest = left - share.masked_fill(sharing, 0.0).sum(1, keepdim=True)
+        ideal = rest * open_weight / open_weight.sum(1, keepdim=True).clamp_min(1e-300)
+        share = torch.where(sharing, ideal, share)
+        full = sharing & (ideal > room - 1e-9)
+        if not bool(full.any()):
+            break
+        share = torch.where(full, room, share)
+        sharing &= ~full
+    whole = (share + 1e-9).floor()
+    remainder = ((share - whole) * 1e6).round()  # shares that rounding errors alone tell apart are equal
+    order = remainder.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    more = rank < left - whole.sum(1, keepdim=True)
+    return given + whole.long() + more.long()

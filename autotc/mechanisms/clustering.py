@@ -1,0 +1,118 @@
+"""Density peaks (DPC-KNN), and the nearest of a set."""
+
+from __future__ import annotations
+
+from autotc.lazy import Tensor, torch
+from autotc.mechanisms.grouping import group_rows
+from autotc.mechanisms.reduction import Reduction
+from autotc.mechanisms.selection import top_mask, unit
+
+
+def nearest(values: Tensor, among: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """For each token the most similar one of a set, by cosine; ties go to the earlier.
+
+    Multiplies N x M x D, where M is the size of the largest row's set.
+
+    Args:
+        values: (B, N, D) float.
+        among: (B, N) bool, the set; a row without any gives token 0 with similarity -inf.
+        valid: (B, N) bool.
+
+    Returns:
+        index (B, N) long and cosine (B, N) float; undefined on padding.
+    """
+    scaled = unit(values, valid)
+    chosen = Reduction.select(among & valid)
+    cosine = torch.bmm(scaled, chosen.apply(scaled).mT)
+    if cosine.shape[2] == 0:
+        return torch.zeros_like(among, dtype=torch.long), cosine.new_full(among.shape, -torch.inf)
+    best, at = cosine.masked_fill((chosen.keep < 0)[:, None], -torch.inf).max(2)
+    return chosen.keep.gather(1, at).clamp_min(0), best
+
+
+def distances(values: Tensor, valid: Tensor) -> Tensor:
+    """Euclidean distances between the tokens of each row, (R, P, P) float32; zeros on the diagonal and on padding.
+
+    Args:
+        values: (R, P, D) float. Multiplies R x P^2 x D.
+        valid: (R, P) bool.
+    """
+    clean = values.float().masked_fill(~valid[..., None], 0.0)
+    # Distances do not see the origin; near the mean, less is lost to rounding.
+    centred = clean - clean.sum(1, keepdim=True) / valid.sum(1).clamp_min(1)[:, None, None]
+    square, product = centred.square().sum(2), torch.bmm(centred, centred.mT)
+    squared = square[:, :, None] + square[:, None, :] - (product + product.mT)
+    squared.diagonal(dim1=1, dim2=2).zero_()
+    both = valid[:, :, None] & valid[:, None, :]
+    return squared.clamp_min(0.0).sqrt().masked_fill(~both, 0.0)
+
+
+def density_peaks(
+    distance: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Density and separation of DPC-KNN (Du et al. 2016, equations 6 and 4).
+
+    Args:
+        distance: (B, N, N) float, between tokens of a row, not negative.
+        valid: (B, N) bool.
+        neighbours: k of the k nearest tokens; (B,) long for a k of each row's own.
+        itself: whether a token counts among its nearest, at distance 0, as in the code of TCFormer that many copied.
+
+    Returns:
+        density (B, N), exp(-mean squared distance to the k nearest), and separation (B, N), the distance to the nearest
+        token of higher density (of equal density: an earlier one), for the densest the largest distance of its row.
+        Cluster centres are the tokens of highest density x separation. Zeros on padding.
+    """
+    n = valid.shape[1]
+    both = valid[:, :, None] & valid[:, None, :]
+    own = torch.eye(n, dtype=torch.bool, device=valid.device)
+    k = torch.as_tensor(neighbours, device=valid.device).expand(valid.shape[0])
+    others = distance.masked_fill(~both, torch.inf)
+    others = others.masked_fill(own, 0.0 if itself else torch.inf)
+    near = others.topk(min(int(k.max()), n), dim=2, largest=False).values
+    real = near.isfinite() & (torch.arange(near.shape[2], device=valid.device) < k[:, None, None])
+    mean = near.masked_fill(~real, 0.0).square().sum(2) / real.sum(2).clamp_min(1)
+    density = (-mean).exp().masked_fill(~valid, 0.0)
+    earlier = torch.ones(n, n, dtype=torch.bool, device=valid.device).tril(-1)
+    higher = (density[:, None, :] > density[:, :, None]) | ((density[:, None, :] == density[:, :, None]) & earlier)
+    separation = distance.masked_fill(~(higher & both), torch.inf).amin(2)
+    widest = distance.masked_fill(~both, 0.0).amax((1, 2))
+    separation = torch.where(separation.isfinite(), separation, widest[:, None]).masked_fill(~valid, 0.0)
+    return density, separation
+
+
+def cluster_groups(
+    values: Tensor, group: Tensor, count: Tensor, valid: Tensor, neighbours: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """DPC-KNN within each group, as the code of the video methods has it.
+
+    The k nearest include the token itself; distances are divided by the square root of the width; every token belongs
+    to the nearest centre.
+
+    Args:
+        values: (B, N, D) float. Multiplies B x G x P^2 x D, where P is the size of the largest group.
+        group: (B, N) long, in [0, G).
+        count: (B, G) long, centres wanted of each group, at most its size.
+        valid: (B, N) bool, the tokens to cluster.
+        neighbours: k; (B, G) long for a k of each group's own.
+
+    Returns:
+        centres (B, N) bool, and the centre (B, N) long that each token belongs to; -1 where its group has none, and
+        outside ``valid``.
+    """
+    centres = torch.zeros(valid.numel(), dtype=torch.bool, device=valid.device)
+    target = torch.full((valid.numel(),), -1, dtype=torch.long, device=valid.device)
+    rows = group_rows(group, valid, count.shape[1])
+    if rows.shape[1]:
+        present = rows >= 0
+        distance = distances(values.flatten(0, 1)[rows.clamp_min(0)], present) / values.shape[2] ** 0.5
+        k = neighbours.flatten() if isinstance(neighbours, torch.Tensor) else neighbours
+        density, separation = density_peaks(distance, present, k, itself=True)
+        centre = top_mask(density * separation, count.flatten(), present)
+        own = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
+        near = distance.masked_fill(~centre[:, None, :], torch.inf).argmin(2)
+        into = rows.gather(1, torch.where(centre, own, near)) % valid.shape[1]
+        into = into.masked_fill(~centre.any(1, keepdim=True), -1)
+        centres[rows[present]] = centre[present]
+        target[rows[present]] = into[present]
+    return centres.view(valid.shape), target.view(valid.shape)
