@@ -24,7 +24,7 @@ from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.progress import Progress
 from autotc.runtime import apply
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 from autotc.statistics import Interval, median_ratio_interval
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 

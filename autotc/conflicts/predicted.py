@@ -19,7 +19,7 @@ from autotc.mechanisms import Reduction
 from autotc.policy import Policy, Stage
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
-from autotc.runtime.ledger import Track
+from autotc.runtime.tracks import Track
 from autotc.vocabulary import MODALITIES, Group, Modality, Split
 
 SPLIT: Split = "search"

@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 
 from autotc.errors import DataError
 from autotc.models import find_adapter
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 
 _CHANGING = (
     "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",

@@ -6,7 +6,7 @@ from autotc.errors import PolicyError
 from autotc.evaluate.model import ModelEvaluator
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets.fitting import fit_counts
-from autotc.runtime.apply import Observation
+from autotc.runtime.steps import Observation
 from autotc.vocabulary import Modality, Split
 
 FITTED = ("fitprune",)

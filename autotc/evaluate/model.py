@@ -25,10 +25,9 @@ from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
 from autotc.runtime import apply, configure
-from autotc.runtime.apply import Observer
 from autotc.runtime.features import cached_features
-from autotc.runtime.ledger import StageStats
-from autotc.runtime.prepare import tracked
+from autotc.runtime.processor import tracked
+from autotc.runtime.steps import Observer, StageStats
 from autotc.timing import PrefillTimes, time_prefill
 from autotc.vocabulary import MODALITIES, Group, Split
 

@@ -85,7 +85,7 @@ class Cut(Tiles):
             if not isinstance(first, Tile) or not first.ways:
                 raise InputsError(
                     f"image: {self.family}'s inputs do not tell which tiles were cut from one picture, which an input"
-                    " stage must know; prepare them by autotc.runtime.prepare.tracked(processor)"
+                    " stage must know; prepare them by autotc.runtime.processor.tracked(processor)"
                 )
             ways = first.ways
             pick = stage.downsample.choice([way.tiles * first.count for way in ways], stage.ratio)

@@ -38,7 +38,7 @@ def cached_features(
     """
     adapter = find_adapter(model)
     base = adapter.base(model)
-    own = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
+    of_request = {id(value) for value in inputs.values() if isinstance(value, Tensor)}
     wrapped: list[tuple[Any, str, Any]] = []
     for modality, name in adapter.feature_methods().items():
         if reads_tower(policy, modality):
@@ -47,7 +47,7 @@ def cached_features(
         # A tower that is called itself stays the module that it is: its model asks it for its device.
         holder, attribute = (inner, "forward") if isinstance(inner, nn.Module) else (base, name)
         wrapped.append((holder, attribute, holder.__dict__.get(attribute)))
-        holder.__dict__[attribute] = _remembering(getattr(holder, attribute), name, own, store)
+        holder.__dict__[attribute] = _remembering(getattr(holder, attribute), name, of_request, store)
     try:
         yield
     finally:
@@ -58,12 +58,12 @@ def cached_features(
                 holder.__dict__[attribute] = before
 
 
-def _remembering(inner: Any, name: str, own: set[int], store: MutableMapping[str, Any]) -> Any:
+def _remembering(inner: Any, name: str, of_request: set[int], store: MutableMapping[str, Any]) -> Any:
     @functools.wraps(inner)
     def remembering(*args: Any, **kwargs: Any) -> Any:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         # A tensor made on the way (a dtype cast, a beam's copy) is not the request's: its identity says nothing.
-        if not tensors or any(id(tensor) not in own for tensor in tensors):
+        if not tensors or any(id(tensor) not in of_request for tensor in tensors):
             return inner(*args, **kwargs)
         if name not in store:
             store[name] = inner(*args, **kwargs)

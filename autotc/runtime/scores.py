@@ -100,8 +100,8 @@ def global_query_attention(query: Tensor, key: Tensor, scaling: float, valid: Te
     """
     b, h, _, d = query.shape
     g = key.shape[1]
-    there = valid[:, None, :, None]
-    mean = query.masked_fill(~there, 0.0).sum(2) / valid.sum(1)[:, None, None].clamp_min(1)
+    real = valid[:, None, :, None]
+    mean = query.masked_fill(~real, 0.0).sum(2) / valid.sum(1)[:, None, None].clamp_min(1)
     scores = torch.matmul(mean.view(b, g, h // g, d), key.transpose(2, 3)).float() * scaling
     return scores.masked_fill(~valid[:, None, None, :], -torch.inf).softmax(-1).mean((1, 2))
 

@@ -16,7 +16,7 @@ from autotc.mechanisms import Mechanism, MechanismBase, Reduction, Score, Tokens
 from autotc.models import Item
 from autotc.models.media import Medium
 from autotc.policy import Policy, Stage
-from autotc.runtime.ledger import StageStats, Track
+from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
 
@@ -55,6 +55,27 @@ class Step:
     def requested(self, items: Sequence[Item]) -> list[int]:
         """Tokens that the policy asks for of each item."""
         return self.targets(items, [item.n0 for item in items])
+
+
+@dataclass
+class StageStats:
+    """What one reduction did in one request.
+
+    Attributes:
+        stage: index of the stage in the policy.
+        layer: of the reduction; None at input and projector.
+        label: modality, location, layer and mechanism.
+        requested: keep ratio x N0 of each item, rounded; at the input of each medium, which tiles may make up.
+        realised: tokens each of them has left.
+        untouched: how many of them already had no more tokens than requested, or could not be given fewer.
+    """
+
+    stage: int
+    layer: int | None
+    label: str
+    requested: list[int]
+    realised: list[int]
+    untouched: int
 
 
 @dataclass(frozen=True)
@@ -96,8 +117,8 @@ class Steps:
             for layer, ratio in stage.steps()
         ]
         self._observer = observer
-        self._current: list[StageStats] = []
-        self._spent = 0.0
+        self._tower_stats: list[StageStats] = []
+        self._tower_seconds = 0.0
         self.synchronise = False
 
     def __iter__(self) -> Iterator[Step]:
@@ -122,23 +143,23 @@ class Steps:
             left: tokens of each item.
         """
         for step in self.at("input", modality):
-            wanted = [target_count(step.keep_ratio, medium.n0, medium.n0) for medium in originals]
+            requested = [target_count(step.keep_ratio, medium.n0, medium.n0) for medium in originals]
             realised, start = [], 0
             for medium in originals:
                 realised.append(sum(left[start : start + medium.items]))
                 start += medium.items
             untouched = sum(medium.n0 <= n for medium, n in zip(originals, realised, strict=True))
-            self._current.append(StageStats(step.index, step.depth, step.label, wanted, realised, untouched))
+            self._tower_stats.append(StageStats(step.index, step.depth, step.label, requested, realised, untouched))
 
     def begin(self) -> None:
         """A request has reached the language model: what its towers did stands first in its record."""
-        self.stats.append(self._current)
-        self.seconds.append(self._spent)
-        self._current, self._spent = [], 0.0
+        self.stats.append(self._tower_stats)
+        self.seconds.append(self._tower_seconds)
+        self._tower_stats, self._tower_seconds = [], 0.0
 
     @contextmanager
-    def scoring(self, begun: bool) -> Iterator[None]:
-        """Adds what passes inside to the request's scoring time; ``begun`` once it is past its towers."""
+    def scoring(self, tower: bool = False) -> Iterator[None]:
+        """Add the time spent inside to the request's; ``tower`` while its media are still being encoded."""
         if self.synchronise:
             torch.accelerator.synchronize()
         start = time.perf_counter()
@@ -148,22 +169,26 @@ class Steps:
             if self.synchronise:
                 torch.accelerator.synchronize()
             spent = time.perf_counter() - start
-            if begun:
-                self.seconds[-1] += spent
+            if tower:
+                self._tower_seconds += spent
             else:
-                self._spent += spent
+                self.seconds[-1] += spent
 
-    def budget(self, track: Track, step: Step, begun: bool) -> list[int] | None:
+    def _record(self, step: Step) -> list[StageStats]:
+        """The record of the request that a step acts on: towers run before it has reached the language model."""
+        return self._tower_stats if step.stage.location == "encoder" else self.stats[-1]
+
+    def budget(self, track: Track, step: Step) -> list[int] | None:
         """Tokens to keep of each item; None when no item has more than that."""
-        wanted, left = step.targets(track.items, track.lengths), track.lengths
-        untouched = sum(w >= n for w, n in zip(wanted, left, strict=True))
-        record = self.stats[-1] if begun else self._current
-        record.append(StageStats(step.index, step.depth, step.label, step.requested(track.items), [*left], untouched))
+        targets, left = step.targets(track.items, track.lengths), track.lengths
+        untouched = sum(target >= n for target, n in zip(targets, left, strict=True))
+        requested = step.requested(track.items)
+        self._record(step).append(StageStats(step.index, step.depth, step.label, requested, [*left], untouched))
         if untouched == len(left) and self._observer is None and not step.mechanism.adaptive:
             return None
-        return wanted
+        return targets
 
-    def run(self, step: Step, tokens: Tokens, wanted: Sequence[int], scores: dict[Score, Tensor]) -> Reduction:
+    def run(self, step: Step, tokens: Tokens, targets: Sequence[int], scores: dict[Score, Tensor]) -> Reduction:
         """Call the mechanism and hold it to its contract.
 
         Raises:
@@ -172,22 +197,22 @@ class Steps:
         name, adaptive = step.stage.mechanism, step.mechanism.adaptive
         try:
             assert isinstance(step.mechanism, Mechanism)  # input stages act before there are tokens
-            reduction = step.mechanism.reduce(tokens, torch.tensor(wanted, device=tokens.valid.device), scores)
+            reduction = step.mechanism.reduce(tokens, torch.tensor(targets, device=tokens.valid.device), scores)
         except AutotcError:
             raise
         except Exception as error:
             raise MechanismError(f"{name}: {type(error).__name__}: {error}") from error
         counts = reduction.counts
-        if adaptive and not all(1 <= n <= most for n, most in zip(counts, wanted, strict=True)):
-            raise MechanismError(f"{name}: kept {counts} tokens, 1 to {list(wanted)} are allowed")
-        if not adaptive and counts != list(wanted):
-            raise MechanismError(f"{name}: kept {counts} tokens, {list(wanted)} were asked for")
+        if adaptive and not all(1 <= n <= most for n, most in zip(counts, targets, strict=True)):
+            raise MechanismError(f"{name}: kept {counts} tokens, 1 to {list(targets)} are allowed")
+        if not adaptive and counts != list(targets):
+            raise MechanismError(f"{name}: kept {counts} tokens, {list(targets)} were asked for")
         if not reduction.is_selection and not bool(torch.isfinite(reduction.weight).all()):
             raise MechanismError(f"{name}: returned weights that are not finite")
         return reduction
 
-    def done(self, step: Step, tokens: Tokens, scores: dict[Score, Tensor], reduction: Reduction, begun: bool) -> None:
+    def done(self, step: Step, tokens: Tokens, scores: dict[Score, Tensor], reduction: Reduction) -> None:
         """Record a reduction and show it to the observer."""
-        (self.stats[-1] if begun else self._current)[-1].realised = reduction.counts
+        self._record(step)[-1].realised = reduction.counts
         if self._observer is not None:
             self._observer(Observation(step.index, step.depth, tokens, scores, reduction))

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from autotc.errors import InputsError
-from autotc.mechanisms import TOWER_SCORES, Reduction, Score
+from autotc.mechanisms import TOWER_SCORES, Reduction, Score, Tokens
 from autotc.models import Adapter, Item, Projections, column_index, spread
-from autotc.runtime.decode import Columns
-from autotc.runtime.ledger import Track
+from autotc.runtime.columns import Columns
 from autotc.runtime.scores import class_attention, received_attention
 from autotc.runtime.steps import Step, Steps
+from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
 
@@ -97,22 +97,22 @@ class TowerRun:
         if self.tiles is None:
             self._call_packed(changed)
         else:
-            self._edges = [0, *self._there().sum(1).cumsum(0).tolist()]
+            self._edges = [0, *self._real_rows().sum(1).cumsum(0).tolist()]
         return (self._as_called(rows),), changed
 
-    def _there(self) -> Tensor:
+    def _real_rows(self) -> Tensor:
         """(T, L') bool on the host: real rows of the batch of tiles."""
         assert self.tiles is not None
         return torch.ones(self.tiles, dtype=torch.bool) if self._columns is None else self._columns.valid
 
     def _call_packed(self, kwargs: dict[str, Any]) -> None:
         """Bring cumulative lengths and position embeddings to the rows left."""
-        given: Tensor = kwargs["cu_seqlens"]
-        if id(given) not in self._bounds:
+        cu_seqlens: Tensor = kwargs["cu_seqlens"]
+        if id(cu_seqlens) not in self._bounds:
             running = torch.cat([torch.zeros(1, dtype=torch.long), self._kept.cumsum(0)])
-            host = torch.unique_consecutive(running[given.cpu().long()])
-            self._bounds[id(given)] = given, host.tolist(), host.to(given)
-        _, self._edges, bounds = self._bounds[id(given)]
+            host = torch.unique_consecutive(running[cu_seqlens.cpu().long()])
+            self._bounds[id(cu_seqlens)] = cu_seqlens, host.tolist(), host.to(cu_seqlens)
+        _, self._edges, bounds = self._bounds[id(cu_seqlens)]
         if not self.whole:
             kwargs["cu_seqlens"] = bounds
             if kwargs.get("max_seqlen") is not None:
@@ -128,14 +128,14 @@ class TowerRun:
         Raises:
             InputsError: the tower's own mask is in a form that cannot be read.
         """
-        given = kwargs.get("attention_mask")
+        mask = kwargs.get("attention_mask")
         visible: Tensor | None = None
-        if given is not None:
-            if not isinstance(given, Tensor):
+        if mask is not None:
+            if not isinstance(mask, Tensor):
                 raise InputsError(
-                    f"attn_implementation: masks of {type(given).__name__} in the tower; use sdpa or eager"
+                    f"attn_implementation: masks of {type(mask).__name__} in the tower; use sdpa or eager"
                 )
-            visible = given if given.dim() == 2 else given[:, 0, -1]
+            visible = mask if mask.dim() == 2 else mask[:, 0, -1]
             visible = visible >= 0 if visible.is_floating_point() else visible.bool()
             if self._columns is not None:
                 visible = self._columns.gather(visible) & self._on(self._columns.valid)
@@ -163,8 +163,8 @@ class TowerRun:
             return None
         out = rows.new_full((len(self._kept), rows.shape[1]), float("nan"))
         out.index_copy_(0, self._on(self._kept.nonzero()[:, 0]), rows)
-        whole = out if self.tiles is None else out.view(*self.tiles, -1)
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+        restored = out if self.tiles is None else out.view(*self.tiles, -1)
+        return (restored, *output[1:]) if isinstance(output, tuple) else restored
 
     def capture(self, block: int, part: str, projected: Tensor, projections: Projections, wanted: set[Score]) -> None:
         """Take a block's queries, then its keys, as projected; with the keys its scores are computed."""
@@ -214,18 +214,18 @@ class TowerRun:
     def _by_item(self, values: Tensor) -> Tensor:
         """Values (units left, ...) in item order -> (B, N, ...)."""
         out = values.new_zeros(self.track.ids.numel(), *values.shape[1:])
-        out.index_copy_(0, self._on(self.track.there.view(-1).nonzero()[:, 0]), values)
+        out.index_copy_(0, self._on(self.track.host_valid.view(-1).nonzero()[:, 0]), values)
         return out.view(*self.track.ids.shape, *values.shape[1:])
 
     # --- reducing ---
 
     def _reduce(self, step: Step, rows: Tensor) -> Tensor:
         """Remove units: survivors take their sources' weighted sum, row by row."""
-        wanted = self._steps.budget(self.track, step, begun=False)
-        if wanted is None:
+        targets = self._steps.budget(self.track, step)
+        if targets is None:
             return rows
         values = self._by_item(rows[self._on(self._rows)])
-        with self._steps.scoring(begun=False):
+        with self._steps.scoring(tower=True):
             scores: dict[Score, Tensor] = {
                 need: self.scored(step.layer, need, self.track) for need in step.mechanism.needs if need in TOWER_SCORES
             }
@@ -234,61 +234,67 @@ class TowerRun:
                 scores["representation_shift"] = self._by_item(shift[self._on(self._rows)].mean(1).norm(dim=-1))
             tokens = self.track.tokens(values.mean(2))
             if len(torch.unique(self._tile)) > len(self.track.items):
-                reduction = self._run_by_tile(step, wanted, values, scores)
+                reduction = self._run_by_tile(step, targets, values, scores)
             else:
-                reduction = self._steps.run(step, tokens, wanted, scores)
-        self._steps.done(step, tokens, scores, reduction, begun=False)
-        there = self.track.there
+                reduction = self._steps.run(step, tokens, targets, scores)
+        self._steps.done(step, tokens, scores, reduction)
+        before = self.track.host_valid
         self.track.advance(reduction, tokens)
-        return self._drop(reduction, values, rows, there)
+        return self._drop(reduction, values, rows, before)
 
-    def _run_by_tile(self, step: Step, wanted: Sequence[int], values: Tensor, scores: dict[Score, Tensor]) -> Reduction:
+    def _run_by_tile(
+        self, step: Step, targets: Sequence[int], values: Tensor, scores: dict[Score, Tensor]
+    ) -> Reduction:
         """Divide each item's budget over its tiles, so that the batch stays nearly rectangular; reduce each tile."""
         budgets: list[int] = []
-        chosen: list[Tensor] = []
-        for item, total in enumerate(wanted):
-            mine = (self._owner == item).nonzero()[:, 0]
-            names, counts = torch.unique(self._tile[mine], return_counts=True)
-            for name, quota in zip(names.tolist(), spread(total, counts.tolist()), strict=True):
+        by_budget: list[Tensor] = []
+        for item, total in enumerate(targets):
+            units = (self._owner == item).nonzero()[:, 0]
+            tiles, counts = torch.unique(self._tile[units], return_counts=True)
+            for tile, quota in zip(tiles.tolist(), spread(total, counts.tolist()), strict=True):
                 if quota:
                     budgets.append(quota)
-                    chosen.append(mine[self._tile[mine] == name])
-        index, there = column_index([len(units) for units in chosen])
-        place = self.track.there.view(-1).nonzero()[:, 0]
-        at = torch.where(there, place[torch.cat(chosen)][index], -1)
-        flat, valid = self._on(at.clamp_min(0)), self._on(there)
+                    by_budget.append(units[self._tile[units] == tile])
+        index, real = column_index([len(units) for units in by_budget])
+        place = self.track.host_valid.view(-1).nonzero()[:, 0]
+        at = torch.where(real, place[torch.cat(by_budget)][index], -1)
+        flat, valid = self._on(at.clamp_min(0)), self._on(real)
 
         def by_tile(rows: Tensor) -> Tensor:
             return rows.reshape(-1, *rows.shape[2:])[flat]
 
         track = self.track
-        whole = track.tokens(values.mean(2))
-        tokens = type(whole)(
-            by_tile(whole.features), valid, by_tile(whole.grid), by_tile(whole.box), by_tile(whole.mass)
-        )  # fmt: skip
+        by_item = track.tokens(values.mean(2))
+        tokens = Tokens(
+            features=by_tile(by_item.features),
+            valid=valid,
+            grid=by_tile(by_item.grid),
+            box=by_tile(by_item.box),
+            mass=by_tile(by_item.mass),
+        )
         reduction = self._steps.run(step, tokens, budgets, {need: by_tile(score) for need, score in scores.items()})
         return reduction.lifted(at, (track.ids.shape[0], track.ids.shape[1]))
 
-    def _drop(self, reduction: Reduction, values: Tensor, rows: Tensor, there: Tensor) -> Tensor:
+    def _drop(self, reduction: Reduction, values: Tensor, rows: Tensor, before: Tensor) -> Tensor:
         """Rows left after a reduction of the units, survivors in place.
 
         Args:
             reduction: of the track, already advanced by it.
             values: (B, N, unit, D) the units' rows.
             rows: (rows left, D) of the tower.
-            there: (B, N) bool on the host, tokens before the reduction.
+            before: (B, N) bool on the host, tokens before the reduction.
         """
         kept = reduction.kept
-        flags = torch.zeros(there.shape, dtype=torch.bool)
+        flags = torch.zeros(before.shape, dtype=torch.bool)
         row, column = (kept >= 0).nonzero(as_tuple=True)
         flags[row, kept[row, column]] = True
-        alive = flags[there]
+        alive = flags[before]
         stay = torch.ones(len(rows), dtype=torch.bool)
         stay[self._rows[~alive].reshape(-1)] = False
         survivors = self._rows[alive]
         if not reduction.is_selection:
             merged = reduction.apply(values).reshape(-1, *values.shape[2:])
-            merged = merged[self._on(self.track.there.view(-1).nonzero()[:, 0])]
+            merged = merged[self._on(self.track.host_valid.view(-1).nonzero()[:, 0])]
             rows = rows.index_copy(0, self._on(survivors.reshape(-1)), merged.reshape(-1, rows.shape[1]))
         rows = rows.index_select(0, self._on(stay.nonzero()[:, 0]))
         self._rows = (stay.cumsum(0) - 1)[survivors]

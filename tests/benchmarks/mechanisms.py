@@ -34,9 +34,10 @@ from autotc.models.qwen2_5_omni import AudioItem, Qwen25OmniThinker
 from autotc.models.shapes import Projections
 from autotc.policy import Policy
 from autotc.presets import PRESETS
-from autotc.runtime.asked import LayerScores, picked
-from autotc.runtime.ledger import Track
+from autotc.runtime.columns import gather_columns
+from autotc.runtime.layer_scores import LayerScores
 from autotc.runtime.scores import ROWS, received_attention
+from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
 N = 2304
@@ -149,7 +150,7 @@ def memory() -> None:
     scores = LayerScores(
         adapter,
         projections,
-        lambda rows, at: picked(query, rows, at),
+        lambda rows, at: gather_columns(query, rows, at),
         key,
         (angles.cos(), angles.sin()),
         torch.ones(1, length, dtype=torch.bool),

@@ -18,7 +18,7 @@ from autotc.models import ADAPTERS, find_adapter
 from autotc.models.published import PUBLISHED, published_config
 from autotc.policy import Policy, Stage
 from autotc.runtime.apply import Handle
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 from tests.runtime.helpers import snapshot
 from tests.test_cost import SDPA
 

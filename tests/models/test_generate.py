@@ -12,7 +12,7 @@ import autotc
 from autotc.errors import InputsError
 from autotc.models import find_adapter
 from autotc.policy import Policy, Stage
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 
 from .attention import FLASH, attention
 from .families import FAMILIES, Family

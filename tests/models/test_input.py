@@ -16,7 +16,7 @@ from autotc.evaluate.model import ModelEvaluator, Sample
 from autotc.models import ADAPTERS, find_adapter
 from autotc.models.media import marked
 from autotc.policy import Policy, Stage
-from autotc.runtime.prepare import tracked
+from autotc.runtime.processor import tracked
 
 from .checkpoints import PROCESSORS
 from .families import FAMILIES

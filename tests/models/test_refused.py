@@ -11,7 +11,7 @@ import autotc
 from autotc.errors import AutotcError, InputsError, PolicyError, UnsupportedModelError
 from autotc.models import bind, find_adapter
 from autotc.policy import ModelReference, Policy, Stage
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 from tests.runtime.helpers import snapshot
 
 from .families import FAMILIES, Family

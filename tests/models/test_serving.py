@@ -148,7 +148,7 @@ def test_the_host_waits_once_for_a_stage(location: str, mechanism: str) -> None:
         with autotc.apply(model, policy):
             model(**inputs)
     assert count.pop("model", 0) <= bare
-    request = count.pop("request.py prefill") + count.pop("apply.py _check")
+    request = count.pop("prefill.py __init__") + count.pop("encoders.py check")
     assert request == 2
-    assert count.pop("request.py _project", 0) == int(location == "encoder")
+    assert count.pop("prefill.py _drop_holes", 0) == int(location == "encoder")
     assert count == {"base.py select": len(layers or [0])}

@@ -12,7 +12,7 @@ import autotc
 from autotc.errors import AutotcError, InputsError, MechanismError, PolicyError, UnsupportedModelError
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import ModelReference, Policy, Stage
-from autotc.runtime.decode import CACHE
+from autotc.runtime.cache import CACHE
 from autotc.tiny.config import build_model
 from tests.runtime.helpers import media, model, processor, request, single, snapshot
 

@@ -12,8 +12,8 @@ import autotc
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import Policy, Stage
 from autotc.runtime.apply import Handle
-from autotc.runtime.decode import CACHE
-from autotc.runtime.ledger import Track
+from autotc.runtime.cache import CACHE
+from autotc.runtime.tracks import Track
 from tests.runtime.helpers import embeddings, masked_logits, media, model, processor, request, single
 
 ROWS = [

@@ -10,23 +10,12 @@ import torch
 from torch import Tensor
 
 from autotc.models import Adapter, Projections
-from autotc.runtime.decode import Columns
-from autotc.runtime.ledger import Track
+from autotc.runtime.columns import gather_columns
 from autotc.runtime.scores import attention_rank, attention_rows, global_query_attention
+from autotc.runtime.tracks import Track
 
-COLUMNS = 1024
+KEY_BLOCK = 1024
 """Keys that `LayerScores.last_query_attention` rotates at a time."""
-
-
-def text_columns(query: Tensor) -> Tensor:
-    """Columns (B, T) of the query span (B, L), right-aligned, -1 on padding, T at least 1; on the host."""
-    index = Columns.of(query).index
-    return index if index.shape[1] else index.new_full((index.shape[0], 1), -1)
-
-
-def picked(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Values (B, L, D) at columns (I, R) of batch rows (I,): (I, R, D), zeros where a column is -1."""
-    return values[rows[:, None], columns.clamp_min(0)].masked_fill((columns < 0)[..., None], 0.0)
 
 
 class LayerScores:
@@ -70,13 +59,13 @@ class LayerScores:
     def _placed(self, track: Track) -> tuple[Tensor, Tensor]:
         """Batch row of each item, and column of each token, -1 on padding."""
         device = self._key.device
-        return track.batch_row.to(device, non_blocking=True), track.place.to(device, non_blocking=True)
+        return track.batch_row.to(device, non_blocking=True), track.batch_column.to(device, non_blocking=True)
 
     def _queries(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(I, H, R, D), rotary applied."""
         heads = self._heads_of(rows, columns)
-        there: Any = tuple(picked(part, rows, columns) for part in self._rotary)
-        rotated, _ = self._adapter.rotate(heads, heads, there)
+        rotary: Any = tuple(gather_columns(part, rows, columns) for part in self._rotary)
+        rotated, _ = self._adapter.rotate(heads, heads, rotary)
         return rotated
 
     def _rows(self, rows: Tensor, columns: Tensor) -> Any:
@@ -94,10 +83,10 @@ class LayerScores:
         grouped = query.view(b, groups, h // groups, d)
         parts = []
         # Rotated a run of keys at a time, so that what is held is a row of scores per head.
-        for start in range(0, len(column), COLUMNS):
-            key = self._key[:, :, start : start + COLUMNS]
-            there: Any = tuple(part[:, start : start + COLUMNS] for part in self._rotary)
-            parts.append(torch.matmul(grouped, self._adapter.rotate(key, key, there)[1].mT).float())
+        for start in range(0, len(column), KEY_BLOCK):
+            key = self._key[:, :, start : start + KEY_BLOCK]
+            rotary: Any = tuple(part[:, start : start + KEY_BLOCK] for part in self._rotary)
+            parts.append(torch.matmul(grouped, self._adapter.rotate(key, key, rotary)[1].mT).float())
         scores = torch.cat(parts, -1).view(b, h, -1) * self._projections.scaling
         weights = scores.masked_fill(~self._valid[:, None], -torch.inf).softmax(-1)
         return self._at(weights.mean(1) if self._heads == "mean" else weights.amax(1), track)
@@ -107,7 +96,7 @@ class LayerScores:
         text = text.to(self._key.device, non_blocking=True)
         batch = torch.arange(len(text), device=text.device)
         rows = torch.cat([block for _, block in self._rows(batch, text)], 1)
-        return picked(rows.mT, *self._placed(track))
+        return gather_columns(rows.mT, *self._placed(track))
 
     def received_attention(self, track: Track) -> Tensor:
         """(I, N)."""
@@ -137,12 +126,12 @@ class LayerScores:
 
     def keys(self, track: Track) -> Tensor:
         """(I, N, D)."""
-        return picked(self._key.mean(1), *self._placed(track))
+        return gather_columns(self._key.mean(1), *self._placed(track))
 
     def text_keys(self, track: Track, text: Tensor) -> Tensor:
         """(I, T, D) of the query span's columns ``text`` (B, T)."""
         rows, _ = self._placed(track)
-        return picked(self._key.mean(1), rows, text.to(rows.device, non_blocking=True)[rows])
+        return gather_columns(self._key.mean(1), rows, text.to(rows.device, non_blocking=True)[rows])
 
     def _at(self, row: Tensor, track: Track) -> Tensor:
         rows, columns = self._placed(track)

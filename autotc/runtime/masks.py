@@ -1,10 +1,8 @@
-"""Sequences that lost columns: gathering, and masks for layers whose keys are not those of the layer before."""
+"""Masks of layers whose keys are not those of the layer before."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,72 +10,8 @@ from torch import Tensor
 from transformers.masking_utils import create_causal_mask
 
 from autotc.errors import InputsError
-
-_MASK_ARGUMENTS = inspect.signature(inspect.unwrap(create_causal_mask)).parameters
-CACHE = "cache" if "cache" in _MASK_ARGUMENTS else "past_key_values"
-"""Argument and output that hold keys and values: transformers 5.24 renamed them, and still takes the old name."""
-
-
-@dataclass
-class Columns:
-    """Which columns of an earlier sequence are left, row by row. Worked out on the host.
-
-    Attributes:
-        index: (B, M) long, ascending; -1 pads on the left.
-        size: length of the earlier sequence.
-    """
-
-    index: Tensor
-    size: int
-    _there: dict[torch.device, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, kept: Tensor) -> Columns:
-        """From a mask (B, L) bool of the columns left."""
-        count = kept.sum(1)
-        width = int(count.max())
-        column = kept.cumsum(1) - 1 + (width - count)[:, None]
-        index = torch.full((kept.shape[0], width), -1, dtype=torch.long)
-        row, source = kept.nonzero(as_tuple=True)
-        index[row, column[row, source]] = source
-        return cls(index, kept.shape[1])
-
-    def then(self, later: Columns) -> Columns:
-        """Columns of ``later`` in terms of this one's earlier sequence."""
-        index = torch.where(later.index >= 0, self.index.gather(1, later.index.clamp_min(0)), -1)
-        return Columns(index, self.size)
-
-    @property
-    def valid(self) -> Tensor:
-        """(B, M) bool."""
-        return self.index >= 0
-
-    @property
-    def full(self) -> bool:
-        """Whether no row is padded."""
-        return bool(self.valid.all())
-
-    def on(self, device: torch.device) -> Tensor:
-        """``index`` on a device, 0 on padding."""
-        if device not in self._there:
-            self._there[device] = self.index.clamp_min(0).to(device, non_blocking=True)
-        return self._there[device]
-
-    def gather(self, values: Tensor, dim: int = 1) -> Tensor:
-        """Values of the columns left; ``values`` has the batch in the dimension before ``dim``, or a batch of 1."""
-        index = self.on(values.device)
-        batch = dim - 1
-        if values.shape[batch] == 1 and index.shape[0] > 1:
-            values = values.expand(*values.shape[:batch], index.shape[0], *values.shape[dim:])
-        shape = [1] * values.dim()
-        shape[batch], shape[dim] = index.shape
-        target = list(values.shape)
-        target[dim] = index.shape[1]
-        return values.gather(dim, index.view(shape).expand(target))
-
-    def positions(self, positions: Tensor) -> Tensor:
-        """Position ids (..., B, L) -> (..., B, M)."""
-        return self.gather(positions, positions.dim() - 1)
+from autotc.runtime.cache import CACHE, cache_length
+from autotc.runtime.columns import Columns
 
 
 class LayerMasks:
@@ -177,27 +111,3 @@ def _within(original: Tensor, window: int) -> Callable[..., Any]:
         return original[batch, query] - original[batch, key] < window
 
     return near
-
-
-def leading_padding(valid: Tensor) -> Tensor:
-    """(B, L) bool: padding before each row's first valid token; it goes when a row loses columns."""
-    return valid.long().cumsum(1) == 0
-
-
-def given_cache(arguments: Mapping[str, Any]) -> Any:
-    """The cache among a call's arguments, under either name; None without one."""
-    found = arguments.get(CACHE)
-    return arguments.get("past_key_values") if found is None else found
-
-
-def cache_length(cache: Any, layer: int = 0) -> int:
-    """Tokens a cache holds for a layer; 0 without a cache.
-
-    Raises:
-        InputsError: the cache has a fixed size, in which layers cannot differ in length.
-    """
-    if cache is None:
-        return 0
-    if getattr(cache, "is_compileable", False):
-        raise InputsError(f"{CACHE}: a static cache cannot hold layers of different lengths; use a dynamic cache")
-    return int(cache.get_seq_length(layer))

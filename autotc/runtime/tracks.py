@@ -13,27 +13,6 @@ from autotc.models import Item, column_index
 
 
 @dataclass
-class StageStats:
-    """What one reduction did in one request.
-
-    Attributes:
-        stage: index of the stage in the policy.
-        layer: of the reduction; None at input and projector.
-        label: modality, location, layer and mechanism.
-        requested: keep ratio x N0 of each item, rounded; at the input of each medium, which tiles may make up.
-        realised: tokens each of them has left.
-        untouched: how many of them already had no more tokens than requested, or could not be given fewer.
-    """
-
-    stage: int
-    layer: int | None
-    label: str
-    requested: list[int]
-    realised: list[int]
-    untouched: int
-
-
-@dataclass
 class Track:
     """Items of one modality in one request, right-aligned to the longest, and the reductions they went through.
 
@@ -70,13 +49,13 @@ class Track:
         return self.row
 
     @property
-    def place(self) -> Tensor:
+    def batch_column(self) -> Tensor:
         """``column``, once the track has reached the language model."""
         assert self.column is not None
         return self.column
 
     @property
-    def there(self) -> Tensor:
+    def host_valid(self) -> Tensor:
         """``valid`` on the host."""
         return self.ids >= 0
 
@@ -84,32 +63,32 @@ class Track:
     def start(cls, items: Sequence[Item], device: torch.device) -> Track:
         """All units of all items."""
         lengths = [item.count for item in items]
-        index, there = column_index(lengths)
+        index, valid = column_index(lengths)
         places = torch.cat([item.places() for item in items])
         boxes = torch.cat([item.boxes() for item in items])
         ids = torch.cat([torch.arange(count) for count in lengths])
         return cls(
             items=items,
             lengths=lengths,
-            ids=torch.where(there, ids[index], -1),
-            valid=there.to(device),
-            grid=(places[index] * there[..., None]).to(device),
-            box=(boxes[index] * there[..., None]).to(device),
-            mass=there.float().to(device),
+            ids=torch.where(valid, ids[index], -1),
+            valid=valid.to(device),
+            grid=(places[index] * valid[..., None]).to(device),
+            box=(boxes[index] * valid[..., None]).to(device),
+            mass=valid.float().to(device),
         )
 
     def repeated(self, order: Sequence[int]) -> Track:
         """The track with its items in ``order``: rows that a beam search repeats."""
         index = torch.tensor(list(order))
-        there = index.to(self.valid.device)
+        on_device = index.to(self.valid.device)
         return Track(
             [self.items[i] for i in order],
             [self.lengths[i] for i in order],
             self.ids[index],
-            self.valid[there],
-            self.grid[there],
-            self.box[there],
-            self.mass[there],
+            self.valid[on_device],
+            self.grid[on_device],
+            self.box[on_device],
+            self.mass[on_device],
             reductions=[reduction.rows(order) for reduction in self.reductions],
         )
 
@@ -117,7 +96,7 @@ class Track:
         """The items as mechanisms see them, with features (B, N, D)."""
         return Tokens(features, self.valid, self.grid, self.box, self.mass)
 
-    def moved(self, device: torch.device) -> None:
+    def move_to(self, device: torch.device) -> None:
         """Bring what mechanisms read to a device (models that are spread over several)."""
         self.valid, self.grid = self.valid.to(device), self.grid.to(device)
         self.box, self.mass = self.box.to(device), self.mass.to(device)
@@ -126,18 +105,39 @@ class Track:
         """Replace the tokens by their survivors; returns them."""
         reduced = reduction.reduce(tokens)
         kept = reduction.kept
-        there, at = kept >= 0, kept.clamp_min(0)
+        survives, at = kept >= 0, kept.clamp_min(0)
         self.valid, self.grid, self.box, self.mass = reduced.valid, reduced.grid, reduced.box, reduced.mass
         self.lengths = reduction.counts
-        self.ids = torch.where(there, self.ids.gather(1, at), -1)
+        self.ids = torch.where(survives, self.ids.gather(1, at), -1)
         if self.column is not None:
-            self.column = torch.where(there, self.column.gather(1, at), -1)
+            self.column = torch.where(survives, self.column.gather(1, at), -1)
         self.reductions.append(reduction)
         return reduced
 
     def flat(self, length: int) -> Tensor:
         """(tokens left,) long on the host: places of the tokens in the flattened batch of sequences of a length."""
-        return (self.batch_row[:, None] * length + self.place)[self.there]
+        return (self.batch_row[:, None] * length + self.batch_column)[self.host_valid]
+
+    def features(self, values: Tensor) -> Tensor:
+        """(B, N, D) of the tokens, from the sequences' (rows, L, D); zeros on padding."""
+        index = self.batch_row[:, None] * values.shape[1] + self.batch_column.clamp_min(0)
+        flat = values.reshape(-1, values.shape[-1])
+        out = flat.index_select(0, index.view(-1).to(values.device, non_blocking=True)).view(*index.shape, -1)
+        return out.masked_fill(~self.valid[..., None], 0.0)
+
+    def put_survivors(self, values: Tensor, features: Tensor, reduction: Reduction) -> Tensor:
+        """The sequences (rows, L, D) with what a reduction made of the tokens' (B, N, D) at its survivors' columns.
+
+        The track has been advanced by the reduction; columns of tokens that have gone keep what they held.
+        """
+        if reduction.is_selection:
+            return values
+        out = values.clone(memory_format=torch.contiguous_format)
+        survivors = reduction.apply(features).reshape(-1, values.shape[-1])
+        real = self.host_valid.view(-1).nonzero()[:, 0].to(values.device, non_blocking=True)
+        places = self.flat(values.shape[1]).to(values.device, non_blocking=True)
+        out.view(-1, out.shape[-1]).index_copy_(0, places, survivors[real].to(values.dtype))
+        return out
 
     def source(self) -> Reduction:
         """From the item's units to its tokens of now: the product of all reductions."""
@@ -162,7 +162,7 @@ def concurrent_retention(track: Track, companion: Track | None) -> Tensor:
         for j in (companion.batch_row == track.batch_row[i]).nonzero()[:, 0].tolist():
             spans.append(companion.items[j].boxes()[:, :2].to(device))
             alive = torch.zeros(companion.items[j].count)
-            alive[companion.ids[j][companion.there[j]]] = 1.0
+            alive[companion.ids[j][companion.host_valid[j]]] = 1.0
             kept.append(alive.to(device))
         if not spans:
             continue
