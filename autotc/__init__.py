@@ -1,12 +1,18 @@
 """autotc: find, apply and check token compression for multimodal language models.
 
 ``load`` reads a checkpoint, ``apply`` puts a policy on an unchanged Hugging Face model, ``configure`` builds its input
-stages into a processor, ``search`` finds a policy. Importing the package loads neither Optuna nor MLflow.
+stages into a processor, ``search`` finds a policy; every command of the shell is one function here. Importing it loads
+neither torch nor Optuna nor MLflow.
+
+Some functions have the name of the package that holds them (``autotc.search``): the attribute is always the function,
+and ``from autotc.search.space import SearchSpace`` imports from the package.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from autotc.errors import (
@@ -21,10 +27,12 @@ from autotc.errors import (
 )
 
 if TYPE_CHECKING:
-    import autotc.search as search
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
+    from autotc.report.policy import show
     from autotc.runtime import Handle, apply, configure
+    from autotc.search.space import SearchSpace
+    from autotc.search.study import search
 
 __version__ = "0.1.0"
 
@@ -39,34 +47,53 @@ __all__ = [
     "ModelReference",
     "Policy",
     "PolicyError",
+    "SearchSpace",
     "Stage",
     "UnsupportedModelError",
     "apply",
     "configure",
     "load",
     "search",
+    "show",
 ]
 
-
-_LAZY = {
+_HOMES = {
     "Handle": "autotc.runtime",
+    "ModelReference": "autotc.policy",
+    "Policy": "autotc.policy",
+    "SearchSpace": "autotc.search.space",
+    "Stage": "autotc.policy",
     "apply": "autotc.runtime",
     "configure": "autotc.runtime",
     "load": "autotc.models.loading",
-    "ModelReference": "autotc.policy",
-    "Policy": "autotc.policy",
-    "Stage": "autotc.policy",
+    "search": "autotc.search.study",
+    "show": "autotc.report.policy",
 }
-"""What needs torch, loaded when it is first asked for: the command line sets torch's environment before that."""
+"""Public name -> its module, imported when the name is first used: torch's environment is set before that."""
+
+
+class _PublicFace(ModuleType):
+    """A package whose public names are never hidden by a submodule of the same name.
+
+    Importing ``autotc.search.space`` binds the package ``search`` as an attribute of ``autotc``; here that binding is
+    left out, so that ``autotc.search`` stays the function. Imports read ``sys.modules`` and do not miss it.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    if name == "search":
-        return importlib.import_module("autotc.search")
-    raise AttributeError(f"module 'autotc' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autotc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, "search"])
+    return sorted({*globals(), *_HOMES})
+
+
+sys.modules[__name__].__class__ = _PublicFace
