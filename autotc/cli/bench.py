@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotc.cli.command import Command
-from autotc.cli.loading import checkpoint_of, evaluator_of, load_model, place_model, policy_of, space_file
+from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of, space_file
 from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
 from autotc.cli.output import Output, files_written
-from autotc.errors import DataError, PolicyError, one_line
+from autotc.errors import DataError, PolicyError
 
 if TYPE_CHECKING:
     from autotc.bench import Case
@@ -116,30 +116,16 @@ def _cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[Case]]:
 
 def _model(args: argparse.Namespace) -> Any:
     """The model to measure: with random weights, of a checkpoint, or the embedded one."""
-    import torch
-
     if args.random_weights is None:
-        model = load_model(args)[0]
-        if model is None:
-            from autotc.tiny import load
+        from autotc.models.loading import load_model as load_named
 
-            model = place_model(load()[0], args)
-        return model
+        model, _ = load_named(args.model, loading_of(args))
+        return model if args.model is not None else place_model(model, args)
     if args.model is not None:
         raise DataError("--model: given with --random-weights; one of the two is right")
-    from autotc.models.loading import usable_device, usable_dtype
-    from autotc.models.synthetic import random_model
+    from autotc.models.synthetic import random_checkpoint
 
-    checkpoint = checkpoint_of(args, args.random_weights)
-    checkpoint.adapter.depths(checkpoint.config)
-    checkpoint.config.architectures = [checkpoint.architecture]
-    if args.attn_implementation is not None:
-        checkpoint.config._attn_implementation = args.attn_implementation
-    dtype = usable_dtype(args.dtype or "auto") or torch.float32
-    try:
-        return random_model(checkpoint.config, dtype=dtype, device=usable_device(args.device_map))
-    except (RuntimeError, ImportError, ValueError) as error:
-        raise DataError(f"--random-weights: {one_line(error)}") from error
+    return random_checkpoint(args.random_weights, loading_of(args))
 
 
 def _calibrate(args: argparse.Namespace) -> Output:

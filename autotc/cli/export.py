@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from autotc import files
 from autotc.cli.command import Command
-from autotc.cli.loading import checkpoint_of, evaluator_of, policy_of, reference_of
+from autotc.cli.loading import checkpoint_of, evaluator_of, policy_of
 from autotc.cli.options import ENGINE_NAMES, add_evaluator_options, add_split_seed_option, from_one
 from autotc.cli.output import Output
 from autotc.errors import DataError
 
 if TYPE_CHECKING:
-    from autotc.models.loading import Checkpoint
+    from autotc.models.checkpoints import Checkpoint
     from autotc.policy import Policy
 
 
@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> Output:
     from autotc.export import get_engine
     from autotc.export.estimate import Estimate
     from autotc.export.report import export
+    from autotc.models.checkpoints import is_embedded
     from autotc.report.tables import export_tables
 
     policy, engine = policy_of(args.policy), get_engine(args.to)
     served = _served_model(args, policy)
-    embedded = args.model is None and served is not None and _is_embedded(args, policy)
+    embedded = args.model is None and served is not None and is_embedded(policy)
     if args.measure and not embedded and args.data is None:
         raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
     measure = (embedded or args.data is not None) if args.measure is None else args.measure
@@ -66,10 +67,10 @@ def run(args: argparse.Namespace) -> Output:
     exported = export(
         policy,
         engine,
-        architecture=args.architecture or (None if args.model is None or served is None else served.architecture),
+        architecture=args.architecture or (None if args.model is None or served is None else served.bound.architecture),
         model=args.model or "MODEL",
         pixels=args.pixels,
-        flops=None if served is None or evaluator is not None else Estimate(served.adapter, served.config),
+        flops=None if served is None or evaluator is not None else Estimate(served.bound.adapter, served.bound.config),
         measurer=evaluator,
         limit=args.limit,
     )
@@ -80,26 +81,11 @@ def run(args: argparse.Namespace) -> Output:
     return Output(document, text.rstrip(), 0 if exported.plan.expressible else 1)
 
 
-def _is_embedded(args: argparse.Namespace, policy: Policy) -> bool:
-    """Whether a policy is for the embedded model, or for any."""
-    if policy.model is None:
-        return True
-    embedded = reference_of(checkpoint_of(args, None))
-    return policy.model.architecture == embedded.architecture and policy.model.fingerprint in (
-        None,
-        embedded.fingerprint,
-    )
-
-
 def _served_model(args: argparse.Namespace, policy: Policy) -> Checkpoint | None:
     """What is known of the model of a policy: as it was given, or by the policy's reference."""
-    from autotc.models.published import PUBLISHED
+    from autotc.models.checkpoints import policy_checkpoint
 
-    if args.model is not None or _is_embedded(args, policy):
-        return checkpoint_of(args, args.model)
-    assert policy.model is not None  # it would be the embedded one's
-    known = [name for name, (architecture, _) in PUBLISHED.items() if architecture == policy.model.architecture]
-    return checkpoint_of(args, known[0]) if known else None
+    return policy_checkpoint(policy) if args.model is None else checkpoint_of(args, args.model)
 
 
 def _write_config(path: Path, config: Any) -> None:

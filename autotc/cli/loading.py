@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotc.cli.options import LOADING
-from autotc.errors import DataError, one_line
+from autotc.errors import DataError
 
 if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
-    from autotc.models.loading import Checkpoint
-    from autotc.policy import ModelReference, Policy
+    from autotc.models.checkpoints import Checkpoint
+    from autotc.models.settings import Loading
+    from autotc.policy import Policy
     from autotc.vocabulary import Split
 
 
@@ -103,48 +104,35 @@ def phases_of(evaluator: ModelEvaluator) -> dict[str, Any]:
 def load_model(args: argparse.Namespace) -> tuple[Any, Any]:
     """Model and processor that the arguments ask for; (None, None) for the embedded model as it is."""
     if args.model is not None:
-        from autotc.models.loading import load
+        from autotc.models.loading import load_checkpoint
 
-        return load(args.model, **{name: getattr(args, name) for name in LOADING if getattr(args, name)})
-    for name in ("revision", "trust_remote_code"):
-        if getattr(args, name):
-            raise DataError(f"--{name.replace('_', '-')}: given without --model; it is of a checkpoint on the hub")
+        return load_checkpoint(args.model, loading_of(args))
     if not any(getattr(args, name) for name in LOADING):
         return None, None
-    from autotc.tiny import load as load_embedded
+    from autotc.models.loading import load_model as load_named
 
-    model, processor = load_embedded()
-    return place_model(model, args), processor
+    return load_named(None, loading_of(args))
 
 
 def place_model(model: Any, args: argparse.Namespace) -> Any:
     """A model on the device, in the dtype and with the attention that were asked for."""
-    from autotc.models.loading import usable_device, usable_dtype
+    from autotc.models.loading import place
 
-    if args.attn_implementation is not None:
-        try:
-            model.set_attn_implementation(args.attn_implementation)
-        except (ValueError, ImportError) as error:
-            raise DataError(f"--attn-implementation: {one_line(error)}") from error
-    return model.to(usable_device(args.device_map), usable_dtype(args.dtype or "auto"))
+    return place(model, loading_of(args))
 
 
 def checkpoint_of(args: argparse.Namespace, name: str | None) -> Checkpoint:
     """What a name stands for."""
-    from autotc.models.loading import find_checkpoint
+    from autotc.models.checkpoints import find_checkpoint
 
-    return find_checkpoint(name, revision=args.revision, trust_remote_code=args.trust_remote_code)
+    return find_checkpoint(name, loading_of(args))
 
 
-def reference_of(checkpoint: Checkpoint) -> ModelReference:
-    """What a policy for a model says of it; without the fingerprint where the shape is known by name only."""
-    from autotc.models.fingerprint import config_fingerprint
-    from autotc.models.published import CONFIRMED, PUBLISHED
-    from autotc.policy import ModelReference
+def loading_of(args: argparse.Namespace) -> Loading:
+    """How the arguments say that models are loaded."""
+    from autotc.models.settings import Loading
 
-    exact = checkpoint.name not in PUBLISHED or checkpoint.name in CONFIRMED
-    fingerprint = config_fingerprint(checkpoint.config, checkpoint.adapter.structural) if exact else None
-    return ModelReference(architecture=checkpoint.architecture, fingerprint=fingerprint)
+    return Loading(**{name: getattr(args, name) for name in LOADING})
 
 
 def policy_of(argument: str) -> Policy:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotc.cli.command import Command
-from autotc.cli.loading import checkpoint_of, evaluator_of, reference_of
+from autotc.cli.loading import checkpoint_of, evaluator_of
 from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> Output:
         return _written(_calibrated(args), args.out)
     checkpoint = checkpoint_of(args, args.model)
     policy = preset_policy(
-        args.name, args.keep, checkpoint.adapter, checkpoint.config, reference_of(checkpoint), args.modality
+        args.name, args.keep, checkpoint.bound.adapter, checkpoint.bound.config, checkpoint.reference, args.modality
     )
     return _written(policy, args.out)
 
@@ -132,7 +132,7 @@ def _write_all(args: argparse.Namespace) -> Output:
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
     checkpoint = checkpoint_of(args, args.model)
-    policies = every_policy(args.keep, checkpoint.adapter, checkpoint.config, reference_of(checkpoint))
+    policies = every_policy(args.keep, checkpoint.bound.adapter, checkpoint.bound.config, checkpoint.reference)
     files = []
     for name, policy in policies.items():
         files.append(args.out / f"{name}-{args.keep:g}.yaml")

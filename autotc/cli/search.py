@@ -170,7 +170,9 @@ def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
 
     engine = get_engine(args.deployable_on)
     # The embedded model stands in for whatever will be served.
-    architecture = args.architecture or (None if args.model is None else checkpoint_of(args, args.model).architecture)
+    architecture = args.architecture
+    if architecture is None and args.model is not None:
+        architecture = checkpoint_of(args, args.model).bound.architecture
     deployable = space.deployable(engine, architecture)
     for modality in MODALITY_NAMES:
         if modality not in deployable.modalities:

@@ -27,12 +27,12 @@ class Adapter(ABC):
         refused: modality -> location where no stage may act -> why.
         structural: configuration fields, dotted, that the fingerprint covers.
         processors: class names of its processors in transformers.
-        wholes: class of a checkpoint that holds the model as a part -> the part's name.
+        containers: class of a checkpoint that holds the model as a part -> the part's name.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
-    wholes: ClassVar[Mapping[str, str]] = {}
+    containers: ClassVar[Mapping[str, str]] = {}
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]]
     processors: ClassVar[tuple[str, ...]]

@@ -30,7 +30,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
     family = "qwen2_5_omni"
     processors = ("Qwen2_5OmniProcessor",)
     architectures = ("Qwen2_5OmniThinkerForConditionalGeneration",)
-    wholes: ClassVar[Mapping[str, str]] = {
+    containers: ClassVar[Mapping[str, str]] = {
         "Qwen2_5OmniModel": "thinker",
         "Qwen2_5OmniForConditionalGeneration": "thinker",
     }

@@ -36,7 +36,7 @@ class Qwen3OmniThinker(DeepStack):
     family = "qwen3_omni"
     processors = ("Qwen3OmniMoeProcessor",)
     architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
-    wholes: ClassVar[Mapping[str, str]] = {"Qwen3OmniMoeForConditionalGeneration": "thinker"}
+    containers: ClassVar[Mapping[str, str]] = {"Qwen3OmniMoeForConditionalGeneration": "thinker"}
     structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
         "text_config.num_key_value_heads", "text_config.moe_intermediate_size", "text_config.num_experts",

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotc.errors import PolicyError, UnsupportedModelError
+from autotc.errors import DataError, PolicyError, UnsupportedModelError, one_line
+from autotc.models.checkpoints import find_checkpoint
+from autotc.models.devices import usable_device, usable_dtype
 from autotc.models.geometry import Media
 from autotc.models.registry import find_adapter
+from autotc.models.settings import AS_STORED, Loading
 from autotc.vocabulary import MODALITIES, Modality
 
 _NOISE = (1 << 20) + 7
@@ -59,6 +62,28 @@ def random_model(
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     return model.eval()
+
+
+def random_checkpoint(name: str, loading: Loading = AS_STORED) -> nn.Module:
+    """A model with random weights of the size that a name stands for; no weights are fetched.
+
+    Args:
+        name: as `find_checkpoint` takes it.
+        loading: dtype (auto is float32), device and attention of the model; revision of its configuration.
+
+    Raises:
+        DataError: there is no such configuration, or no model can be made of it here.
+    """
+    bound = find_checkpoint(name, loading).bound
+    _ = bound.depths  # a configuration that the adapter does not understand is told before memory is filled
+    bound.config.architectures = [bound.architecture]
+    if loading.attn_implementation is not None:
+        bound.config._attn_implementation = loading.attn_implementation
+    dtype = usable_dtype(loading.dtype) or torch.float32
+    try:
+        return random_model(bound.config, dtype=dtype, device=usable_device(loading.device_map))
+    except (RuntimeError, ImportError, ValueError) as error:
+        raise DataError(f"--random-weights: {one_line(error)}") from error
 
 
 def random_request(

@@ -19,7 +19,7 @@ import autotc
 from autotc import cli
 from autotc.errors import AutotcError, DataError
 from autotc.evaluate.jsonl import JsonlEvaluator
-from autotc.models import find_adapter, loading
+from autotc.models import checkpoints, devices, find_adapter, weights
 from autotc.policy import Policy
 
 from .checkpoints import PROCESSORS, save
@@ -109,10 +109,10 @@ def test_storage_in_bfloat16(tmp_path: Path, media: Any) -> None:
     folder = save("qwen2_5_vl", tmp_path / "model", torch.bfloat16)
     model, processor = autotc.load(str(folder))
     assert model.dtype == torch.bfloat16
-    found = loading.find_checkpoint(str(folder))
-    weights = sum(p.numel() for p in model.parameters())
-    assert loading.weight_bytes(found, None) == 2 * weights
-    assert loading.weight_bytes(found, torch.float32) == 4 * weights
+    found = checkpoints.find_checkpoint(str(folder))
+    elements = sum(p.numel() for p in model.parameters())
+    assert weights.weight_bytes(found, None) == 2 * elements
+    assert weights.weight_bytes(found, torch.float32) == 4 * elements
     evaluator = JsonlEvaluator(data_file(media, ["image"], tmp_path), model, processor)
     assert len(evaluator.run(Policy(stages=()), "test").samples) == 3
     assert autotc.load(str(folder), dtype="float32", attn_implementation="eager")[0].dtype == torch.float32
@@ -149,10 +149,10 @@ def test_the_thinker_of_a_whole_omni_checkpoint(tmp_path: Path, written: str) ->
     build_processor().save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "architectures": [written]}))
-    found = loading.find_checkpoint(str(tmp_path))
-    assert found.architecture == "Qwen2_5OmniThinkerForConditionalGeneration"
+    found = checkpoints.find_checkpoint(str(tmp_path))
+    assert found.bound.architecture == "Qwen2_5OmniThinkerForConditionalGeneration"
     model, _ = autotc.load(str(tmp_path))
-    assert loading.weight_bytes(found, None) == sum(4 * p.numel() for p in model.parameters())
+    assert weights.weight_bytes(found, None) == sum(4 * p.numel() for p in model.parameters())
     own = whole.thinker.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in model.state_dict().items())
     autotc.apply(model, Policy.model_validate({"version": 1, "stages": stacked(["image"])})).remove()
@@ -215,11 +215,11 @@ def test_what_cannot_be_loaded_is_told_in_one_line(
 
 def test_a_model_larger_than_memory(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(checkpoint("llava"))
-    assert (loading.free_bytes("cpu") or 0) > 1e8
-    weights = loading.weight_bytes(loading.find_checkpoint(folder), None) or 0
-    monkeypatch.setattr(loading, "free_bytes", lambda where: weights)
+    assert (devices.free_bytes("cpu") or 0) > 1e8
+    needed = weights.weight_bytes(checkpoints.find_checkpoint(folder), None) or 0
+    monkeypatch.setattr(weights, "free_bytes", lambda where: needed)
     autotc.load(folder)
-    monkeypatch.setattr(loading, "free_bytes", lambda where: weights - 1)
+    monkeypatch.setattr(weights, "free_bytes", lambda where: needed - 1)
     with pytest.raises(DataError, match=r"its weights take 0\.0 GB as float32 and cpu has .* GB free.*--device-map"):
         autotc.load(folder)
     autotc.load(folder, dtype="bfloat16")
