@@ -4,74 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
-from xml.etree import ElementTree
+from typing import cast, get_args
 
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import Evaluator
+from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.files import write_text
 from autotc.policy import Measured, Policy
 from autotc.progress import Progress
+from autotc.records.check import CheckReport, Finding
 from autotc.results import Results
 from autotc.statistics import Interval
 from autotc.vocabulary import Split
 
-Verdict = Literal["pass", "warn", "fail"]
 FLOPS_SLACK = 0.005
 """How far the FLOPs ratio may rise: what rounding of counts can move it between versions."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        what: its name.
-        expected: what the policy file says.
-        found: what was measured now.
-        verdict: ``pass``; ``fail``; ``warn`` where it weakens the check but is no regression.
-    """
-
-    what: str
-    expected: str
-    found: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """The findings of one check."""
-
-    policy: str
-    findings: tuple[Finding, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing failed."""
-        return all(finding.verdict != "fail" for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """``passed`` and ``findings``, as ``--json`` prints them."""
-        return {"policy": self.policy, "passed": self.passed, "findings": [vars(f).copy() for f in self.findings]}
-
-    def to_junit(self) -> str:
-        """JUnit XML: one test case per finding, for CI systems that show such reports."""
-        failures = sum(finding.verdict == "fail" for finding in self.findings)
-        suite = ElementTree.Element(
-            "testsuite", name="autotc check", tests=str(len(self.findings)), failures=str(failures), errors="0"
-        )
-        for finding in self.findings:
-            case = ElementTree.SubElement(suite, "testcase", classname=self.policy, name=finding.what)
-            text = f"expected {finding.expected}, found {finding.found}"
-            if finding.verdict == "fail":
-                ElementTree.SubElement(case, "failure", message=text)
-            else:
-                ElementTree.SubElement(case, "system-out").text = text
-        root = ElementTree.Element("testsuites")
-        root.append(suite)
-        ElementTree.indent(root)
-        return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def samples_path(policy_path: str | Path) -> Path:
@@ -96,8 +44,8 @@ def load_measured(policy_path: str | Path) -> tuple[Policy, Measured, Split]:
 
 
 def check(
-    evaluator: Evaluator,
-    policy_path: str | Path,
+    policy: str | Path,
+    evaluator: Evaluator | None = None,
     *,
     tolerance: float | None = None,
     limit: int | None = None,
@@ -109,8 +57,9 @@ def check(
     below -tolerance. A fall within the interval's noise does not fail.
 
     Args:
-        evaluator: on the data and the model that the policy was measured on.
-        policy_path: the policy file; ``x.samples.parquet`` beside it makes the comparison paired.
+        policy: its file; ``x.samples.parquet`` beside it makes the comparison paired.
+        evaluator: on the data and the model that the policy was measured on; None takes the embedded model and its
+            benchmark.
         tolerance: largest fall in accuracy that passes, in [0, 1]; None takes the file's.
         limit: samples per modality group; None takes as many as were measured.
         progress: called with samples done and samples in all.
@@ -118,52 +67,76 @@ def check(
     Raises:
         PolicyError: the file is wrong, holds no measurement, or is for another architecture.
         DataError: the samples file cannot be read.
+
+    Example:
+        >>> report = autotc.check("policies/tiny-omni-0.5.yaml", limit=50)  # doctest: +SKIP
+        >>> report.passed  # doctest: +SKIP
     """
-    policy, measured, split = load_measured(policy_path)
+    checked, measured, split = load_measured(policy)
     allowed = measured.tolerance if tolerance is None else tolerance
     if not 0 <= allowed <= 1:
         raise PolicyError(f"tolerance: {allowed!r} given; a fall in accuracy in [0, 1] is right")
-    findings: list[Finding] = []
-    if policy.model is not None:
-        if policy.model.architecture != evaluator.model.architecture:
-            raise PolicyError(
-                f"{policy_path}: model.architecture: is for {policy.model.architecture}, the model is "
-                f"{evaluator.model.architecture}; give the model it was made for"
-            )
-        if policy.model.fingerprint is not None:
-            same = policy.model.fingerprint == evaluator.model.fingerprint
-            findings.append(
-                _finding("fingerprint", policy.model.fingerprint, evaluator.model.fingerprint or "none", ok=same)
-            )
-            if not same:
-                # Numbers of another model would say nothing about this policy.
-                return CheckReport(str(policy_path), tuple(findings))
+    evaluator = BuiltinEvaluator(seed=measured.seed) if evaluator is None else evaluator
+    findings = _same_model(policy, checked, evaluator)
+    if any(finding.verdict == "fail" for finding in findings):
+        # Numbers of another model would say nothing about this policy.
+        return CheckReport(str(policy), tuple(findings))
     info = evaluator.info(split)
-    same_data = info.sha256 == measured.samples_sha256 and evaluator.name == measured.evaluator
-    findings.append(
-        _finding(
-            "samples",
-            f"{measured.evaluator} {split} {measured.samples_sha256[:12]}",
-            f"{evaluator.name} {split} {info.sha256[:12]}",
-            ok=same_data,
-        )
-    )
-    cost = evaluator.cost(policy, split)
-    for name, before, now in (
-        ("flops_ratio", measured.flops_ratio, cost.flops_ratio),
-        ("kv_ratio", measured.kv_ratio, cost.kv_ratio),
-    ):
-        if before is not None:
-            findings.append(_finding(name, f"{before:.4f}", f"{now:.4f}", ok=now <= before + FLOPS_SLACK))
-    if not same_data:
-        return CheckReport(str(policy_path), tuple(findings))
+    samples = _same_samples(measured, evaluator, split)
+    findings += [samples, *_costs(checked, measured, evaluator, split)]
+    if samples.verdict == "fail":
+        return CheckReport(str(policy), tuple(findings))
     if limit is None and any(measured.samples.get(group, 0) < count for group, count in info.samples.items()):
         limit = max(measured.samples.values(), default=None)
-    stored, pairing = _stored(policy_path, measured)
-    findings.append(pairing)
-    results = evaluator.run(policy, split, limit=limit, progress=progress)
-    findings += _accuracy(results, stored, measured.accuracy, allowed)
-    return CheckReport(str(policy_path), tuple(findings))
+    stored, pairing = _stored(policy, measured)
+    results = evaluator.run(checked, split, limit=limit, progress=progress)
+    findings += [pairing, *_accuracy(results, stored, measured.accuracy, allowed)]
+    return CheckReport(str(policy), tuple(findings))
+
+
+def _same_model(path: str | Path, policy: Policy, evaluator: Evaluator) -> list[Finding]:
+    """Whether the model is the one that the policy is for.
+
+    Raises:
+        PolicyError: it is of another architecture.
+    """
+    wanted, given = policy.model, evaluator.model
+    if wanted is None:
+        return []
+    if wanted.architecture != given.architecture:
+        raise PolicyError(
+            f"{path}: model.architecture: is for {wanted.architecture}, the model is {given.architecture}; give the"
+            " model it was made for"
+        )
+    if wanted.fingerprint is None:
+        return []
+    same = wanted.fingerprint == given.fingerprint
+    return [_finding("fingerprint", wanted.fingerprint, given.fingerprint or "none", ok=same)]
+
+
+def _same_samples(measured: Measured, evaluator: Evaluator, split: Split) -> Finding:
+    """Whether the samples are those that the policy was measured on."""
+    sha256 = evaluator.info(split).sha256
+    return _finding(
+        "samples",
+        f"{measured.evaluator} {split} {measured.samples_sha256[:12]}",
+        f"{evaluator.name} {split} {sha256[:12]}",
+        ok=sha256 == measured.samples_sha256 and evaluator.name == measured.evaluator,
+    )
+
+
+def _costs(policy: Policy, measured: Measured, evaluator: Evaluator, split: Split) -> list[Finding]:
+    """Whether the policy costs no more than it did."""
+    cost = evaluator.cost(policy, split)
+    ratios = (
+        ("flops_ratio", measured.flops_ratio, cost.flops_ratio),
+        ("kv_ratio", measured.kv_ratio, cost.kv_ratio),
+    )
+    return [
+        _finding(name, f"{before:.4f}", f"{now:.4f}", ok=now <= before + FLOPS_SLACK)
+        for name, before, now in ratios
+        if before is not None
+    ]
 
 
 def _finding(what: str, expected: str, found: str, *, ok: bool) -> Finding:
@@ -221,3 +194,12 @@ def _unpaired(now: Interval, before: Interval) -> Interval:
     low = mean - math.hypot(now.mean - now.low, before.high - before.mean)
     high = mean + math.hypot(now.high - now.mean, before.mean - before.low)
     return Interval(mean, low, high)
+
+
+def write_junit(report: CheckReport, path: str | Path) -> Path:
+    """Write a report as JUnit XML, whole or not at all; returns the file's path.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    return write_text(path, report.to_junit(), "--junit")

@@ -251,6 +251,18 @@ class Policy(_Strict):
 UNCOMPRESSED = Policy()
 """The policy without stages: the model as it is."""
 
+
+def read_policy(policy: Policy | str | Path) -> Policy:
+    """A policy as it is, from its file, or the uncompressed model's where ``none`` is given.
+
+    Raises:
+        PolicyError: the file is missing or wrong.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    return UNCOMPRESSED if str(policy) == "none" else Policy.load(policy)
+
+
 T = TypeVar("T", bound=BaseModel)
 
 

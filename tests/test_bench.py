@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import autotc
-from autotc.bench import bench, prefill, prefill_flops, synthetic_cases
+from autotc.bench import Requests, bench, measure_cases, prefill_flops, synthetic_cases
 from autotc.cost import prefill_cost, request_shapes
 from autotc.errors import PolicyError, UnsupportedModelError
 from autotc.mechanisms import target_count
@@ -17,6 +17,7 @@ from autotc.models.published import PUBLISHED, published_config
 from autotc.models.synthetic import random_model, random_request
 from autotc.policy import Policy, Stage
 from autotc.statistics import median_ratio_interval
+from autotc.timing import prefill
 
 from .models.families import FAMILIES
 from .models.test_exactness import SDPA
@@ -31,9 +32,9 @@ POLICY = Policy.of(
 
 def test_rows_hold_together() -> None:
     model = FAMILIES["qwen2_5_vl"].build()
-    cases = synthetic_cases(model, POLICY, [36, 100], [1, 2])
+    cases = synthetic_cases(model, POLICY, Requests([36, 100], [1, 2]))
     done: list[int] = []
-    rows = bench(model, POLICY, cases, repeats=2, new_tokens=3, progress=lambda n, total: done.append(n))
+    rows = measure_cases(model, POLICY, cases, repeats=2, new_tokens=3, progress=lambda n, total: done.append(n))
     assert done == [1, 2, 3, 4]
     assert [(row.case, row.batch) for row in rows] == [(f"image {n}", b) for n in (36, 100) for b in (1, 2)]
     adapter, config = find_adapter(model), model.config
@@ -61,7 +62,7 @@ def test_predicted_prefill_is_what_the_profiler_counts() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = FAMILIES["llava"].build()
-    (case,) = synthetic_cases(model, POLICY, [100], [2])
+    (case,) = synthetic_cases(model, POLICY, Requests([100], [2]))
     shapes = request_shapes(find_adapter(model), model.config, case.inputs)
     cost = prefill_cost(find_adapter(model), model.config, Policy(), shapes)
     counter = FlopCounterMode(display=False, custom_mapping=SDPA)
@@ -72,7 +73,9 @@ def test_predicted_prefill_is_what_the_profiler_counts() -> None:
 
 def test_a_policy_without_stages_gains_nothing() -> None:
     model = FAMILIES["llava"].build()
-    (row,) = bench(model, Policy(), synthetic_cases(model, Policy(), [25], [1]), repeats=1, new_tokens=2)
+    measured = bench(Policy(), model=model, requests=Requests([25]), repeats=1, new_tokens=2)
+    (row,) = measured.rows
+    assert measured.to_json()["prefill_ms"] == row.policy.prefill_ms
     assert row.predicted_speedup == 1.0
     assert row.realised is None
     assert row.stages == ()
@@ -82,7 +85,7 @@ def test_input_stages_need_real_requests() -> None:
     model = FAMILIES["qwen2_5_vl"].build()
     policy = Policy.of([Stage(modality="image", location="input", mechanism="downsample", keep_ratio=0.5)])
     with pytest.raises(PolicyError, match="input stages act before"):
-        synthetic_cases(model, policy, [36], [1])
+        synthetic_cases(model, policy, Requests([36]))
 
 
 def test_ratios_of_pairs() -> None:

@@ -80,7 +80,7 @@ def verdicts(report: CheckReport) -> dict[str, str]:
 
 
 def test_same_again_passes(tmp_path: Path) -> None:
-    report = check(Told(), write(tmp_path, Told()))
+    report = check(write(tmp_path, Told()), Told())
     assert report.passed
     assert set(verdicts(report).values()) == {"pass"}
     assert {"samples", "fingerprint", "flops_ratio", "pairing", "accuracy image", "accuracy audio"} == set(
@@ -91,7 +91,7 @@ def test_same_again_passes(tmp_path: Path) -> None:
 
 
 def test_a_clear_fall_fails_and_names_the_modality(tmp_path: Path) -> None:
-    report = check(Told(wrong=30), write(tmp_path, Told()))
+    report = check(write(tmp_path, Told()), Told(wrong=30))
     assert not report.passed
     assert verdicts(report)["accuracy image"] == "fail"
     assert verdicts(report)["accuracy audio"] == "pass"
@@ -99,30 +99,30 @@ def test_a_clear_fall_fails_and_names_the_modality(tmp_path: Path) -> None:
 
 def test_a_fall_within_tolerance_or_noise_passes(tmp_path: Path) -> None:
     path = write(tmp_path, Told())
-    assert check(Told(wrong=30), path, tolerance=0.3).passed
+    assert check(path, Told(wrong=30), tolerance=0.3).passed
     # Five points down on 100 samples: more than the tolerance of three, but not with 95% confidence.
-    assert check(Told(wrong=15), path).passed
+    assert check(path, Told(wrong=15)).passed
 
 
 def test_pairing_sees_what_intervals_alone_do_not(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    assert not check(Told(wrong=22), write(tmp_path / "a", Told())).passed
-    unpaired = check(Told(wrong=22), write(tmp_path, Told(), samples=False))
+    assert not check(write(tmp_path / "a", Told()), Told(wrong=22)).passed
+    unpaired = check(write(tmp_path, Told(), samples=False), Told(wrong=22))
     assert unpaired.passed
     assert verdicts(unpaired)["pairing"] == "warn"
-    assert not check(Told(wrong=50), tmp_path / "x.yaml").passed
+    assert not check(tmp_path / "x.yaml", Told(wrong=50)).passed
 
 
 def test_a_risen_flops_ratio_fails(tmp_path: Path) -> None:
     path = write(tmp_path, Told())
-    assert check(Told(ratio=0.504), path).passed
-    assert verdicts(check(Told(ratio=0.51), path))["flops_ratio"] == "fail"
-    assert check(Told(ratio=0.4), path).passed
+    assert check(path, Told(ratio=0.504)).passed
+    assert verdicts(check(path, Told(ratio=0.51)))["flops_ratio"] == "fail"
+    assert check(path, Told(ratio=0.4)).passed
 
 
 def test_other_samples_fail_before_anything_runs(tmp_path: Path) -> None:
     evaluator = Told(sha256="other")
-    report = check(evaluator, write(tmp_path, Told()))
+    report = check(write(tmp_path, Told()), evaluator)
     assert verdicts(report)["samples"] == "fail"
     assert not report.passed
     assert not evaluator.ran
@@ -132,35 +132,35 @@ def test_another_model_fails(tmp_path: Path) -> None:
     path = write(tmp_path, Told())
     other = Told()
     other.model = ModelReference(architecture="A", fingerprint="sha256:2")
-    assert verdicts(check(other, path)) == {"fingerprint": "fail"}
+    assert verdicts(check(path, other)) == {"fingerprint": "fail"}
     other.model = ModelReference(architecture="B")
     with pytest.raises(PolicyError, match=r"model.architecture: is for A, the model is B"):
-        check(other, path)
+        check(path, other)
 
 
 def test_limits(tmp_path: Path) -> None:
     evaluator = Told()
-    assert check(evaluator, write(tmp_path, Told(), limit=40)).passed
-    assert check(evaluator, write(tmp_path, Told()), limit=20).passed
+    assert check(write(tmp_path, Told(), limit=40), evaluator).passed
+    assert check(write(tmp_path, Told()), evaluator, limit=20).passed
     assert evaluator.ran == [40, 20]
 
 
 def test_samples_file_of_another_policy_fails(tmp_path: Path) -> None:
     path = write(tmp_path, Told())
     Told(wrong=60).run(Policy(), "test").save(samples_path(path))
-    assert verdicts(check(Told(), path))["pairing"] == "fail"
+    assert verdicts(check(path, Told()))["pairing"] == "fail"
 
 
 def test_policy_without_measurement_is_refused(tmp_path: Path) -> None:
     path = Policy().save(tmp_path / "x.yaml")
     with pytest.raises(PolicyError, match="measured: missing"):
-        check(Told(), path)
+        check(path, Told())
     with pytest.raises(PolicyError, match="tolerance: 3"):
-        check(Told(), write(tmp_path, Told()), tolerance=3)
+        check(write(tmp_path, Told()), Told(), tolerance=3)
 
 
 def test_junit(tmp_path: Path) -> None:
-    report = check(Told(wrong=40, ratio=0.6), write(tmp_path, Told()))
+    report = check(write(tmp_path, Told()), Told(wrong=40, ratio=0.6))
     root = ElementTree.fromstring(report.to_junit())
     suite = root.find("testsuite")
     assert suite is not None

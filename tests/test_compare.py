@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from autotc.compare import WITHIN, Comparison, compare_locations, compare_presets, summary
+from autotc.compare import WITHIN, Comparison, compare
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.policy import Policy
+from autotc.report.comparison import summary
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(evaluator: BuiltinEvaluator, runs: Path) -> Comparison:
-    return compare_presets(
+    return compare(
         evaluator, ["divprune", "pyramiddrop", "evs"], tokens=[0.25], costs=[0.5, 0.3], split="val", limit=6, runs=runs
     )
 
@@ -51,16 +52,16 @@ def test_rows_meet_their_targets(found: Comparison) -> None:
 
 
 def test_what_lies_below_a_floor_is_told(found: Comparison) -> None:
-    told = [entry for entry in found.skipped if entry[0] == "pyramiddrop" and entry[2] == "cost 0.3"]
+    told = [entry for entry in found.skipped if entry.preset == "pyramiddrop" and entry.target == "cost 0.3"]
     assert told
-    assert all("below its floor" in why for *_, why in told)
+    assert all("below its floor" in entry.why for entry in told)
 
 
 def test_files(found: Comparison) -> None:
     names = {path.name for path in found.files}
     assert names == {"compare.md", "compare.csv", "compare.json", "image.png", "video.png", "audio.png"}
     text = (found.folder / "compare.md").read_text(encoding="utf-8")
-    assert text.startswith(summary(found.rows, found.uncompressed))
+    assert text.startswith(summary(found))
     with (found.folder / "compare.csv").open(encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == len(found.rows)
     data = json.loads((found.folder / "compare.json").read_text(encoding="utf-8"))
@@ -77,10 +78,10 @@ def test_resuming_measures_nothing_again(
     monkeypatch.setattr(evaluator, "run", refuse)
     monkeypatch.setattr(evaluator, "time_prefill", refuse)
     options: dict[str, Any] = {"tokens": [0.25], "costs": [0.5, 0.3], "split": "val", "limit": 6, "runs": runs}
-    again = compare_presets(evaluator, ["divprune", "pyramiddrop", "evs"], mlflow=False, **options)
+    again = compare(evaluator, ["divprune", "pyramiddrop", "evs"], mlflow=False, **options)
     assert again.rows == found.rows
     with pytest.raises(DataError, match="limit 6, not 7"):
-        compare_presets(evaluator, ["divprune"], mlflow=False, **{**options, "limit": 7})
+        compare(evaluator, ["divprune"], mlflow=False, **{**options, "limit": 7})
 
 
 def test_it_is_logged(found: Comparison, runs: Path) -> None:
@@ -94,8 +95,8 @@ def test_it_is_logged(found: Comparison, runs: Path) -> None:
 
 
 def test_places_of_one_mechanism(evaluator: BuiltinEvaluator, runs: Path) -> None:
-    found = compare_locations(
-        evaluator, "divprune", keeps=[0.3], split="val", limit=4, runs=runs, mlflow=False
+    found = compare(
+        evaluator, by="location", mechanism="divprune", keeps=[0.3], split="val", limit=4, runs=runs, mlflow=False
     )  # fmt: skip
     depth = evaluator.depths
     for modality in ("image", "video", "audio"):
@@ -109,7 +110,7 @@ def test_places_of_one_mechanism(evaluator: BuiltinEvaluator, runs: Path) -> Non
         costs = [row.flops_ratio for row in found.rows if row.modality == modality]
         assert costs[1:] == sorted(costs[1:]), "the later, the dearer"
     with pytest.raises(PolicyError, match="unknown mechanism"):
-        compare_locations(evaluator, "nothing", runs=runs, mlflow=False)
+        compare(evaluator, by="location", mechanism="nothing", runs=runs, mlflow=False)
 
 
 def test_fitted_schedule_meets_its_mean(evaluator: BuiltinEvaluator) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotc.bench import calibrate
+from autotc.bench import CalibrationSettings, calibrate_model
 from autotc.cost import prefill_cost, request_shapes
 from autotc.latency import LatencyError, LatencyModel, Sample, features, fit, place
 from autotc.models import find_adapter
@@ -99,7 +99,7 @@ def test_it_refuses_what_it_was_not_made_for(fitted: LatencyModel) -> None:
 
 def test_calibration_covers_every_place_of_its_mechanisms() -> None:
     model = FAMILIES["qwen2_5_vl"].build()
-    found = calibrate(model, ["fastv", "tome"], tokens=36, repeats=1, held_out=3)
+    found = calibrate_model(model, ["fastv", "tome"], CalibrationSettings(tokens=36, repeats=1, held_out=3))
     ways = [("image", "video"), ("projector", "decoder", "encoder")]
     assert {place("tome", at, m) for m in ways[0] for at in ways[1]} <= set(found.mechanisms)  # type: ignore[arg-type]
     assert {place("fastv", "decoder", m) for m in ways[0]} <= set(found.mechanisms)

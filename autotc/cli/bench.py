@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autotc.cli.command import Command
-from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of, space_file
+from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of
 from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
 from autotc.cli.output import Output, files_written
 from autotc.errors import DataError, PolicyError
 
-if TYPE_CHECKING:
-    from autotc.bench import Case
-    from autotc.policy import Policy
-
 BENCH_TOKENS = 1024
-"""Media tokens of a random request, where it is not said."""
+"""`autotc.bench.TOKENS`, which --help must not wait for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,44 +70,34 @@ def run(args: argparse.Namespace) -> Output:
 
 
 def _bench(args: argparse.Namespace) -> Output:
-    from autotc.bench import bench
-    from autotc.latency import Device
-    from autotc.report.tables import ProgressBar, bench_table
+    from autotc.bench import Requests, bench
+    from autotc.report.bench import bench_text
+    from autotc.report.progress import ProgressBar
 
-    policy = policy_of(args.policy)
-    model, cases = _cases(args, policy)
-    with ProgressBar("bench") as progress:
-        rows = bench(model, policy, cases, repeats=args.repeats, new_tokens=args.new_tokens, progress=progress)
-    measured = [row.to_json() for row in rows]
-    device = Device.of(model).model_dump()
-    document = {"policy": args.policy, "device": device, **measured[0], "rows": measured}
-    where = f"{device['name']}, {device['threads']} threads, {device['dtype']}"
-    return Output(document, f"{policy.label()}\non {where}\n\n{bench_table(measured)}")
-
-
-def _cases(args: argparse.Namespace, policy: Policy) -> tuple[Any, list[Case]]:
-    """The model to measure, and batches: random ones of a given size, or the first samples of the data."""
-    from autotc.bench import Case, synthetic_cases
-    from autotc.policy import UNCOMPRESSED
-
+    policy_of(args.policy)  # a wrong file is told before the model is loaded
+    model = evaluator = None
     if args.random_weights is not None or args.tokens is not None:
         if args.data is not None:
             raise DataError("--data: given with random requests; leave --tokens and --random-weights out")
         model = _model(args)
-        tokens = args.tokens or [BENCH_TOKENS]
-        return model, synthetic_cases(model, policy, tokens, args.batch, modalities=args.modality, text=args.text)
-    if args.model is not None and args.data is None:
-        raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
-    evaluator = evaluator_of(args, 0)
-    if args.model is None:
-        place_model(evaluator.loaded, args)
-    groups = args.modality or [m for m in evaluator.modalities if m in policy.modalities] or evaluator.modalities[:1]
-    cases = []
-    for group in groups:
-        for batch in args.batch:
-            inputs = evaluator.request(policy, "test", group, batch)
-            cases.append(Case(group, inputs, evaluator.request(UNCOMPRESSED, "test", group, batch)))
-    return evaluator.loaded, cases
+    else:
+        if args.model is not None and args.data is None:
+            raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
+        evaluator = evaluator_of(args, 0)
+        if args.model is None:
+            place_model(evaluator.loaded, args)
+    requests = Requests(tokens=args.tokens, batches=args.batch, modalities=args.modality, text=args.text)
+    with ProgressBar("bench") as progress:
+        measured = bench(
+            args.policy,
+            evaluator,
+            model=model,
+            requests=requests,
+            repeats=args.repeats,
+            new_tokens=args.new_tokens,
+            progress=progress,
+        )
+    return Output(measured.to_json(), bench_text(measured))
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -130,40 +116,26 @@ def _model(args: argparse.Namespace) -> Any:
 
 def _calibrate(args: argparse.Namespace) -> Output:
     """A latency model of the device."""
-    from autotc.bench import calibrate
+    from autotc.bench import EMBEDDED_TOKENS, CalibrationSettings, calibrate
     from autotc.mechanisms import build_mechanism
-    from autotc.report.tables import ProgressBar, latency_table
-    from autotc.search.space import SearchSpace
+    from autotc.report.bench import calibration_text
+    from autotc.report.progress import ProgressBar
 
     if args.policy is not None or args.data is not None:
         raise PolicyError("bench: --calibrate takes no policy and no --data")
-    if args.mechanisms is None:
-        space = SearchSpace.load(space_file(None))
-        mechanisms = sorted({c.mechanism for part in space.modalities.values() for c in part.choices} - {"downsample"})
-    else:
-        mechanisms = args.mechanisms
-    for name in mechanisms:
+    for name in args.mechanisms or ():
         build_mechanism(name)
     if len(args.batch) > 1 or len(args.tokens or ()) > 1:
         raise PolicyError("bench: --calibrate takes one --batch and one --tokens, of a usual request")
     model = _model(args)
     embedded = args.model is None and args.random_weights is None
-    tokens = args.tokens[0] if args.tokens else 96 if embedded else BENCH_TOKENS
+    tokens = args.tokens[0] if args.tokens else EMBEDDED_TOKENS if embedded else BENCH_TOKENS
+    settings = CalibrationSettings(tokens, batch=args.batch[0], repeats=args.repeats)
     with ProgressBar("calibrate") as progress:
-        latency = calibrate(
-            model, mechanisms, tokens=tokens, batch=args.batch[0], repeats=args.repeats, progress=progress
+        calibration = calibrate(
+            model, args.mechanisms, settings=settings, out=args.out or RUNS / "latency.json", progress=progress
         )
-    path = latency.save(args.out or RUNS / "latency.json")
-    median, worst = latency.errors()
-    document = {
-        "file": path,
-        "device": latency.device.model_dump(),
-        "mechanisms": mechanisms,
-        "median_error": median,
-        "worst_error": worst,
-        "held_out": [{**row.model_dump(), "error": row.error} for row in latency.held_out],
-    }
-    return Output(document, f"{latency_table(document)}\n\n{files_written([path])}")
+    return Output(calibration.to_json(), f"{calibration_text(calibration)}\n\n{files_written([calibration.file])}")
 
 
 COMMAND = Command(

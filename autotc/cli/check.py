@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from autotc import files
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_evaluator_options
@@ -27,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Compare a policy with what its file says."""
-    from autotc.check import check, load_measured
-    from autotc.report.tables import ProgressBar, findings_table
+    from autotc.check import check, load_measured, write_junit
+    from autotc.report.check import check_text
+    from autotc.report.progress import ProgressBar
 
     policy, measured, split = load_measured(args.policy)
     limit = args.limit
@@ -38,11 +38,10 @@ def run(args: argparse.Namespace) -> Output:
     if args.tasks is not None:
         warn_untouched(evaluator, policy, split)
     with ProgressBar("check") as progress:
-        report = check(evaluator, args.policy, tolerance=args.tolerance, limit=limit, progress=progress)
+        report = check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
     if args.junit is not None:
-        files.write_text(args.junit, report.to_junit(), "--junit")
-    document = report.to_json()
-    return Output(document, findings_table(document["findings"], report.passed), 0 if report.passed else 1)
+        write_junit(report, args.junit)
+    return Output(report.to_json(), check_text(report), 0 if report.passed else 1)
 
 
 COMMAND = Command(

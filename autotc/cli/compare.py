@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of
@@ -46,41 +45,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Measure presets on equal terms, or one mechanism at every place."""
-    from autotc.compare import COSTS, KEEPS, TOKENS, compare_locations, compare_presets
-    from autotc.mechanisms import build_mechanism
-    from autotc.presets import get_preset
-    from autotc.report.tables import ProgressBar
+    from autotc.compare import KEEPS, check_names, compare
+    from autotc.report.comparison import comparison_text
+    from autotc.report.progress import ProgressBar
 
-    # What is wrong is told before the model is loaded.
-    for name in args.presets if args.presets != "all" else []:
-        get_preset(name)
-    if args.by == "location":
-        build_mechanism(args.mechanism)
+    check_names(args.presets, args.by, args.mechanism)  # what is wrong is told before the model is loaded
     evaluator = evaluator_of(args, args.split_seed)
-    shared: dict[str, Any] = {
-        "split": args.split,
-        "limit": args.limit,
-        "runs": args.runs,
-        "mlflow_uri": args.tracking_uri,
-    }
     with ProgressBar("compare") as progress:
-        if args.by == "location":
-            comparison = compare_locations(
-                evaluator, args.mechanism, keeps=args.keeps or KEEPS, name=args.name, progress=progress, **shared
-            )
-        else:
-            neither = args.tokens is None and args.cost is None
-            comparison = compare_presets(
-                evaluator,
-                args.presets,
-                tokens=TOKENS if neither else args.tokens or (),
-                costs=COSTS if neither else args.cost or (),
-                name=args.name or "compare",
-                progress=progress,
-                **shared,
-            )
-    text = comparison.files[0].read_text(encoding="utf-8")
-    return Output(comparison.to_json(), text + "\n" + files_written(comparison.files))
+        comparison = compare(
+            evaluator,
+            args.presets,
+            by=args.by,
+            progress=progress,
+            tokens=args.tokens,
+            costs=args.cost,
+            mechanism=args.mechanism,
+            keeps=args.keeps or KEEPS,
+            split=args.split,
+            limit=args.limit,
+            runs=args.runs,
+            name=args.name,
+            tracking_uri=args.tracking_uri,
+        )
+    return Output(comparison.to_json(), comparison_text(comparison) + "\n" + files_written(comparison.files))
 
 
 COMMAND = Command(

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Evaluate a policy."""
-    from autotc.report.tables import ProgressBar, eval_table
+    from autotc.report.evaluation import eval_table
+    from autotc.report.progress import ProgressBar
 
     policy = policy_of(args.policy)
     evaluator = evaluator_of(args, args.split_seed)

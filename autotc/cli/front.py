@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Print the front of a study."""
-    from autotc.report.tables import front_table
+    from autotc.report.search import front_table
     from autotc.search.study import load_front
 
     study = args.study or study_names(args.runs)[-1]

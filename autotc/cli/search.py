@@ -111,7 +111,7 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
-    from autotc.report.tables import search_report
+    from autotc.report.search import search_report
     from autotc.search.study import SearchInterrupted, search
 
     space = _space(args)
@@ -219,7 +219,8 @@ def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = No
 
 def _search_progress() -> Any:
     """A search's progress on stderr; a function, since its base class needs the search extra."""
-    from autotc.report.tables import ProgressBar, front_table
+    from autotc.report.progress import ProgressBar
+    from autotc.report.search import front_table
     from autotc.search.study import FrontRow, SearchProgress
 
     class Shown(SearchProgress):

@@ -1,1 +1,1 @@
-"""Conflicts between stages: rules that read a policy before anything runs."""
+"""Conflicts between stages: rules that read a policy, and predictions from a few forwards."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from autotc.policy import Policy, Stage
+from autotc.solve import last_step
 from autotc.vocabulary import Location, Modality
 
 
@@ -268,22 +269,20 @@ def _matched(engine: Engine, capability: Capability, target: float, flops: Flops
 
     def stage(percent: int) -> Stage:
         return Stage(
-            modality=capability.modality, location=capability.location, layer=None,
-            mechanism=capability.mechanism, keep_ratio=engine.keep_ratio(percent / 100), params=dict(capability.params),
-        )  # fmt: skip
+            modality=capability.modality,
+            location=capability.location,
+            layer=None,
+            mechanism=capability.mechanism,
+            keep_ratio=engine.keep_ratio(percent / 100),
+            params=dict(capability.params),
+        )
 
     def cost(percent: int) -> float:
         return flops(Policy(stages=(stage(percent),)), capability.modality)
 
-    # Costs rise with the ratio.
-    low, high = 1, 99
-    while high - low > 1:
-        middle = (low + high) // 2
-        if cost(middle) <= target:
-            low = middle
-        else:
-            high = middle
-    return stage(min((low, high), key=lambda percent: abs(cost(percent) - target)))
+    # Costs rise with the ratio; the two percents lie on both sides of the target.
+    below = last_step(1, 99, lambda percent: cost(percent) <= target)
+    return stage(min((below, below + 1), key=lambda percent: abs(cost(percent) - target)))
 
 
 def combined(plan: Plan, chosen: Mapping[Modality, Stage | None]) -> Policy:

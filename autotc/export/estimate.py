@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from autotc.cost import Request, prefill_cost
-from autotc.models import Adapter
+from autotc.models.bound import BoundAdapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.vocabulary import Modality
 
@@ -21,11 +19,11 @@ class Estimate:
     """FLOPs ratios on a request of `TOKENS` tokens of one modality.
 
     Args:
-        adapter, config: of the model.
+        bound: adapter and configuration of the model.
     """
 
-    def __init__(self, adapter: Adapter, config: Any) -> None:
-        self._adapter, self._config = adapter, config
+    def __init__(self, bound: BoundAdapter) -> None:
+        self._bound = bound
         self._requests: dict[Modality, Request] = {}
 
     def __call__(self, policy: Policy, modality: Modality) -> float:
@@ -35,12 +33,12 @@ class Estimate:
             PolicyError: the model has no such modality.
         """
         if modality not in self._requests:
-            media = self._adapter.random_media(self._config, modality, TOKENS, torch.Generator().manual_seed(0))
-            items = self._adapter.geometry(self._config, modality, media.inputs)
+            media = self._bound.random_media(modality, TOKENS, torch.Generator().manual_seed(0))
+            items = self._bound.geometry(modality, media.inputs)
             self._requests[modality] = Request(tuple(items), TEXT, TEXT // 2)
         request = self._requests[modality]
-        mine = Policy(stages=policy.modality(modality))
-        compressed, whole = (
-            prefill_cost(self._adapter, self._config, p, [request]).total for p in (mine, UNCOMPRESSED)
+        touching = Policy(stages=policy.modality(modality))
+        compressed, uncompressed = (
+            prefill_cost(self._bound.adapter, self._bound.config, p, [request]).total for p in (touching, UNCOMPRESSED)
         )
-        return compressed / whole
+        return compressed / uncompressed

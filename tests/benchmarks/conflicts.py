@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from autotc.conflicts import predicted
-from autotc.conflicts.interaction import Measured, measure_pair, open_store
-from autotc.conflicts.pairs import Keeps, Pair, Place, legal_pairs
 from autotc.errors import AutotcError
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.report.interactions import Cell, heatmap_png
+from autotc.interactions import Interaction, Pair, legal_pairs, measure_pair, open_store, parse_placement
+from autotc.placement import Placement
+from autotc.records.interaction import Keeps
+from autotc.report.figures import HeatmapCell, heatmap_png
 from autotc.vocabulary import MODALITIES
 
 RESULTS = Path(__file__).parent / "results"
@@ -69,9 +70,9 @@ CLAIMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """The survey's (2507.20198, section 6.3): first stages and second stages of each."""
 
 
-def places(evaluator: BuiltinEvaluator, names: tuple[str, ...]) -> list[Place]:
+def places(evaluator: BuiltinEvaluator, names: tuple[str, ...]) -> list[Placement]:
     """Places by their names."""
-    return [Place.parse(name, evaluator.depths) for name in names]
+    return [parse_placement(name, evaluator.depths) for name in names]
 
 
 def pairs(evaluator: BuiltinEvaluator, quiet: bool = False) -> Iterator[tuple[str, Pair]]:
@@ -108,7 +109,7 @@ def measure(minutes: float, only_claims: bool) -> None:
     evaluator = BuiltinEvaluator()
     store = open_store(evaluator, SPLIT, None, FOLDER)
     until = time.monotonic() + 60 * minutes
-    done: list[tuple[str, Measured]] = []
+    done: list[tuple[str, Interaction]] = []
     todo = [entry for entry in pairs(evaluator) if not only_claims or entry[0] in CLAIMS]
     print(f"{len(todo)} pairs", flush=True)
     for group, pair in todo:
@@ -122,7 +123,7 @@ def measure(minutes: float, only_claims: bool) -> None:
         done.append((group, found))
         mean, low, high = found.interaction
         print(f"{len(done)} {group} {pair.label} {100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] "
-              f"{found.verdict} {found.reached}", flush=True)  # fmt: skip
+              f"{found.effect} {found.reached}", flush=True)  # fmt: skip
 
 
 class _Known(BuiltinEvaluator):
@@ -132,11 +133,11 @@ class _Known(BuiltinEvaluator):
         raise LookupError
 
 
-def known() -> list[tuple[str, Measured]]:
+def known() -> list[tuple[str, Interaction]]:
     """Everything that was measured."""
     evaluator = _Known()
     store = open_store(evaluator, SPLIT, None, FOLDER)
-    out: dict[str, tuple[str, Measured]] = {}
+    out: dict[str, tuple[str, Interaction]] = {}
     # A pair of a claim may be one of a half too, and then counts there.
     for group, pair in sorted(pairs(evaluator, quiet=True), key=lambda entry: entry[0] in CLAIMS):
         if pair.label in out:
@@ -244,8 +245,9 @@ def interval(rows: Table, score: np.ndarray, of: Any) -> tuple[float, float, flo
     return of(rows, score), float(low), float(high)
 
 
-def with_features(evaluator: BuiltinEvaluator, measured: Sequence[tuple[str, Measured]], samples: int) -> Table:
+def with_features(evaluator: BuiltinEvaluator, measured: Sequence[tuple[str, Interaction]], samples: int) -> Table:
     rows: Table = []
+    predictor = predicted.ConflictPredictor(evaluator, samples)
     for group, found in measured:
         mean, low, high = found.interaction
         pair = found.pair
@@ -259,15 +261,15 @@ def with_features(evaluator: BuiltinEvaluator, measured: Sequence[tuple[str, Mea
             "interaction": mean,
             "low": low,
             "high": high,
-            "verdict": found.verdict,
+            "verdict": found.effect,
             **dict(zip(("additive", "additive_low", "additive_high"), found.additive, strict=True)),
             **{f"accuracy_{key}": found.accuracy.get(key) for key in ACCURACIES},
             **{f"flops_{key}": value for key, value in found.flops_ratio.items()},
             "reached": " ".join(found.reached),
-            "conflict": found.verdict == "conflict",
+            "conflict": found.effect == "conflict",
             "mechanisms": (pair.first.mechanism, pair.second.mechanism),
         }
-        rows.append({**described, **predicted.features(evaluator, pair.stages(), samples)})
+        rows.append({**described, **predictor.features(pair.stages())})
     return rows
 
 
@@ -371,7 +373,7 @@ def figures(rows: Table) -> None:
                 cells.setdefault((row["first"], row["second"]), []).append(row)
         drawn = [
             # In bold where all settings of ratios say conflict, or all synergy.
-            Cell(
+            HeatmapCell(
                 *key,
                 100 * float(np.mean([row["interaction"] for row in mine])),
                 {row["verdict"] for row in mine} in ({"conflict"}, {"synergy"}),

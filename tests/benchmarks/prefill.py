@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from autotc.bench import Case, bench, prefill, synchronised, synthetic_cases, timed_pairs
+from autotc.bench import Case, Requests, measure_cases, synthetic_cases
 from autotc.models.published import published_config
 from autotc.models.synthetic import random_model
 from autotc.policy import Policy, Stage
-from autotc.statistics import median_ratio_interval
+from autotc.timing import time_prefill
 
 IDENTITY_PAIRS = 30
 SHAPE_100M: dict[str, Any] = {
@@ -73,14 +73,7 @@ IDENTITY = Policy.of(
 
 def identity(model: Any, case: Case, pairs: int) -> tuple[float, float, float]:
     """Time under the identity policy over the bare model's, with its 95% interval."""
-
-    def forward(inputs: Any) -> list[float]:
-        start = synchronised(model)
-        prefill(model, inputs)
-        return [synchronised(model) - start]
-
-    mine, bare = timed_pairs(model, IDENTITY, case, pairs, forward)
-    return median_ratio_interval([pair[0] for pair in bare], [pair[0] for pair in mine])
+    return time_prefill(model, IDENTITY, case.inputs, case.baseline, pairs).ratio
 
 
 def device_name(device: str) -> str:
@@ -122,12 +115,13 @@ def main() -> None:
         model = random_model(config, dtype=torch.bfloat16 if gpu else torch.float32, device=args.device)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         print(f"{name}: {parameters / 1e6:.0f} M parameters on {found['device']}", flush=True)
-        (case,) = synthetic_cases(model, IDENTITY, [args.identity_tokens or tokens[0]], [1])
+        (case,) = synthetic_cases(model, IDENTITY, Requests([args.identity_tokens or tokens[0]]))
         ratio = identity(model, case, args.pairs)
         print(f"  identity over bare, {args.pairs} pairs: {ratio[0]:.4f} [{ratio[1]:.4f}, {ratio[2]:.4f}]", flush=True)
         rows = []
         for label, policy in policies(args.keep).items():
-            for row in bench(model, policy, synthetic_cases(model, policy, tokens, batches), repeats=args.repeats):
+            cases = synthetic_cases(model, policy, Requests(tokens, batches))
+            for row in measure_cases(model, policy, cases, repeats=args.repeats):
                 line = {"policy": label, **row.to_json()}
                 rows.append(line)
                 print(

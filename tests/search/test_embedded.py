@@ -52,7 +52,7 @@ def test_search_exports_a_policy_within_the_budget(result: SearchResult, evaluat
 
 
 def test_what_it_wrote_applies_and_checks(result: SearchResult, evaluator: BuiltinEvaluator) -> None:
-    report = check(evaluator, result.policy)
+    report = check(result.policy, evaluator)
     assert report.passed
     assert not any("cannot be paired" in finding.found for finding in report.findings)
     batch = evaluator._prepared("test", "image", Policy(), 4)[0]
@@ -77,7 +77,7 @@ def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: Bui
     measured = policy.measured.model_copy(update={"accuracy": accuracy})
     path = policy.model_copy(update={"stages": stages, "measured": measured}).save(tmp_path / "worse.yaml")
     plain.save(path.with_suffix(".samples.parquet"))
-    report = check(evaluator, path)
+    report = check(path, evaluator)
     assert not report.passed
 
 

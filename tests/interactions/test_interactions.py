@@ -10,11 +10,23 @@ import numpy as np
 import pytest
 
 from autotc import cli
-from autotc.conflicts.interaction import Conflicts, additive, interact, measure, verdict
-from autotc.conflicts.pairs import Pair, Place, alone_at, default_places, flops_ratio, legal_pairs, parse_pairs
+from autotc.conflicts.equal_cost import flops_ratio, stage_at_cost
 from autotc.errors import ConflictError, DataError, PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.interactions import (
+    Conflicts,
+    Pair,
+    additive,
+    conflicts,
+    default_placements,
+    effect,
+    interaction,
+    legal_pairs,
+    parse_pairs,
+    parse_placement,
+)
 from autotc.policy import Policy
+from autotc.statistics import Interval
 from autotc.vocabulary import Modality
 
 
@@ -24,7 +36,7 @@ def scores(*runs: tuple[float, int]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def test_against_one_stage_it_is_the_paired_difference() -> None:
     stack, alone = scores((1, 70), (0, 30)), scores((1, 60), (0, 40))
-    mean, low, high = interact(stack, [alone])
+    mean, low, high = interaction(stack, [alone])
     assert mean == pytest.approx(0.1)
     assert 0.03 < low < mean < high < 0.18  # of 100 samples ten differ: +-1.96 x sqrt(0.1 x 0.9 / 100)
 
@@ -33,10 +45,10 @@ def test_a_stage_that_is_clearly_better_is_what_counts() -> None:
     stack, good, poor = scores((1, 80), (0, 20)), scores((1, 90), (0, 10)), scores((1, 10), (0, 90))
     mixed = np.random.default_rng(0).permutation(100)
     for alone in ([good, poor], [poor, good]):
-        mean, low, high = interact(stack[mixed], [a[mixed] for a in alone])
+        mean, low, high = interaction(stack[mixed], [a[mixed] for a in alone])
         assert mean == pytest.approx(-0.1)
         assert low < -0.1 < high < 0
-    assert verdict((-0.1, -0.16, -0.04)) == "conflict"
+    assert effect(Interval(-0.1, -0.16, -0.04)) == "conflict"
 
 
 def test_the_better_of_two_equal_stages_is_not_too_good() -> None:
@@ -44,10 +56,10 @@ def test_the_better_of_two_equal_stages_is_not_too_good() -> None:
     crossed, naive, verdicts = [], [], []
     for _ in range(60):
         stack, first, second = (rng.random((3, 100)) < 0.8).astype(float)
-        found = interact(stack, [first, second])
+        found = interaction(stack, [first, second])
         crossed.append(found[0])
         naive.append(stack.mean() - max(first.mean(), second.mean()))
-        verdicts.append(verdict(found))
+        verdicts.append(effect(found))
     assert abs(np.mean(crossed)) < 2 * np.std(crossed) / 60**0.5
     too_good = np.array(crossed) - naive
     assert np.mean(too_good) > 4 * np.std(too_good) / 60**0.5
@@ -55,9 +67,9 @@ def test_the_better_of_two_equal_stages_is_not_too_good() -> None:
 
 
 def test_verdicts() -> None:
-    assert verdict((0.0, -0.01, 0.01)) == "neutral"
-    assert verdict((0.05, 0.0, 0.1)) == "neutral"
-    assert verdict((0.05, 0.01, 0.1)) == "synergy"
+    assert effect(Interval(0.0, -0.01, 0.01)) == "neutral"
+    assert effect(Interval(0.05, 0.0, 0.1)) == "neutral"
+    assert effect(Interval(0.05, 0.01, 0.1)) == "synergy"
 
 
 def test_the_additive_form() -> None:
@@ -69,9 +81,9 @@ def test_the_additive_form() -> None:
 
 def test_results_that_cannot_be_paired_are_refused() -> None:
     with pytest.raises(DataError, match="at least 2"):
-        interact(scores((1, 1)), [scores((1, 1))])
+        interaction(scores((1, 1)), [scores((1, 1))])
     with pytest.raises(DataError, match="equally many"):
-        interact(scores((1, 3)), [scores((1, 4))])
+        interaction(scores((1, 3)), [scores((1, 4))])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +92,9 @@ def evaluator() -> BuiltinEvaluator:
 
 
 def pair(first: str, second: str, modality: Modality, evaluator: BuiltinEvaluator) -> Pair:
-    return Pair(Place.parse(first, evaluator.depths), Place.parse(second, evaluator.depths), modality, (0.5, 0.25))
+    return Pair(
+        parse_placement(first, evaluator.depths), parse_placement(second, evaluator.depths), modality, (0.5, 0.25)
+    )
 
 
 @pytest.mark.parametrize("modality", ["image", "video", "audio"])
@@ -89,7 +103,7 @@ def test_a_stage_alone_costs_what_the_stack_costs(evaluator: BuiltinEvaluator, m
     target = flops_ratio(evaluator, stacked.stack(), "search", modality)
     n0 = {"image": 64, "video": 96, "audio": 75}[modality]
     for stage in stacked.stages():
-        found = alone_at(evaluator, stage, target, "search")
+        found = stage_at_cost(evaluator, stage, target, "search")
         assert found.reached
         (moved,) = found.policy.stages
         count = round(moved.final_ratio * n0)
@@ -101,7 +115,7 @@ def test_a_stage_alone_costs_what_the_stack_costs(evaluator: BuiltinEvaluator, m
 def test_a_stage_that_cannot_be_that_cheap_is_no_alternative(evaluator: BuiltinEvaluator) -> None:
     stacked = pair("divprune@projector", "fastv@decoder", "image", evaluator)
     target = flops_ratio(evaluator, stacked.stack(), "search", "image")
-    first, second = (alone_at(evaluator, stage, target, "search") for stage in stacked.stages())
+    first, second = (stage_at_cost(evaluator, stage, target, "search") for stage in stacked.stages())
     assert (first.reached, second.reached) == (True, False)
     assert second.flops_ratio > target
 
@@ -122,7 +136,7 @@ def test_names_of_places(evaluator: BuiltinEvaluator) -> None:
 
 
 def test_the_default_pairs_span_families_and_places(evaluator: BuiltinEvaluator) -> None:
-    places = default_places(evaluator.depths)
+    places = default_placements(evaluator.depths)
     pairs = list(legal_pairs(evaluator, places, ["image", "video", "audio"], [(0.5, 0.25)]))
     stages = [stage for found in pairs for stage in found.stages()]
     assert {stage.build().family for stage in stages} == {"similarity", "attention", "query", "transformation"}
@@ -142,7 +156,7 @@ def found(evaluator: BuiltinEvaluator, runs: Path) -> Conflicts:
         pair("evs@projector", "fastv@decoder", "video", evaluator),
         pair("divprune@projector", "fastv@decoder", "audio", evaluator),
     ]
-    return measure(evaluator, pairs, split="search", limit=10, runs=runs, samples=4)
+    return conflicts(evaluator, pairs, split="search", limit=10, runs=runs, name="default", samples=4)
 
 
 def test_rows_say_what_they_are_made_of(found: Conflicts, evaluator: BuiltinEvaluator) -> None:
@@ -155,7 +169,7 @@ def test_rows_say_what_they_are_made_of(found: Conflicts, evaluator: BuiltinEval
             assert data["interaction"] == pytest.approx(data["accuracy"]["stack"] - data["accuracy"]["first"])
         low, high = data["interval"]
         assert low <= data["interaction"] <= high
-        assert data["verdict"] == verdict((data["interaction"], low, high))
+        assert data["verdict"] == effect(Interval(data["interaction"], low, high))
         assert 0 <= data["predicted"] <= 1
         for name in measured.reached:
             assert abs(measured.flops_ratio[name] - measured.flops_ratio["stack"]) < 0.01
@@ -176,16 +190,16 @@ def test_what_is_known_does_not_run_again(found: Conflicts, runs: Path, monkeypa
     again = BuiltinEvaluator()
     monkeypatch.setattr(again, "run", None)
     pairs = [row.measured.pair for row in found.rows]
-    same = measure(again, pairs, split="search", limit=10, runs=runs, samples=4, mlflow=False)
+    same = conflicts(again, pairs, split="search", limit=10, runs=runs, name="default", samples=4, mlflow=False)
     assert same.to_json() == found.to_json()
     with pytest.raises(DataError, match="limit"):
-        measure(again, pairs, split="search", limit=9, runs=runs, mlflow=False)
+        conflicts(again, pairs, split="search", limit=9, runs=runs, name="default", mlflow=False)
 
 
 def test_what_a_rule_refuses_is_not_measured(evaluator: BuiltinEvaluator, runs: Path) -> None:
     twice = pair("tome@projector", "tome@decoder", "image", evaluator)
     with pytest.raises(ConflictError, match="same_criterion_twice"):
-        measure(evaluator, [twice], runs=runs, name="refused")
+        conflicts(evaluator, [twice], runs=runs, name="refused")
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

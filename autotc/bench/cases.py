@@ -1,0 +1,91 @@
+"""Batches to measure: random requests of a given size, or the first samples of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from autotc.errors import PolicyError
+from autotc.evaluate.model import ModelEvaluator
+from autotc.models import find_adapter
+from autotc.models.synthetic import random_request
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.vocabulary import MODALITIES, Group, Modality, Split
+
+TEXT = 32
+"""Words of a random request's query, where it is not said."""
+SPLIT: Split = "test"
+"""Split whose first samples are measured."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch to measure: the model's arguments under the policy, and without it.
+
+    An input stage makes the two differ; otherwise they are the same.
+    """
+
+    name: str
+    inputs: Mapping[str, Tensor]
+    baseline: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Which batches are measured.
+
+    Attributes:
+        tokens: media tokens of random requests, one case for each number; None takes samples of the data.
+        batches: rows, one case for each number.
+        modalities: of the requests; None takes those that the policy touches, or the first that the data holds.
+        text: words of a random request's query.
+    """
+
+    tokens: Sequence[int] | None = None
+    batches: Sequence[int] = (1,)
+    modalities: Sequence[Modality] | None = None
+    text: int = TEXT
+
+
+def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> list[Case]:
+    """Random requests of every number of media tokens and every batch size.
+
+    Args:
+        model: of a supported family.
+        policy: decides the modalities where they are not given.
+        requests: sizes; ``tokens`` must be given.
+
+    Raises:
+        PolicyError: the policy has an input stage, which acts before these requests are made, or a modality is unknown.
+    """
+    if any(stage.location == "input" for stage in policy.stages):
+        raise PolicyError(
+            "bench: input stages act before random requests are made; leave --tokens out with the embedded model, or"
+            " give --data"
+        )
+    offered = find_adapter(model).offers(model.config)
+    chosen = requests.modalities or [m for m in MODALITIES if m in policy.modalities] or [next(iter(offered))]
+    out = []
+    for count in requests.tokens or ():
+        for batch in requests.batches:
+            request = random_request(model, dict.fromkeys(chosen, count), text=requests.text, batch=batch)
+            out.append(Case(f"{Group.of(chosen)} {count}", request, request))
+    return out
+
+
+def sample_cases(evaluator: ModelEvaluator, policy: Policy, requests: Requests) -> list[Case]:
+    """The first samples of the test split, of every modality group and every batch size.
+
+    Raises:
+        DataError: the data holds no such group.
+    """
+    touched = [m for m in evaluator.modalities if m in policy.modalities]
+    groups = requests.modalities or touched or evaluator.modalities[:1]
+    cases = []
+    for group in groups:
+        for batch in requests.batches:
+            inputs = evaluator.request(policy, SPLIT, group, batch)
+            cases.append(Case(group, inputs, evaluator.request(UNCOMPRESSED, SPLIT, group, batch)))
+    return cases

@@ -1,0 +1,149 @@
+"""Measure candidates: accuracy, cost and time, each once; what is stored does not run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotc.compare.candidates import Candidate
+from autotc.errors import DataError
+from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.store import ResultStore
+from autotc.files import write_text
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.progress import Progress
+from autotc.records.comparison import ComparisonRow
+from autotc.results import Results
+from autotc.statistics import Interval
+from autotc.vocabulary import MODALITIES, Modality, Split
+
+_FORMAT = 1
+
+
+@dataclass
+class ComparisonStore(ResultStore):
+    """Timings beside the results."""
+
+    kind = "comparison"
+    _timings: dict[str, list[float]] = field(default_factory=dict)
+
+    def open(self) -> None:
+        super().open()
+        timings = self.folder / "timings.json"
+        if timings.exists():
+            self._timings = json.loads(timings.read_text(encoding="utf-8"))
+
+    def timing(self, key: str, make: Callable[[], list[float]]) -> list[float]:
+        """Times known by a key, else those that ``make`` returns, which are written."""
+        if key not in self._timings:
+            self._timings[key] = make()
+            write_text(self.folder / "timings.json", json.dumps(self._timings))
+        return self._timings[key]
+
+
+class Measurements:
+    """Measures policies on the samples of one modality each.
+
+    Args:
+        evaluator: model and samples.
+        split, limit: samples.
+        folder: of the store.
+        stamp: what is compared; a folder with another stamp is refused.
+
+    Raises:
+        DataError: the folder holds a comparison of something else, or no sample holds one modality alone.
+    """
+
+    def __init__(
+        self, evaluator: ModelEvaluator, split: Split, limit: int | None, folder: Path, stamp: Mapping[str, Any]
+    ) -> None:
+        self.evaluator, self.split, self.limit = evaluator, split, limit
+        info = evaluator.info(split)
+        measured = {
+            "format": _FORMAT,
+            "evaluator": evaluator.name,
+            "architecture": evaluator.model.architecture,
+            "fingerprint": evaluator.model.fingerprint,
+            "split": split,
+            "limit": limit,
+            "samples_sha256": info.sha256,
+            **stamp,
+        }
+        self.store = ComparisonStore(folder, measured)
+        self.store.open()
+        self.modalities: tuple[Modality, ...] = tuple(m for m in MODALITIES if m in info.samples)
+        if not self.modalities:
+            raise DataError(f"{split}: no samples with one modality alone; they are what presets are compared on")
+
+    def results(self, policy: Policy, modality: Modality) -> Results:
+        """Results on the modality's samples."""
+        return self.store.results(
+            f"{modality}-{policy.content_hash()}",
+            lambda: self.evaluator.run(policy, self.split, limit=self.limit, groups=[modality]),
+        )
+
+    def uncompressed(self) -> dict[str, Interval]:
+        """Modality -> accuracy of the uncompressed model."""
+        return {m: self.results(UNCOMPRESSED, m).accuracy()[m] for m in self.modalities}
+
+    def times(self, policy: Policy, modality: Modality) -> tuple[float, float, float]:
+        """Milliseconds of prefill a sample, ratio to uncompressed, share spent on scoring."""
+
+        def measure() -> list[float]:
+            times = self.evaluator.time_prefill(policy, self.split, modality)
+            samples = min(8, self.evaluator.info(self.split).samples[modality])
+            return [1000 * times.seconds / samples, times.ratio.mean, times.scoring_share]
+
+        milliseconds, ratio, share = self.store.timing(f"{modality}-{policy.content_hash()}", measure)
+        return milliseconds, ratio, share
+
+    def row(self, candidate: Candidate) -> ComparisonRow:
+        """Everything about one candidate."""
+        modality, policy = candidate.modality, candidate.policy
+        results, bare = self.results(policy, modality), self.results(UNCOMPRESSED, modality)
+        control = None if candidate.control is None else self.results(candidate.control, modality)
+        cost = self.evaluator.cost(policy, self.split, groups=[modality])
+        milliseconds, ratio, share = self.times(policy, modality)
+        tasks = {
+            task: {
+                "accuracy": accuracy,
+                "against_uncompressed": results.only(task).difference(bare.only(task))[modality],
+                "against_random": None
+                if control is None
+                else results.only(task).difference(control.only(task))[modality],
+            }
+            for task, accuracy in results.accuracy("task").items()
+        }
+        return ComparisonRow(
+            preset=candidate.preset,
+            place=candidate.place,
+            match=candidate.match,
+            target=candidate.target,
+            modality=modality,
+            keep=candidate.keep,
+            met=candidate.met,
+            flops_ratio=cost.flops_ratio_by[modality],
+            lm_tokens=cost.lm_tokens[modality],
+            kv_bytes=cost.kv_bytes,
+            accuracy=results.accuracy()[modality],
+            against_uncompressed=results.difference(bare)[modality],
+            against_random=None if control is None else results.difference(control)[modality],
+            tasks=tasks,
+            prefill_ms=milliseconds,
+            prefill_ratio=ratio,
+            scoring_share=cost.scoring_share,
+            scoring_time_share=share,
+            policy=policy.content_hash(),
+        )
+
+    def rows(self, candidates: Sequence[Candidate], progress: Progress | None) -> Iterator[ComparisonRow]:
+        """Each candidate in turn."""
+        for number, candidate in enumerate(candidates, 1):
+            row = self.row(candidate)
+            if progress is not None:
+                shown = f"{row.preset} {row.modality} {row.match} {row.target:g}: accuracy {row.accuracy.mean:.3f}"
+                progress(number, len(candidates), shown)
+            yield row

@@ -1,0 +1,69 @@
+"""What is compared, on which samples, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from autotc.vocabulary import Split
+
+TOKENS = (0.5, 0.25, 0.1)
+"""Shares of the uncompressed language-model tokens at which presets are compared by default."""
+COSTS = (0.75, 0.5)
+"""FLOPs ratios at which presets are compared by default."""
+KEEPS = (0.1, 0.2, 0.35, 0.5, 0.75)
+"""Keep ratios at which places are compared by default."""
+
+Presets = Sequence[str] | Literal["all"]
+By = Literal["preset", "location"]
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Settings of `autotc.compare`.
+
+    Attributes:
+        tokens: targets for the mean tokens in the language model, relative to uncompressed; with presets. None takes
+            `TOKENS`, or nothing where ``costs`` are given.
+        costs: targets for the FLOPs ratio; with presets. None takes `COSTS`, or nothing where ``tokens`` are given.
+        mechanism: that is measured at every place; with locations.
+        keeps: keep ratios; with locations.
+        split, limit: samples; the first ``limit`` of each modality, all where None.
+        runs, name: everything is written to ``runs/name``; what is there already is not measured again. Without a name
+            ``compare``, or ``locations-MECHANISM``.
+        mlflow, tracking_uri: whether and where to log; None logs into a local store in ``runs``.
+    """
+
+    tokens: Sequence[float] | None = None
+    costs: Sequence[float] | None = None
+    mechanism: str = "divprune"
+    keeps: Sequence[float] = KEEPS
+    split: Split = "test"
+    limit: int | None = None
+    runs: str | Path = "runs"
+    name: str | None = None
+    mlflow: bool = True
+    tracking_uri: str | None = None
+
+    def targets(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Targets for tokens and for costs."""
+        if self.tokens is None and self.costs is None:
+            return TOKENS, COSTS
+        return self.tokens or (), self.costs or ()
+
+
+class CompareOptions(TypedDict, total=False):
+    """The fields of `CompareSettings` as keywords."""
+
+    tokens: Sequence[float] | None
+    costs: Sequence[float] | None
+    mechanism: str
+    keeps: Sequence[float]
+    split: Split
+    limit: int | None
+    runs: str | Path
+    name: str | None
+    mlflow: bool
+    tracking_uri: str | None

@@ -1,0 +1,138 @@
+"""`autotc.export`: a policy as the settings of a serving engine, or the nearest that the engine can express."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autotc.deployment.nearest import measured_accuracy, sample_flops, with_stand_ins
+from autotc.errors import DataError
+from autotc.evaluate.base import Evaluator
+from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.export import get_engine, plan_export
+from autotc.export.estimate import Estimate
+from autotc.files import write_text
+from autotc.models.checkpoints import Checkpoint, find_checkpoint, is_embedded, policy_checkpoint
+from autotc.policy import Policy, read_policy
+from autotc.records.export import Export, FlopsPair
+from autotc.vocabulary import MODALITIES
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is to be served.
+
+    Attributes:
+        model: name of the checkpoint, for the settings; also looked at for its shape. None takes the policy's.
+        architecture: class of the model, where the policy's model stands in for it; None takes the policy's, and any
+            where it names none.
+        pixels: of every image that will be asked about, for input stages.
+    """
+
+    model: str | Checkpoint | None = None
+    architecture: str | None = None
+    pixels: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the model, in the settings."""
+        known = self.model.name if isinstance(self.model, Checkpoint) else self.model
+        return known or "MODEL"
+
+
+def export(
+    policy: Policy | str | Path,
+    to: str,
+    evaluator: Evaluator | None = None,
+    *,
+    served: Served | None = None,
+    measure: bool | None = None,
+    limit: int | None = None,
+) -> Export:
+    """Settings of a serving engine for a policy, or for the nearest that the engine can express.
+
+    Args:
+        policy: to deploy, or its file.
+        to: name of the engine: ``vllm``, ``sglang``, ``tensorrt-llm`` or ``openvino``.
+        evaluator: measures the nearest policy's accuracy beside the policy's. Where several mechanisms could stand in,
+            the validation split decides; numbers are of the test split. None takes the embedded benchmark, where the
+            policy is for the embedded model.
+        served: model, architecture and pixels.
+        measure: whether to measure; None measures where there is something to measure on.
+        limit: samples of each modality group to measure; None takes all.
+
+    Raises:
+        PolicyError: there is no such engine, or the policy file is wrong.
+        DataError: there is nothing to measure on though it was asked for, or the data lacks a modality.
+
+    Example:
+        >>> exported = autotc.export("policies/qwen2.5-vl-7b/evs-0.25.yaml", "vllm")  # doctest: +SKIP
+        >>> exported.deployment.command  # doctest: +SKIP
+    """
+    policy = read_policy(policy)
+    engine = get_engine(to)
+    served = Served() if served is None else served
+    embedded = served.model is None and is_embedded(policy)
+    if measure and evaluator is None and not embedded:
+        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
+    if measure is False:
+        evaluator = None
+    elif evaluator is None and embedded:
+        evaluator = BuiltinEvaluator()
+    checkpoint = known_checkpoint(policy, served)
+    architecture = served.architecture or (
+        None if served.model is None or checkpoint is None else checkpoint.bound.architecture
+    )
+    flops = None
+    if evaluator is not None:
+        flops = sample_flops(evaluator)
+    elif checkpoint is not None:
+        flops = Estimate(checkpoint.bound)
+    plan = plan_export(policy, engine, architecture, pixels=served.pixels)
+    deployed = plan.deployed
+    if plan.refused:
+        plan, deployed = with_stand_ins(plan, policy, flops, evaluator, limit)
+    accuracy = difference = None
+    if evaluator is not None and plan.refused:
+        accuracy, difference = measured_accuracy(evaluator, policy, deployed, limit)
+    costs: dict[str, FlopsPair] | None = None
+    if flops is not None:
+        touched = [modality for modality in MODALITIES if modality in policy.modalities]
+        costs = {m: FlopsPair(flops(policy, m), flops(deployed, m)) for m in touched}
+    deployment = engine.render(deployed.stages, served.name, served.pixels)
+    return Export(plan, deployed, deployment, costs, accuracy, difference)
+
+
+def known_checkpoint(policy: Policy, served: Served) -> Checkpoint | None:
+    """What is known of the model to be served: as it was given, or by the policy's reference.
+
+    Raises:
+        DataError: there is no such checkpoint.
+    """
+    if served.model is None:
+        return policy_checkpoint(policy)
+    return served.model if isinstance(served.model, Checkpoint) else find_checkpoint(served.model)
+
+
+def write_config(path: str | Path, config: Mapping[str, Any], option: str = "--out") -> Path:
+    """Write an engine's configuration file, JSON where its name says so, else YAML; returns its path.
+
+    Args:
+        path: of the file.
+        config: as in `Deployment`.
+        option: that named the file, for errors.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    contents = dict(config)
+    if not Path(path).absolute().parent.is_dir():
+        raise DataError(f"{option}: {path} cannot be written (no such folder); give another file")
+    as_json = Path(path).suffix == ".json"
+    text = json.dumps(contents, indent=2) + "\n" if as_json else yaml.safe_dump(contents, sort_keys=False)
+    return write_text(path, text, option)

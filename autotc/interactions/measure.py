@@ -1,0 +1,127 @@
+"""Measure pairs: what a stack gains or loses against the better of its two stages at the same cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autotc.conflicts.equal_cost import StageAtCost, flops_ratio, stage_at_cost
+from autotc.conflicts.predicted import ConflictPredictor
+from autotc.errors import PolicyError
+from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.store import ResultStore
+from autotc.interactions.estimate import additive, interaction
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.progress import Progress
+from autotc.records.interaction import Interaction, InteractionRow, Pair, SkippedPair, points
+from autotc.statistics import Array
+from autotc.vocabulary import Split
+
+
+def open_store(evaluator: ModelEvaluator, split: Split, limit: int | None, folder: Path) -> ResultStore:
+    """The store of a folder, for this model and these samples.
+
+    Raises:
+        DataError: the folder holds results of something else.
+    """
+    info = evaluator.info(split)
+    stamp: dict[str, Any] = {
+        "format": 1,
+        "evaluator": evaluator.name,
+        "architecture": evaluator.model.architecture,
+        "fingerprint": evaluator.model.fingerprint,
+        "split": split,
+        "limit": limit,
+        "samples_sha256": info.sha256,
+    }
+    store = ResultStore(folder, stamp)
+    store.open()
+    return store
+
+
+def alternatives(evaluator: ModelEvaluator, pair: Pair, split: Split) -> tuple[float, dict[str, StageAtCost]]:
+    """FLOPs ratio of a pair's stack, and each stage alone moved onto it."""
+    target = flops_ratio(evaluator, pair.stack(), split, pair.modality)
+    named = zip(("first", "second"), pair.stages(), strict=True)
+    return target, {name: stage_at_cost(evaluator, stage, target, split) for name, stage in named}
+
+
+def measure_pair(
+    evaluator: ModelEvaluator, store: ResultStore, pair: Pair, split: Split, limit: int | None
+) -> Interaction:
+    """Measure one pair; what the store knows does not run again.
+
+    Raises:
+        PolicyError: the stack does not fit the model, or neither stage can cost as little as the stack.
+    """
+
+    def scores(policy: Policy) -> Array:
+        """(n,) of the modality's samples."""
+        results = store.results(
+            f"{pair.modality}-{policy.content_hash()}",
+            lambda: evaluator.run(policy, split, limit=limit, groups=[pair.modality]),
+        )
+        return results.groups("modality")[pair.modality]
+
+    target, alone = alternatives(evaluator, pair, split)
+    reached = tuple(name for name, at_cost in alone.items() if at_cost.reached)
+    if not reached:
+        raise PolicyError(f"{pair.label}: neither stage alone can cost as little as the stack, {target:.3f}")
+    stack, none = scores(pair.stack()), scores(UNCOMPRESSED)
+    at_cost = {name: scores(alone[name].policy) for name in reached}
+    own = [scores(Policy(stages=(stage,))) for stage in pair.stages()]
+    return Interaction(
+        pair=pair,
+        interaction=interaction(stack, list(at_cost.values())),
+        additive=additive(stack, own[0], own[1], none),
+        accuracy={
+            "stack": float(stack.mean()),
+            **{name: float(values.mean()) for name, values in at_cost.items()},
+            "first_own": float(own[0].mean()),
+            "second_own": float(own[1].mean()),
+            "none": float(none.mean()),
+        },
+        flops_ratio={"stack": target, **{name: moved.flops_ratio for name, moved in alone.items()}},
+        reached=reached,
+        ratios={name: moved.policy.stages[0].final_ratio for name, moved in alone.items()},
+        samples=len(stack),
+    )
+
+
+def measure_pairs(
+    predictor: ConflictPredictor,
+    store: ResultStore,
+    pairs: Sequence[Pair],
+    split: Split,
+    limit: int | None,
+    progress: Progress | None = None,
+) -> tuple[list[InteractionRow], list[SkippedPair]]:
+    """Predict and measure pairs.
+
+    Args:
+        predictor: of the evaluator that measures.
+        store: of what was measured before.
+        pairs: in order.
+        split, limit: samples that interactions are measured on.
+        progress: called after each pair.
+
+    Returns:
+        Rows of the pairs that were measured, and the others with the reason.
+    """
+    evaluator = predictor.calibration.evaluator
+    rows: list[InteractionRow] = []
+    skipped: list[SkippedPair] = []
+    for number, pair in enumerate(pairs, 1):
+        try:
+            prediction = predictor.predict(pair.stack())
+            row = InteractionRow(measure_pair(evaluator, store, pair, split, limit), prediction)
+        except PolicyError as error:
+            skipped.append(SkippedPair(pair.label, str(error)))
+            shown = str(error)
+        else:
+            rows.append(row)
+            shown = points(row.measured.interaction)
+        if progress is not None:
+            progress(number, len(pairs), f"{pair.label}: {shown}")
+    return rows, skipped

@@ -1,0 +1,1 @@
+"""What measurements return: plain records, below the rooms that measure and the reports that show them."""

@@ -1,0 +1,27 @@
+"""What `autotc eval` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotc.report.tables import interval, table
+
+
+def eval_table(data: Mapping[str, Any]) -> str:
+    """Accuracy by modality and task of an evaluation's JSON."""
+    rows: list[list[object]] = [
+        [name, interval(value), "-", data["samples"].get(name, "-")] for name, value in data["accuracy"].items()
+    ]
+    for name, value in data["tasks"].items():
+        chance = data["chance"].get(name)
+        rows.append([f"  {name}", interval(value), "-" if chance is None else f"{chance:.3f}", "-"])
+    tokens = ", ".join(f"{name} {count:.1f}" for name, count in data["tokens"].items()) or "none"
+    return "\n".join(
+        [
+            table(["accuracy", "mean, 95% interval", "chance", "samples"], rows),
+            "",
+            f"FLOPs ratio {data['flops_ratio']:.4f} ({data['flops']:.4g} FLOPs of prefill a sample)",
+            f"tokens an item at the last layer: {tokens}",
+        ]
+    )

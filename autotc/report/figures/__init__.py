@@ -1,0 +1,22 @@
+"""Every figure: PNG by matplotlib, pages by plotly. Nothing else imports either."""
+
+from autotc.report.figures.canvas import COLORS
+from autotc.report.figures.curves import Curve, curves_png
+from autotc.report.figures.dropped import TokenOutcome, dropped_png
+from autotc.report.figures.front import FrontFigure, Point, front_html, front_png, main_family
+from autotc.report.figures.heatmap import HeatmapCell, heatmap_png
+
+__all__ = [
+    "COLORS",
+    "Curve",
+    "FrontFigure",
+    "HeatmapCell",
+    "Point",
+    "TokenOutcome",
+    "curves_png",
+    "dropped_png",
+    "front_html",
+    "front_png",
+    "heatmap_png",
+    "main_family",
+]
