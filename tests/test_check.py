@@ -13,6 +13,7 @@ from autotc.check import CheckReport, check, samples_path
 from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.evaluate.base import Evaluator
+from autotc.latency import LatencyModel
 from autotc.policy import Measured, ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -37,7 +38,14 @@ class Told(Evaluator):
     def info(self, split: Split) -> SplitInfo:
         return SplitInfo({"image": 100, "audio": 100}, self.sha256)
 
-    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
+    def cost(
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        groups: Collection[str] | None = None,
+        latency: LatencyModel | None = None,
+    ) -> SplitCost:
         return SplitCost(self.ratio, {"image": self.ratio}, 1e9, {"image": 32.0}, {"image": self.ratio}, 1e6, 0.0)
 
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from autotc.errors import PolicyError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.models import find_adapter
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy
@@ -75,7 +75,7 @@ def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> lis
     return out
 
 
-def sample_cases(evaluator: ModelEvaluator, policy: Policy, requests: Requests) -> list[Case]:
+def sample_cases(evaluator: ObservableEvaluator, policy: Policy, requests: Requests) -> list[Case]:
     """The first samples of the test split, of every modality group and every batch size.
 
     Raises:

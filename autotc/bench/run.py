@@ -13,8 +13,8 @@ from autotc.bench.calibration import CalibrationSettings, calibrate_model
 from autotc.bench.cases import Requests, sample_cases, synthetic_cases
 from autotc.bench.measure import NEW_TOKENS, REPEATS, measure_cases
 from autotc.errors import PolicyError
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.evaluate.model import ModelEvaluator
 from autotc.latency import Device
 from autotc.mechanisms import build_mechanism
 from autotc.policy import UNCOMPRESSED, Policy, read_policy
@@ -31,7 +31,7 @@ EMBEDDED_TOKENS = 96
 
 def bench(
     policy: Policy | str | Path = UNCOMPRESSED,
-    evaluator: ModelEvaluator | None = None,
+    evaluator: ObservableEvaluator | None = None,
     *,
     model: nn.Module | None = None,
     requests: Requests | None = None,

@@ -46,7 +46,8 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
         from autotc.evaluate.builtin import BuiltinEvaluator
 
         return BuiltinEvaluator(*load_model(args), seed=seed, **sizes)
-    from autotc.evaluate.jsonl import JsonlEvaluator, load_jsonl, split_records
+    from autotc.evaluate.jsonl import JsonlEvaluator
+    from autotc.evaluate.records import load_jsonl, split_records
 
     split_records(load_jsonl(args.data), seed)  # a wrong file is told before the model is loaded
     return JsonlEvaluator(args.data, *load_model(args), metric=args.metric or "exact", seed=seed, **sizes)
@@ -85,11 +86,9 @@ def _lmms_evaluator(args: argparse.Namespace, sizes: dict[str, Any], seed: int, 
 
 def warn_untouched(evaluator: ModelEvaluator, policy: Policy, split: Split) -> list[str]:
     """Tasks of lmms-eval that a policy leaves as they are, told on stderr."""
-    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
-
-    if not isinstance(evaluator, LmmsEvaluator) or not policy.stages:
+    untouched = evaluator.untouched(policy, split) if policy.stages else None
+    if untouched is None:
         return []
-    untouched = evaluator.untouched(policy, split)
     for task, group in untouched.items():
         print(f"warning: {task}: the policy has no stage for {group}; its samples run uncompressed", file=sys.stderr)
     return sorted(untouched)
@@ -97,8 +96,7 @@ def warn_untouched(evaluator: ModelEvaluator, policy: Policy, split: Split) -> l
 
 def phases_of(evaluator: ModelEvaluator) -> dict[str, Any]:
     """Where an evaluator's time went, if it says."""
-    phases = getattr(evaluator, "phases", None)
-    return {} if phases is None else {"phases": phases.to_json()}
+    return {} if evaluator.phases is None else {"phases": evaluator.phases.to_json()}
 
 
 def load_model(args: argparse.Namespace) -> tuple[Any, Any]:

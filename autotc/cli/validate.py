@@ -44,7 +44,7 @@ def _validate(path: Path) -> str:
     from autotc.policy import Policy
 
     if path.suffix == ".jsonl":
-        from autotc.evaluate.jsonl import load_jsonl, split_records
+        from autotc.evaluate.records import load_jsonl, split_records
 
         split_records(load_jsonl(path), seed=0)
         return "data file"

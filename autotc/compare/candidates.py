@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from autotc.compare.settings import Presets
 from autotc.conflicts.rules import check_rules
 from autotc.errors import AutotcError, PolicyError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.mechanisms import MECHANISMS
 from autotc.placement import Placement
 from autotc.policy import Policy
@@ -54,7 +54,7 @@ def chosen_presets(names: Presets) -> list[Preset]:
 
 
 def preset_candidates(
-    evaluator: ModelEvaluator,
+    evaluator: ObservableEvaluator,
     presets: Sequence[Preset],
     targets: Sequence[tuple[Match, float]],
     modalities: Sequence[Modality],
@@ -88,7 +88,7 @@ def preset_candidates(
 
 
 def _matched(
-    evaluator: ModelEvaluator, split: Split, preset: Preset, modality: Modality, aim: tuple[Match, float]
+    evaluator: ObservableEvaluator, split: Split, preset: Preset, modality: Modality, aim: tuple[Match, float]
 ) -> Candidate:
     """A preset at the keep ratio at which it comes nearest to a target.
 
@@ -120,7 +120,7 @@ def _matched(
 
 
 def location_candidates(
-    evaluator: ModelEvaluator, mechanism: str, keeps: Sequence[float], modalities: Sequence[Modality]
+    evaluator: ObservableEvaluator, mechanism: str, keeps: Sequence[float], modalities: Sequence[Modality]
 ) -> tuple[list[Candidate], list[Skipped]]:
     """One mechanism at every place it can stand, at every keep ratio; and what a rule refuses.
 
@@ -145,7 +145,7 @@ def location_candidates(
     return candidates, skipped
 
 
-def placements(evaluator: ModelEvaluator, mechanism: str, modality: Modality) -> Iterator[Placement]:
+def placements(evaluator: ObservableEvaluator, mechanism: str, modality: Modality) -> Iterator[Placement]:
     """Every place of a mechanism, in the order of computation.
 
     At the input, where there are no tokens yet, ``downsample`` stands for it.

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotc.compare.candidates import Candidate
 from autotc.errors import DataError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.store import ResultStore
 from autotc.files import write_text
 from autotc.policy import UNCOMPRESSED, Policy
@@ -58,7 +58,7 @@ class Measurements:
     """
 
     def __init__(
-        self, evaluator: ModelEvaluator, split: Split, limit: int | None, folder: Path, stamp: Mapping[str, Any]
+        self, evaluator: ObservableEvaluator, split: Split, limit: int | None, folder: Path, stamp: Mapping[str, Any]
     ) -> None:
         self.evaluator, self.split, self.limit = evaluator, split, limit
         info = evaluator.info(split)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotc.compare.candidates import Candidate
 from autotc.compare.settings import CompareSettings
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.files import replacing, write_text
 from autotc.records.comparison import Comparison, ComparisonRow
 from autotc.report.comparison import comparison_curves, comparison_text
@@ -43,7 +43,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def log(
-    evaluator: ModelEvaluator, settings: CompareSettings, candidates: Sequence[Candidate], comparison: Comparison
+    evaluator: ObservableEvaluator, settings: CompareSettings, candidates: Sequence[Candidate], comparison: Comparison
 ) -> None:
     """Log one parent run, and a nested run for each row."""
     params = {"kind": "compare", "architecture": evaluator.model.architecture, "seed": evaluator.seed}

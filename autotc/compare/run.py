@@ -10,15 +10,15 @@ from autotc.compare.measure import Measurements
 from autotc.compare.record import log, write_files
 from autotc.compare.settings import By, CompareOptions, CompareSettings, Presets
 from autotc.errors import PolicyError
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.evaluate.model import ModelEvaluator
 from autotc.mechanisms import build_mechanism
 from autotc.progress import Progress
 from autotc.records.comparison import Comparison, Match
 
 
 def compare(
-    evaluator: ModelEvaluator | None = None,
+    evaluator: ObservableEvaluator | None = None,
     presets: Presets = "all",
     *,
     by: By = "preset",

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from autotc.conflicts.trace import Reference, Trace, trace
 from autotc.errors import DataError
-from autotc.evaluate.model import ModelEvaluator, Sample
+from autotc.evaluate.base import ObservableEvaluator
+from autotc.evaluate.samples import Sample
 from autotc.mechanisms import Reduction
 from autotc.policy import Policy, Stage
 from autotc.runtime import apply
@@ -34,7 +35,7 @@ class Calibration:
         forwards: samples that were run so far, each under one policy.
     """
 
-    def __init__(self, evaluator: ModelEvaluator, samples: int = SAMPLES) -> None:
+    def __init__(self, evaluator: ObservableEvaluator, samples: int = SAMPLES) -> None:
         self.evaluator, self.samples = evaluator, samples
         self.forwards = 0
         self._inputs: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.policy import Policy, Stage
 from autotc.solve import last_step
 from autotc.vocabulary import Split
@@ -29,7 +29,7 @@ class StageAtCost:
     reached: bool
 
 
-def flops_ratio(evaluator: ModelEvaluator, policy: Policy, split: Split, group: str) -> float:
+def flops_ratio(evaluator: ObservableEvaluator, policy: Policy, split: Split, group: str) -> float:
     """FLOPs ratio of a policy over the samples of one modality group."""
     return evaluator.cost(policy, split, groups=[group]).flops_ratio_by[group]
 
@@ -45,7 +45,7 @@ def with_final_ratio(stage: Stage, ratio: float) -> Stage:
 
 
 def stage_at_cost(
-    evaluator: ModelEvaluator, stage: Stage, target: float, split: Split, group: str | None = None
+    evaluator: ObservableEvaluator, stage: Stage, target: float, split: Split, group: str | None = None
 ) -> StageAtCost:
     """A stage alone, with its ratios moved so that its cost comes as near to a target as its counts of tokens allow.
 

@@ -10,8 +10,7 @@ from autotc.conflicts.calibration import SAMPLES, SPLIT, Calibration
 from autotc.conflicts.equal_cost import flops_ratio, stage_at_cost, with_final_ratio
 from autotc.conflicts.trace import concentrated_loss, covered, disagreement, redundancy
 from autotc.errors import PolicyError
-from autotc.evaluate.base import Evaluator
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import Evaluator, ObservableEvaluator
 from autotc.policy import Policy, Stage
 from autotc.records.interaction import Prediction
 from autotc.vocabulary import MODALITIES
@@ -44,7 +43,7 @@ class ConflictPredictor:
         samples: calibration samples of each modality.
     """
 
-    def __init__(self, evaluator: ModelEvaluator, samples: int = SAMPLES) -> None:
+    def __init__(self, evaluator: ObservableEvaluator, samples: int = SAMPLES) -> None:
         self.calibration = Calibration(evaluator, samples)
 
     @property
@@ -106,15 +105,15 @@ class ConflictPredictor:
         return out
 
 
-_PREDICTORS: weakref.WeakKeyDictionary[ModelEvaluator, dict[int, ConflictPredictor]] = weakref.WeakKeyDictionary()
+_PREDICTORS: weakref.WeakKeyDictionary[ObservableEvaluator, dict[int, ConflictPredictor]] = weakref.WeakKeyDictionary()
 
 
-def _predictor(evaluator: ModelEvaluator, samples: int) -> ConflictPredictor:
+def _predictor(evaluator: ObservableEvaluator, samples: int) -> ConflictPredictor:
     known = _PREDICTORS.setdefault(evaluator, {})
     return known.setdefault(samples, ConflictPredictor(evaluator, samples))
 
 
-def predict(evaluator: ModelEvaluator, stack: Policy, *, samples: int = SAMPLES) -> Prediction:
+def predict(evaluator: ObservableEvaluator, stack: Policy, *, samples: int = SAMPLES) -> Prediction:
     """As `ConflictPredictor.predict`; what an evaluator's samples showed is kept with it."""
     return _predictor(evaluator, samples).predict(stack)
 

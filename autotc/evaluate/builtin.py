@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autotc.evaluate.model import ModelEvaluator, Sample
+from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.samples import Sample
 from autotc.tiny import load
 from autotc.tiny.data import SCENES, AudioScene, ImageScene, Scene, TalkingScene, load_sources
 from autotc.vocabulary import Split
@@ -76,7 +77,7 @@ class BuiltinEvaluator(ModelEvaluator):
             model, processor = load()
         super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=8)
 
-    def _shape_key(self, sample: Sample) -> Hashable:
+    def shape_key(self, sample: Sample) -> Hashable:
         return sample.group, len(sample.prompt.split())
 
     def samples(self, split: Split) -> Sequence[Sample]:

@@ -30,11 +30,11 @@ def is_plain(config: GenerationConfig) -> bool:
     return all(not value or value == usual.get(name) for name, value in values)
 
 
-def end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Ids that end an answer."""
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Ids that end an answer, at least one: the checkpoint's, which for chats may be others than the tokenizer's."""
     ends = model.generation_config.eos_token_id
-    out = {int(i) for i in (ends if isinstance(ends, (list, tuple)) else [ends]) if i is not None}
-    return out or {int(tokenizer.eos_token_id)}
+    ids = ends if isinstance(ends, (list, tuple)) else [ends]
+    return [int(i) for i in ids if i is not None] or [int(tokenizer.eos_token_id)]
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotc.errors import PolicyError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets.fitting import fit_counts
 from autotc.runtime.steps import Observation
@@ -14,7 +14,7 @@ FITTED = ("fitprune",)
 
 
 def fit_fitprune(
-    evaluator: ModelEvaluator, modality: Modality, keep: float, samples: int = 16, split: Split = "search"
+    evaluator: ObservableEvaluator, modality: Modality, keep: float, samples: int = 16, split: Split = "search"
 ) -> Policy:
     """FitPrune with its schedule fitted to the model (2409.10197, section 3.3).
 

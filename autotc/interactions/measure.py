@@ -9,7 +9,7 @@ from typing import Any
 from autotc.conflicts.equal_cost import StageAtCost, flops_ratio, stage_at_cost
 from autotc.conflicts.predicted import ConflictPredictor
 from autotc.errors import PolicyError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.store import ResultStore
 from autotc.interactions.estimate import additive, interaction
 from autotc.policy import UNCOMPRESSED, Policy
@@ -19,7 +19,7 @@ from autotc.statistics import Array
 from autotc.vocabulary import Split
 
 
-def open_store(evaluator: ModelEvaluator, split: Split, limit: int | None, folder: Path) -> ResultStore:
+def open_store(evaluator: ObservableEvaluator, split: Split, limit: int | None, folder: Path) -> ResultStore:
     """The store of a folder, for this model and these samples.
 
     Raises:
@@ -40,7 +40,7 @@ def open_store(evaluator: ModelEvaluator, split: Split, limit: int | None, folde
     return store
 
 
-def alternatives(evaluator: ModelEvaluator, pair: Pair, split: Split) -> tuple[float, dict[str, StageAtCost]]:
+def alternatives(evaluator: ObservableEvaluator, pair: Pair, split: Split) -> tuple[float, dict[str, StageAtCost]]:
     """FLOPs ratio of a pair's stack, and each stage alone moved onto it."""
     target = flops_ratio(evaluator, pair.stack(), split, pair.modality)
     named = zip(("first", "second"), pair.stages(), strict=True)
@@ -48,7 +48,7 @@ def alternatives(evaluator: ModelEvaluator, pair: Pair, split: Split) -> tuple[f
 
 
 def measure_pair(
-    evaluator: ModelEvaluator, store: ResultStore, pair: Pair, split: Split, limit: int | None
+    evaluator: ObservableEvaluator, store: ResultStore, pair: Pair, split: Split, limit: int | None
 ) -> Interaction:
     """Measure one pair; what the store knows does not run again.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from autotc.conflicts.rules import check_rules
 from autotc.depths import Depths
 from autotc.errors import AutotcError, PolicyError
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.mechanisms import build_mechanism
 from autotc.placement import Placement
 from autotc.records.interaction import Keeps, Pair
@@ -90,7 +90,7 @@ def space_placements(space: SearchSpace, modality: Modality) -> list[Placement]:
     ]
 
 
-def check_pair(evaluator: ModelEvaluator, pair: Pair) -> None:
+def check_pair(evaluator: ObservableEvaluator, pair: Pair) -> None:
     """Refuse a pair for which no evaluation is needed.
 
     Raises:
@@ -106,7 +106,10 @@ def check_pair(evaluator: ModelEvaluator, pair: Pair) -> None:
 
 
 def legal_pairs(
-    evaluator: ModelEvaluator, placements: Sequence[Placement], modalities: Sequence[Modality], keeps: Sequence[Keeps]
+    evaluator: ObservableEvaluator,
+    placements: Sequence[Placement],
+    modalities: Sequence[Modality],
+    keeps: Sequence[Keeps],
 ) -> Iterator[Pair]:
     """Every pair of placements that no rule refuses, on every modality that both take, at every setting of ratios."""
     for modality in modalities:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotc.conflicts.calibration import Calibration
-from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.files import write_text
 from autotc.interactions.overlay import overlay
 from autotc.interactions.settings import ConflictsSettings
@@ -36,7 +36,7 @@ def _written(conflicts: Conflicts, calibration: Calibration) -> Iterator[Path]:
         yield overlay(calibration, row, folder / f"{kind}.png")
 
 
-def log(evaluator: ModelEvaluator, settings: ConflictsSettings, conflicts: Conflicts) -> None:
+def log(evaluator: ObservableEvaluator, settings: ConflictsSettings, conflicts: Conflicts) -> None:
     """Log one parent run, and a nested run for each pair."""
     params = {"kind": "conflicts", "architecture": evaluator.model.architecture, "seed": evaluator.seed}
     name = f"conflicts-{conflicts.folder.name}"

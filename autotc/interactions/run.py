@@ -7,8 +7,8 @@ from typing import Unpack
 
 from autotc.conflicts.predicted import ConflictPredictor
 from autotc.errors import DataError, PolicyError
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.evaluate.model import ModelEvaluator
 from autotc.interactions.measure import measure_pairs, open_store
 from autotc.interactions.pairs import check_pair, default_placements, legal_pairs, parse_pairs, space_placements
 from autotc.interactions.record import log, write_files
@@ -20,7 +20,7 @@ from autotc.vocabulary import MODALITIES, Modality
 
 
 def conflicts(
-    evaluator: ModelEvaluator | None = None,
+    evaluator: ObservableEvaluator | None = None,
     pairs: Sequence[str | Pair] | None = None,
     *,
     space: SearchSpace | None = None,
@@ -68,7 +68,7 @@ def conflicts(
     return measured
 
 
-def _modalities(evaluator: ModelEvaluator, settings: ConflictsSettings) -> list[Modality]:
+def _modalities(evaluator: ObservableEvaluator, settings: ConflictsSettings) -> list[Modality]:
     """Those asked for of which the split holds samples by themselves."""
     groups = evaluator.info(settings.split).samples
     modalities = [m for m in MODALITIES if m in groups and m in (settings.modalities or MODALITIES)]
@@ -78,7 +78,7 @@ def _modalities(evaluator: ModelEvaluator, settings: ConflictsSettings) -> list[
 
 
 def _chosen_pairs(
-    evaluator: ModelEvaluator,
+    evaluator: ObservableEvaluator,
     pairs: Sequence[str | Pair] | None,
     space: SearchSpace | None,
     modalities: Sequence[Modality],

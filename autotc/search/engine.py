@@ -94,7 +94,7 @@ def announce(evaluator: Evaluator, limit: int | None) -> None:
         limit: samples of each modality group; None for all.
     """
     sizes = evaluator.info("search").samples
-    evaluator.expect("search", {group: rungs(min(size, limit or size)) for group, size in sizes.items()})
+    evaluator.announce_stops("search", {group: rungs(min(size, limit or size)) for group, size in sizes.items()})
 
 
 class Engine:

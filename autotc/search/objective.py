@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autotc.evaluate.base import Evaluator
+from autotc.latency import LatencyModel
 from autotc.policy import Policy, Stage
 from autotc.results import SplitCost
 from autotc.search.space import SearchSpace
@@ -37,7 +38,7 @@ class Budget:
         for modality, budget in self.by.items():
             out[f"flops_ratio/{modality}"] = cost.flops_ratio_by.get(modality, 0.0) - budget
         if self.time is not None:
-            assert cost.time_ratio is not None  # the session has given the evaluator a latency model
+            assert cost.time_ratio is not None  # a budget of time comes with a latency model
             out["time_ratio"] = cost.time_ratio - self.time
         if self.kv is not None:
             out["kv_ratio"] = cost.kv_ratio - self.kv
@@ -67,10 +68,15 @@ class Budget:
 
 
 class Costs:
-    """Analytic costs, each asked of the evaluator once."""
+    """Analytic costs, each asked of the evaluator once.
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    Args:
+        evaluator: to ask.
+        latency: predicts prefill times; None leaves them out.
+    """
+
+    def __init__(self, evaluator: Evaluator, latency: LatencyModel | None = None) -> None:
+        self._evaluator, self._latency = evaluator, latency
         self._known: dict[tuple[str, Split, str | None], SplitCost] = {}
 
     def __call__(self, policy: Policy, split: Split = "search", group: str | None = None) -> SplitCost:
@@ -82,7 +88,7 @@ class Costs:
         key = (policy.content_hash(), split, group)
         if key not in self._known:
             groups = None if group is None else [group]
-            self._known[key] = self._evaluator.cost(policy, split, groups=groups)
+            self._known[key] = self._evaluator.cost(policy, split, groups=groups, latency=self._latency)
         return self._known[key]
 
 

@@ -377,13 +377,13 @@ def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
 def _gate(evaluator: Evaluator) -> Gate | None:
     """Asked of every new stack: why it is predicted to do worse than the better of its stages."""
     from autotc.conflicts.predicted import CONFLICT_THRESHOLD, predict
-    from autotc.evaluate.model import ModelEvaluator
 
-    if not isinstance(evaluator, ModelEvaluator):
+    observable = evaluator.observable()
+    if observable is None:
         return None  # there is no model to watch
 
     def ask(stack: Policy) -> str | None:
-        found = predict(evaluator, stack)
+        found = predict(observable, stack)
         return found.reason if found.score > CONFLICT_THRESHOLD else None
 
     return ask
@@ -553,9 +553,9 @@ class _Session:
         self.floors = {f"{m}/{loc}": value for (m, loc), value in self.evaluator.floors("search").items()}
         full = SearchSpace.from_yaml(settings["space"], "space")
         self.space = full.fit(self.evaluator.modalities, self.evaluator.depths)
-        self.costs = Costs(self.evaluator)
         stored = settings["latency"]
-        self.evaluator.latency = None if stored is None else LatencyModel.model_validate_json(stored)
+        self.latency = None if stored is None else LatencyModel.model_validate_json(stored)
+        self.costs = Costs(self.evaluator, self.latency)
         time = self._time(settings["budget_ms"])
         self.budget = Budget(settings["budget"], settings["budgets"], time, settings["budget_kv"])
         self.policy_name: str = settings["policy_name"]
@@ -563,7 +563,7 @@ class _Session:
 
     def _time(self, milliseconds: float | None) -> float | None:
         """A budget in milliseconds relative to the uncompressed model's prediction."""
-        latency = self.evaluator.latency
+        latency = self.latency
         if latency is None:
             return None
         lacking = latency.lacking(
@@ -579,7 +579,7 @@ class _Session:
                 " autotc bench --calibrate --mechanisms NAMES learns them"
             )
         usual = self.costs(UNCOMPRESSED).milliseconds
-        assert usual is not None  # the evaluator has a latency model
+        assert usual is not None  # there is a latency model
         if milliseconds is not None and milliseconds >= usual:
             raise SearchError(
                 f"budget_ms: {milliseconds:g} given; uncompressed, a sample is predicted to take {usual:.4g} ms already"
@@ -701,12 +701,12 @@ class _Session:
     def _fitted(self, modality: Modality, keep: float) -> list[float] | None:
         """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""
         from autotc.evaluate.fitting import fit_fitprune
-        from autotc.evaluate.model import ModelEvaluator
 
-        if not isinstance(self.evaluator, ModelEvaluator):
+        observable = self.evaluator.observable()
+        if observable is None:
             raise SearchError("sampler: fitprune reads a model's attention, which this evaluator does not offer")
         try:
-            fitted = fit_fitprune(self.evaluator, modality, keep)
+            fitted = fit_fitprune(observable, modality, keep)
         except PolicyError:
             return None
         steps = {layer or 0: ratio for stage in fitted.stages for layer, ratio in stage.steps()}

@@ -21,6 +21,7 @@ import numpy as np
 
 from autotc.depths import Depths
 from autotc.evaluate.base import Evaluator
+from autotc.latency import LatencyModel
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -90,7 +91,14 @@ class TableEvaluator(Evaluator):
     def _row(self, group: str, policy: Policy) -> int:
         return self._rows[group][restricted(policy, group).content_hash()]
 
-    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
+    def cost(
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        groups: Collection[str] | None = None,
+        latency: LatencyModel | None = None,
+    ) -> SplitCost:
         by, mine, whole = {}, 0.0, 0.0
         for group in self.groups if groups is None else groups:
             flops = self._samples[group, split]["flops"]

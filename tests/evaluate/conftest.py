@@ -14,13 +14,13 @@ def processed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
 
     def watch(evaluator: Any) -> list[int]:
         sizes: list[int] = []
-        process = evaluator._process
+        process = evaluator.batches.inputs
 
         def counted(samples: Any, call: Any) -> Any:
             sizes.append(len(samples))
             return process(samples, call)
 
-        monkeypatch.setattr(evaluator, "_process", counted)
+        monkeypatch.setattr(evaluator.batches, "inputs", counted)
         return sizes
 
     return watch

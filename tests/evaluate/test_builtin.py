@@ -49,16 +49,16 @@ def test_some_answers_have_several_tokens() -> None:
 
 def test_forced_decoding_equals_generate(evaluator: BuiltinEvaluator) -> None:
     """What greedy decoding says is what `generate()` says, with and without compression."""
-    model = evaluator._model
+    model = evaluator.loaded
     for policy in (Policy(), HALF):
         results = {s.id: s for s in evaluator.run(policy, "val", limit=8).samples}
         for group in TASKS:
             mine = Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
-            for batch in evaluator._prepared("val", group, mine, 8):
+            for batch in evaluator.prepared(mine, "val", group, 8):
                 with autotc.apply(model, mine), torch.no_grad():
                     ids = model.generate(**batch.inputs, max_new_tokens=8, do_sample=False)
                 new = ids[:, batch.inputs["input_ids"].shape[1] :]
-                texts = evaluator._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+                texts = evaluator.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
                 for sample, text in zip(batch.samples, texts, strict=True):
                     right = float(text.strip() == sample.answer)
                     assert results[sample.id].correct == right
@@ -79,18 +79,18 @@ def test_answers_are_those_of_generate(
     monkeypatch: pytest.MonkeyPatch, policy: Policy, penalty: float, limit: int
 ) -> None:
     evaluator = WrittenOut(batch_size=16)
-    model = evaluator._model
+    model = evaluator.loaded
     monkeypatch.setattr(evaluator, "_max_new_tokens", limit)
     monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
     results = {s.id: s for s in evaluator.run(policy, "val", limit=16).samples}
     said = {}
     for group in TASKS:
         mine = Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
-        for batch in evaluator._prepared("val", group, mine, 16):
+        for batch in evaluator.prepared(mine, "val", group, 16):
             with autotc.apply(model, mine), torch.no_grad():
                 ids = model.generate(**batch.inputs, max_new_tokens=limit, do_sample=False)
             new = ids[:, batch.inputs["input_ids"].shape[1] :]
-            texts = evaluator._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+            texts = evaluator.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
             said.update({sample.id: text.strip() for sample, text in zip(batch.samples, texts, strict=True)})
     assert {name: result.answer for name, result in results.items()} == said
     wrong = [s for s in build_samples("val", 0) if s.id in said and said[s.id] != s.answer]
@@ -99,24 +99,24 @@ def test_answers_are_those_of_generate(
 
 
 def test_what_the_right_answer_tells_of_the_one_that_is_said(evaluator: BuiltinEvaluator) -> None:
-    tokenizer = evaluator._processor.tokenizer
+    tokenizer = evaluator.processor.tokenizer
     red, blue = (tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("red", "blue"))
     end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
     both = [*red, *blue]
-    assert evaluator._settled("red", red, [*red, end]) == "red"
-    assert evaluator._settled("red", red, [*blue, end]) == "blue"
-    assert evaluator._settled("red", red, [end, end]) == ""
-    assert evaluator._settled("red", red, [*red, *blue]) == "red blue"
-    assert evaluator._settled("red blue", both, [*red, *red, end]) == "red red"
-    assert evaluator._settled("red blue", both, [*red, end, end]) == "red"
+    assert evaluator.answerer.settled("red", red, [*red, end]) == "red"
+    assert evaluator.answerer.settled("red", red, [*blue, end]) == "blue"
+    assert evaluator.answerer.settled("red", red, [end, end]) == ""
+    assert evaluator.answerer.settled("red", red, [*red, *blue]) == "red blue"
+    assert evaluator.answerer.settled("red blue", both, [*red, *red, end]) == "red red"
+    assert evaluator.answerer.settled("red blue", both, [*red, end, end]) == "red"
     # It goes on after the right answer with what spells nothing: whether it is wrong is not told yet.
-    assert evaluator._settled("red", red, [*red, unknown]) is None
+    assert evaluator.answerer.settled("red", red, [*red, unknown]) is None
 
 
 def test_runs_that_stop_early_prepare_for_those_that_do_not(processed: Any) -> None:
     evaluator = BuiltinEvaluator(batch_size=100)
     made = processed(evaluator)
-    evaluator.expect("val", {"image": [3, 6, 12], "video": [3, 6, 12]})
+    evaluator.announce_stops("val", {"image": [3, 6, 12], "video": [3, 6, 12]})
     whole = evaluator.run(Policy(), "val", limit=12, groups=["image"]).samples
     for stop in (3, 6, 12):
         raced = evaluator.run(HALF, "val", limit=stop, groups=["image"]).samples
@@ -129,17 +129,17 @@ def test_runs_that_stop_early_prepare_for_those_that_do_not(processed: Any) -> N
 
 def test_log_probability_is_that_of_one_long_forward(evaluator: BuiltinEvaluator) -> None:
     sample = build_samples("val", 0)[0]
-    inputs = evaluator._process([sample], evaluator._processor)
-    tokens = evaluator._processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"]
-    answer = torch.tensor([[*tokens, evaluator._processor.tokenizer.eos_token_id]])
+    inputs = evaluator.batches.inputs([sample], evaluator.processor)
+    tokens = evaluator.processor.tokenizer(sample.answer, add_special_tokens=False)["input_ids"]
+    answer = torch.tensor([[*tokens, evaluator.processor.tokenizer.eos_token_id]])
     whole = dict(inputs)
     whole["input_ids"] = torch.cat([inputs["input_ids"], answer], 1)
     whole["attention_mask"] = torch.ones_like(whole["input_ids"])
     with torch.no_grad():
-        logits = evaluator._model(**whole).logits.log_softmax(-1)
+        logits = evaluator.loaded(**whole).logits.log_softmax(-1)
     n = answer.shape[1]
     expected = logits[0, -n - 1 : -1].gather(1, answer[0][:, None]).sum()
-    (result,) = evaluator._run_batch(Policy(), evaluator._prepared("val", "image", Policy(), 1)[0], [])
+    (result,) = evaluator.run_batch(Policy(), evaluator.prepared(Policy(), "val", "image", 1)[0], [])
     assert result.log_probability == pytest.approx(float(expected), abs=1e-3)
 
 
@@ -160,17 +160,17 @@ def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) ->
 
 
 def test_remembered_features_change_nothing(evaluator: BuiltinEvaluator) -> None:
-    first = evaluator._prepared("val", "image+audio", HALF, 6)[0]
-    plain = evaluator._run_batch(HALF, first, [])
+    first = evaluator.prepared(HALF, "val", "image+audio", 6)[0]
+    plain = evaluator.run_batch(HALF, first, [])
     assert set(first.features) == {"get_image_features", "get_audio_features"}
-    assert evaluator._run_batch(HALF, first, []) == plain
+    assert evaluator.run_batch(HALF, first, []) == plain
     first.features.clear()
-    assert evaluator._run_batch(HALF, first, []) == plain
+    assert evaluator.run_batch(HALF, first, []) == plain
     early = Policy.of([Stage(modality="image", location="encoder", layer=0, mechanism="tome", keep_ratio=0.5)])
     first.features.clear()
-    evaluator._run_batch(early, first, [])
+    evaluator.run_batch(early, first, [])
     assert set(first.features) == {"get_audio_features"}
-    assert not any(name.startswith("get_") for name in evaluator._model.model.__dict__)
+    assert not any(name.startswith("get_") for name in evaluator.loaded.model.__dict__)
 
 
 def test_input_stage_runs_and_costs_less(evaluator: BuiltinEvaluator) -> None:

@@ -12,15 +12,9 @@ import soundfile
 from PIL import Image
 
 from autotc.errors import DataError
-from autotc.evaluate.jsonl import (
-    Record,
-    load_audio,
-    load_image,
-    load_jsonl,
-    load_video,
-    metric,
-    split_records,
-)
+from autotc.evaluate.media import load_audio, load_image, load_video
+from autotc.evaluate.metrics import find_metric
+from autotc.evaluate.records import Record, load_jsonl, split_records
 
 
 @pytest.fixture
@@ -145,18 +139,18 @@ def test_too_few_samples_are_refused() -> None:
     ],
 )
 def test_metrics(name: str, said: str, right: str, score: float) -> None:
-    assert metric(name)(said, right) == score
+    assert find_metric(name)(said, right) == score
 
 
 def test_metric_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("own_metric.py").write_text("def half(said, right):\n    return 0.5\ndef bad(said, right):\n    return 'x'\n")
-    assert metric("own_metric:half")("", "") == 0.5
+    assert find_metric("own_metric:half")("", "") == 0.5
     with pytest.raises(DataError, match=r"returned 'x'; a number in \[0, 1\]"):
-        metric("own_metric:bad")("", "")
+        find_metric("own_metric:bad")("", "")
     for name in ("own_metric:none", "no_such_module:f", "close", "exact:"):
         with pytest.raises(DataError, match="metric"):
-            metric(name)
+            find_metric(name)
 
 
 def test_media(folder: Path) -> None:

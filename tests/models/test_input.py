@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import autotc
 from autotc.cost import prefill_cost, request_shapes
 from autotc.errors import InputsError, PolicyError, UnsupportedModelError
-from autotc.evaluate.model import ModelEvaluator, Sample
+from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.samples import Sample
 from autotc.models import ADAPTERS, find_adapter
 from autotc.models.media import marked
 from autotc.policy import Policy, Stage
@@ -222,27 +223,27 @@ def _stats(evaluator: Few, policy: Policy) -> Any:
 
 
 def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    from autotc.evaluate import model as module
+    from autotc.evaluate import batches as module
 
     evaluator = Few(FAMILIES["llava_next"].build(), PROCESSORS["llava_next"](), max_new_tokens=2)
-    monkeypatch.setattr(module, "_KEPT_BYTES", 1)
+    monkeypatch.setattr(module, "KEPT_BYTES", 1)
     for ratio in (1.0, 0.8, 0.5, 0.3):
         evaluator.run(policy_of("image", ratio), "test")
     evaluator.run(Policy(), "test")
-    assert len(evaluator._batches) == 2
+    assert len(evaluator.batches.pieces) == 2
     # Of an input stage in several pieces all stay, or none, and all count.
-    evaluator.expect("test", {"image": [1, 2, 3]})
+    evaluator.announce_stops("test", {"image": [1, 2, 3]})
     whole, sizes = Policy().content_hash(), []
     for ratio in (0.4, 0.6):
         evaluator.run(policy_of("image", ratio), "test")
-        kept = {key: batches for key, batches in evaluator._batches.items() if key[2] != whole}
+        kept = {key: batches for key, batches in evaluator.batches.pieces.items() if key[2] != whole}
         assert [key[3:] for key in kept] == [(0, 1), (1, 2), (2, 3)]
         sizes.append(sum(batch.nbytes for batches in kept.values() for batch in batches))
     for bound, stages in ((sum(sizes), 2), (sum(sizes) - 1, 1)):
-        monkeypatch.setattr(module, "_KEPT_BYTES", bound)
+        monkeypatch.setattr(module, "KEPT_BYTES", bound)
         evaluator.forget(policy_of("image", 0.4))
         evaluator.run(policy_of("image", 0.4), "test")
-        assert len({key[2] for key in evaluator._batches} - {whole}) == stages
+        assert len({key[2] for key in evaluator.batches.pieces} - {whole}) == stages
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_omni"])

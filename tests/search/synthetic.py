@@ -10,6 +10,7 @@ import numpy as np
 from autotc.depths import Depths
 from autotc.errors import MechanismError
 from autotc.evaluate.base import Evaluator
+from autotc.latency import LatencyModel
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -60,7 +61,14 @@ class SyntheticEvaluator(Evaluator):
                 left = ratio
         return TOWER * tower + (1 - TOWER) * (decoder + left * (6 - at) / 6)
 
-    def cost(self, policy: Policy, split: Split, *, groups: Collection[str] | None = None) -> SplitCost:
+    def cost(
+        self,
+        policy: Policy,
+        split: Split,
+        *,
+        groups: Collection[str] | None = None,
+        latency: LatencyModel | None = None,
+    ) -> SplitCost:
         ratio = {m: self._ratio(policy, m) for m in self.modalities}
         by = {**ratio, "image+audio": (ratio["image"] + ratio["audio"]) / 2}
         mean = float(np.mean([by[name] for name in groups or by]))

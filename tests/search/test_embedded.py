@@ -55,12 +55,12 @@ def test_what_it_wrote_applies_and_checks(result: SearchResult, evaluator: Built
     report = check(result.policy, evaluator)
     assert report.passed
     assert not any("cannot be paired" in finding.found for finding in report.findings)
-    batch = evaluator._prepared("test", "image", Policy(), 4)[0]
+    batch = evaluator.prepared(Policy(), "test", "image", 4)[0]
     policy = Policy.load(result.policy)
     if any(stage.location == "input" for stage in policy.stages):
-        batch = evaluator._prepared("test", "image", policy, 4)[0]
-    with autotc.apply(evaluator._model, policy) as handle, torch.no_grad():
-        evaluator._model.generate(**batch.inputs, max_new_tokens=2)
+        batch = evaluator.prepared(policy, "test", "image", 4)[0]
+    with autotc.apply(evaluator.loaded, policy) as handle, torch.no_grad():
+        evaluator.loaded.generate(**batch.inputs, max_new_tokens=2)
     assert len(handle.stats) == 1
 
 
@@ -87,18 +87,18 @@ def test_samples_run_to_predict_conflicts_are_counted(evaluator: BuiltinEvaluato
         "test_limit": 6, "sampler": "random", "trials": 16,
     }  # fmt: skip
     ran: list[int] = []
-    forward = evaluator._model.forward
+    forward = evaluator.loaded.forward
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         if kwargs.get("use_cache") is False:  # as predictions run, and nothing else
             ran.append(len(kwargs["input_ids"]))
         return forward(*args, **kwargs)
 
-    evaluator._model.forward = counted
+    evaluator.loaded.forward = counted
     try:
         first = search(evaluator, **options)
     finally:
-        evaluator._model.forward = forward
+        evaluator.loaded.forward = forward
     assert first.watched == first.to_json()["watched"] == sum(ran) > 0
     again = search(evaluator, **options, study_name=first.study, resume=True)
     assert again.watched == first.watched

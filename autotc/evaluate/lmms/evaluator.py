@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from autotc.cost import Cost, Request, request_shapes
+from autotc.cost import Request
 from autotc.errors import DataError
-from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain, prefill
+from autotc.evaluate.lmms.answers import TaskAnswerer
 from autotc.evaluate.lmms.media import MODALITIES, Prompt, Reading
-from autotc.evaluate.lmms.phases import Phases
+from autotc.evaluate.lmms.samples import LmmsSample
 from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
-from autotc.evaluate.model import ModelEvaluator, Sample, _Batch
+from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.phases import Phases
+from autotc.evaluate.samples import Sample
 from autotc.evaluate.splits import SHARES, Member, divide, rank
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
-from autotc.results import Results, SampleResult, SplitInfo
-from autotc.runtime import apply
-from autotc.runtime.features import cached_features
+from autotc.results import Results, SplitInfo
 from autotc.vocabulary import Group, Split
 
 KEPT_BYTES = 1 << 30
@@ -34,22 +29,16 @@ KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class LmmsSample(Sample):
-    """A document.
+class TaskDefaults:
+    """What holds where a task does not say.
 
     Attributes:
-        source: its task.
-        index: its place in the task.
-        turns: its conversation, without media.
-        generation: how its answer is generated; None for a multiple choice.
-        choices: answers of a multiple choice.
+        max_new_tokens: of an answer.
+        frames: that longer videos are thinned to, evenly.
     """
 
-    source: LmmsTask = field(compare=False)
-    index: int
-    turns: tuple[dict[str, Any], ...] = field(compare=False)
-    generation: Generation | None
-    choices: tuple[str, ...]
+    max_new_tokens: int = 128
+    frames: int = 32
 
 
 class LmmsEvaluator(ModelEvaluator):
@@ -63,13 +52,11 @@ class LmmsEvaluator(ModelEvaluator):
     Args:
         tasks: names of tasks, groups or tags, or what `load_tasks` made of them; their order does not matter.
         model, processor: as loaded by transformers; None takes the embedded model.
-        folder: of task files of the user's own.
         metric: of the tasks' own that scores documents; None takes each task's first.
         limit: documents of each modality group and split; None takes all.
         seed: of the splits.
         batch_size: documents of one forward.
-        max_new_tokens: of answers, where a task does not say.
-        frames: that longer videos are thinned to.
+        defaults: what holds where a task does not say.
 
     Attributes:
         phases: where the time went: ``tasks``, ``requests``, ``media``, ``inputs``, ``model``, ``scores``.
@@ -80,6 +67,7 @@ class LmmsEvaluator(ModelEvaluator):
     """
 
     name = "lmms"
+    phases: Phases
 
     def __init__(
         self,
@@ -87,19 +75,18 @@ class LmmsEvaluator(ModelEvaluator):
         model: Any = None,
         processor: Any = None,
         *,
-        folder: str | Path | None = None,
         metric: str | None = None,
         limit: int | None = None,
         seed: int = 0,
         batch_size: int = 8,
-        max_new_tokens: int = 128,
-        frames: int = 32,
+        defaults: TaskDefaults | None = None,
     ) -> None:
+        defaults = defaults or TaskDefaults()
         self.phases = Phases()
         with self.phases.phase("tasks"):
             names = [task for task in tasks if isinstance(task, str)]
             given = [task for task in tasks if isinstance(task, LmmsTask)]
-            self._tasks = given or load_tasks(names, folder)
+            self._tasks = given or load_tasks(names)
         for task in self._tasks:
             if metric is not None and metric not in task.metrics:
                 raise DataError(f"--metric: {task.name} has no {metric!r}; it has {', '.join(task.metrics)}")
@@ -108,10 +95,11 @@ class LmmsEvaluator(ModelEvaluator):
 
             with self.phases.phase("model loading"):
                 model, processor = load()
-        super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=max_new_tokens)
-        self._task_metric, self._limit = metric, limit
-        self._reading = Reading.of(processor, frames)
-        self._processor.tokenizer.padding_side = "left"  # answers go on from the end
+        super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=defaults.max_new_tokens)
+        self.answerer = TaskAnswerer(self.loaded, self.processor, metric, self.phases)
+        self._limit, self._max_new_tokens = limit, defaults.max_new_tokens
+        self._reading = Reading.of(processor, defaults.frames)
+        self.processor.tokenizer.padding_side = "left"  # answers go on from the end
         self._samples: dict[Split, list[Sample]] = {}
         self._kept: dict[str, Prompt] = {}
         self._room = KEPT_BYTES
@@ -141,8 +129,8 @@ class LmmsEvaluator(ModelEvaluator):
         for task in self._tasks:
             for index in sorted(range(len(task)), key=lambda i: rank(task.id(i), self.seed)):
                 out[where[task.id(index)]].setdefault(task.name, []).append(index)
-        for split, found in out.items():
-            if not found:
+        for split, tasks in out.items():
+            if not tasks:
                 raise DataError(
                     f"--tasks: {len(members)} documents leave the {split} split without any; tasks with at least 3"
                     " documents that share no media are needed (hundreds for narrow intervals)"
@@ -194,7 +182,7 @@ class LmmsEvaluator(ModelEvaluator):
                 answers[answer] += 1
             if answers:
                 chance[task.name] = max(answers.values()) / answers.total()
-        groups = {name: len(members) for name, members in self._groups(split).items()}
+        groups: dict[str, int] = {name: len(members) for name, members in self._groups(split).items()}
         return SplitInfo(groups, digest.hexdigest()[:32], chance)
 
     def untouched(self, policy: Policy, split: Split) -> dict[str, str]:
@@ -204,28 +192,12 @@ class LmmsEvaluator(ModelEvaluator):
 
     # --- inputs ---
 
-    def _chat(self, sample: Sample, media: Mapping[str, list[Any]]) -> str:
-        assert isinstance(sample, LmmsSample)
-        turns = list(sample.turns)
-        text: str = self._processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return text
-
-    def _process(self, samples: Sequence[Sample], call: Any) -> Any:
-        with self.phases.phase("inputs"):
-            return super()._process(samples, call)
-
-    def _batch_key(self, sample: Sample) -> Hashable:
-        assert isinstance(sample, LmmsSample)
-        return sample.generation is None, str(sample.generation), self._answer_length(sample) > 1
-
-    def _all_requests(self, split: Split, group: str) -> Counter[Request]:
+    def _count_shapes(self, split: Split, group: Group) -> Counter[Request]:
         """Shapes of a group's requests: those of the inputs that will run."""
-        if (split, group) not in self._shapes:
-            shapes: Counter[Request] = Counter()
-            for batch in self._prepared(split, group, UNCOMPRESSED, len(self._groups(split)[group])):
-                shapes.update(request_shapes(self._adapter, self._model.config, batch.inputs))
-            self._shapes[split, group] = shapes
-        return self._shapes[split, group]
+        shapes: Counter[Request] = Counter()
+        for batch in self.prepared(UNCOMPRESSED, split, group, len(self._groups(split)[group])):
+            shapes.update(self._costs.shapes(batch.inputs))
+        return shapes
 
     # --- running ---
 
@@ -243,81 +215,6 @@ class LmmsEvaluator(ModelEvaluator):
             if limit is not None and all(len(members) <= limit for members in self._groups(split).values()):
                 limit = None
             return super().run(policy, split, limit=limit, groups=groups, progress=progress)
-
-    @torch.inference_mode()
-    def _run_batch(self, policy: Policy, batch: _Batch, realised: list[tuple[Request, Cost]]) -> list[SampleResult]:
-        samples = [sample for sample in batch.samples if isinstance(sample, LmmsSample)]
-        inputs = type(batch.inputs)(dict(batch.inputs)).to(self._device)
-        generation = samples[0].generation
-        plain = generation is not None and generation.beams == 1 and is_plain(self._model.generation_config)
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
-            prompt = prefill(self._model, inputs)
-            if generation is None:
-                said, log_probability = self._choose(prompt, inputs["attention_mask"], samples)
-            else:
-                log_probability = self._of_answers(prompt, inputs["attention_mask"], samples)
-                said = self._greedy(prompt, inputs["attention_mask"], generation) if plain else []
-        if policy.adaptive:
-            realised += self._measured(policy, batch, handle.stats[0])
-        if generation is not None and not plain:
-            said = self._generated(policy, batch, inputs, generation)
-        with self.phases.phase("scores"):
-            return [
-                SampleResult(s.id, s.task, s.group, s.source.score(s.index, a, self._task_metric), _shown(s, a), p)
-                for s, a, p in zip(samples, said, log_probability, strict=True)
-            ]
-
-    def _of_answers(self, prompt: Any, mask: Tensor, samples: Sequence[LmmsSample]) -> list[float]:
-        """Log-probability of each right answer; the prompt's cache stays as it is."""
-        tokenizer = self._processor.tokenizer
-        answers = [tokenizer(s.answer, add_special_tokens=False)["input_ids"] if s.answer else [] for s in samples]
-        if not any(answers):
-            return [math.nan] * len(samples)
-        logits, targets = follow(self._model, branch(prompt), mask, answers, tokenizer.eos_token_id)
-        picked = logits.gather(2, targets[..., None])[..., 0]
-        return [float(picked[i, : len(answer) + 1].sum()) if answer else math.nan for i, answer in enumerate(answers)]
-
-    def _greedy(self, prompt: Any, mask: Tensor, generation: Generation) -> list[Any]:
-        tokenizer = self._processor.tokenizer
-        ends = end_tokens(self._model, tokenizer)
-        rows = greedy(self._model, prompt, mask, ends, generation.new_tokens)
-        return [generation.cut(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
-
-    def _generated(self, policy: Policy, batch: _Batch, inputs: Any, generation: Generation) -> list[Any]:
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
-            ids = self._model.generate(
-                **inputs, max_new_tokens=generation.new_tokens, num_beams=generation.beams, do_sample=False
-            )
-        new = ids[:, inputs["input_ids"].shape[1] :]
-        texts = self._processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [generation.cut(text) for text in texts]
-
-    def _choose(
-        self, prompt: Any, mask: Tensor, samples: Sequence[LmmsSample]
-    ) -> tuple[list[list[tuple[float, bool]]], list[float]]:
-        """Of each choice the mean negative log-likelihood, whose least lmms-eval takes, and whether it is greedy.
-
-        Returns:
-            That, and the right choice's log-probability.
-        """
-        losses: list[list[tuple[float, bool]]] = [[] for _ in samples]
-        log_probability = [math.nan] * len(samples)
-        for number in range(max(len(s.choices) for s in samples)):
-            chosen = [s.choices[min(number, len(s.choices) - 1)] for s in samples]
-            found = continuations(self._model, self._processor.tokenizer, prompt, mask, chosen)
-            for i, (total, tokens, is_greedy) in enumerate(found):
-                if number < len(samples[i].choices):
-                    losses[i].append((-total / tokens, is_greedy))
-                    if chosen[i] == samples[i].answer:
-                        log_probability[i] = total
-        return losses, log_probability
-
-
-def _shown(sample: LmmsSample, said: Any) -> str:
-    """What the model said; of a multiple choice the likeliest."""
-    if sample.generation is not None:
-        return str(said)
-    return sample.choices[min(range(len(said)), key=lambda i: said[i][0])]
 
 
 def _in_turn(tasks: Mapping[str, list[Sample]]) -> list[Sample]:

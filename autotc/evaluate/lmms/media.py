@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autotc.errors import DataError
-from autotc.evaluate.jsonl import load_audio, load_image, load_video
+from autotc.evaluate.media import load_audio, load_image, load_video
 from autotc.vocabulary import Group
 
 Kind = Literal["images", "videos", "audio"]

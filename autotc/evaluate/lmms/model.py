@@ -19,11 +19,11 @@ from loguru import logger
 from tqdm import tqdm
 
 from autotc.errors import DataError
+from autotc.evaluate.batches import chat_text, process_inputs
 from autotc.evaluate.decoding import continuations, prefill
 from autotc.evaluate.lmms import require_lmms_eval
 from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prompt
 from autotc.evaluate.lmms.tasks import Generation
-from autotc.evaluate.model import process_inputs
 from autotc.models import bind, find_adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure
@@ -144,10 +144,7 @@ class AutotcModel(lmms):  # type: ignore[misc]
             logger.warning(f"{task}: the policy has no stage for {prompt.group}; its samples run uncompressed")
 
     def _inputs(self, prompts: Sequence[Prompt]) -> Any:
-        texts = [
-            self.processor.apply_chat_template(list(p.turns), tokenize=False, add_generation_prompt=True)
-            for p in prompts
-        ]
+        texts = [chat_text(self.processor, p.turns) for p in prompts]
         return process_inputs(
             find_adapter(self._model), self.processor, self._call, texts, [p.media for p in prompts]
         ).to(self.device)

@@ -59,7 +59,7 @@ def test_same_numbers_as_the_builtin_evaluator(evaluator: LmmsEvaluator, policy:
             wanted = {builtin_id(sample.id) for sample in evaluator.samples("val")}
             return [sample for sample in build_samples("test", 0) if sample.id in wanted]
 
-    theirs = {s.id: s for s in Same(evaluator.loaded, evaluator._processor, batch_size=16).run(policy, "test").samples}
+    theirs = {s.id: s for s in Same(evaluator.loaded, evaluator.processor, batch_size=16).run(policy, "test").samples}
     mine = evaluator.run(policy, "val").samples
     assert len(mine) == len(theirs) == 48
     for sample in mine:
@@ -107,7 +107,7 @@ def test_answers_are_those_of_generate(evaluator: LmmsEvaluator) -> None:
     """A prefill shared with the right answers' log-probabilities, and `generate()` on its own, say the same."""
     quick = evaluator.run(HALF, "test")
     config = evaluator.loaded.generation_config
-    slow = LmmsEvaluator(["tiny_omni"], evaluator.loaded, evaluator._processor, limit=12, batch_size=16)
+    slow = LmmsEvaluator(["tiny_omni"], evaluator.loaded, evaluator.processor, limit=12, batch_size=16)
     config.repetition_penalty = 1.0 + 1e-12  # not the usual value: the shared prefill is not used
     try:
         assert slow.run(HALF, "test").samples == quick.samples
@@ -119,8 +119,8 @@ def test_splits_are_disjoint_and_do_not_depend_on_the_order_of_tasks(tmp_path: P
     names = ["few", "many"]
     for name, count in zip(names, (12, 40), strict=True):
         write(tmp_path, name, rows(count), process_results="!number", metric_list=ACC)
-    one = LmmsEvaluator(names, folder=tmp_path, limit=3)
-    two = LmmsEvaluator(names[::-1], folder=tmp_path, limit=3)
+    one = LmmsEvaluator(load_tasks(names, tmp_path), limit=3)
+    two = LmmsEvaluator(load_tasks(names[::-1], tmp_path), limit=3)
     seen: set[str] = set()
     for split in ("search", "val", "test"):
         assert [s.id for s in one.samples(split)] == [s.id for s in two.samples(split)]  # type: ignore[arg-type]
@@ -131,8 +131,8 @@ def test_splits_are_disjoint_and_do_not_depend_on_the_order_of_tasks(tmp_path: P
     assert len(seen) == 52
     # A limit takes some of every task, and the hash of what a split holds does not depend on it.
     assert [s.task for s in one.samples("test")] == ["few", "many", "few"]
-    assert LmmsEvaluator(names, folder=tmp_path, limit=2).info("test").sha256 == one.info("test").sha256
-    other = LmmsEvaluator(names, folder=tmp_path, limit=3, seed=1)
+    assert LmmsEvaluator(load_tasks(names, tmp_path), limit=2).info("test").sha256 == one.info("test").sha256
+    other = LmmsEvaluator(load_tasks(names, tmp_path), limit=3, seed=1)
     assert other._indices != one._indices
 
 
@@ -140,7 +140,7 @@ def test_documents_that_share_a_picture_stay_together(tmp_path: Path) -> None:
     """Also across tasks."""
     write(tmp_path, "one", rows(40, shared=2), process_results="!number", metric_list=ACC)
     write(tmp_path, "two", rows(10), process_results="!number", metric_list=ACC)
-    found = LmmsEvaluator(["one", "two"], folder=tmp_path)._indices
+    found = LmmsEvaluator(load_tasks(["one", "two"], tmp_path))._indices
     for split in found.values():
         pictures = {i // 2 for i in split["one"]}
         assert set(split["one"]) == {2 * p for p in pictures} | {2 * p + 1 for p in pictures}
@@ -224,7 +224,7 @@ def test_scores_that_cannot_be_had_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pairs: metric share gives no number for one document"):
         pairs.score(1, "1")
     with pytest.raises(DataError, match="--metric: long has no 'f1'; it has length, acc"):
-        LmmsEvaluator(["long"], folder=tmp_path, metric="f1")
+        LmmsEvaluator(load_tasks(["long"], tmp_path), metric="f1")
 
 
 def test_multiple_choice_takes_the_likeliest(tmp_path: Path) -> None:
@@ -235,13 +235,13 @@ def test_multiple_choice_takes_the_likeliest(tmp_path: Path) -> None:
         tmp_path, "choose", documents, output_type="multiple_choice", doc_to_choice=choices,
         metric_list=ACC,
     )  # fmt: skip
-    found = LmmsEvaluator(["choose"], folder=tmp_path, batch_size=3)
-    model, processor = found.loaded, found._processor
+    found = LmmsEvaluator(load_tasks(["choose"], tmp_path), batch_size=3)
+    model, processor = found.loaded, found.processor
     results = {s.id: s for s in found.run(HALF, "search").samples}
     for sample in found.samples("search"):
         losses = []
         for choice in choices:
-            inputs = found._process([sample], processor)
+            inputs = found.batches.inputs([sample], processor)
             tokens = torch.tensor([processor.tokenizer(choice)["input_ids"]])
             whole = dict(inputs) | {"input_ids": torch.cat([inputs["input_ids"], tokens], 1)}
             whole["attention_mask"] = torch.ones_like(whole["input_ids"])
@@ -291,7 +291,7 @@ def test_tasks_of_other_kinds_are_refused(tmp_path: Path, kind: str, why: str) -
 def test_too_few_documents(tmp_path: Path) -> None:
     write(tmp_path, "two", rows(2), process_results="!number", metric_list=ACC)
     with pytest.raises(DataError, match="2 documents leave the val split without any"):
-        LmmsEvaluator(["two"], folder=tmp_path)
+        LmmsEvaluator(load_tasks(["two"], tmp_path))
 
 
 def test_tasks_without_media_are_refused(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_tasks_without_media_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("".join(x for x in path.read_text().splitlines(keepends=True) if "doc_to_visual" not in x))
     with pytest.raises(DataError, match="bare shows no media"):
-        LmmsEvaluator(["bare"], folder=tmp_path).samples("test")
+        LmmsEvaluator(load_tasks(["bare"], tmp_path)).samples("test")
 
 
 def test_versions_of_lmms_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import torch
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.lmms import EMBEDDED
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
+from autotc.evaluate.lmms.tasks import load_tasks
 from autotc.policy import Policy, Stage
 
 from .tasks import rows, write
@@ -80,7 +81,7 @@ def test_multiple_choice_is_scored_as_the_evaluator_scores_it(tmp_path: Path) ->
     choices = ["red", "2", "4 4", "left"]
     write(tmp_path, "choose", documents, output_type="multiple_choice", doc_to_choice=choices, metric_list=ACC)
     model = SimpleModel(batch_size=3)
-    evaluator = LmmsEvaluator(["choose"], model._model, model.processor, folder=tmp_path)
+    evaluator = LmmsEvaluator(load_tasks(["choose"], tmp_path), model._model, model.processor)
     found = evaluate(model, "choose", tmp_path, limit=12)["samples"]["choose"]
     scores = {f"choose/{sample['doc_id']}": sample["acc"] for sample in found}
     assert 0 < sum(scores.values()) < 12
@@ -300,7 +301,7 @@ def test_families_answer_from_a_checkpoints_folder(name: str, modality: Any, tmp
     )  # fmt: skip
     model = ChatModel(str(folder), saved(policy, tmp_path / "x.yaml"), batch_size=3)
     found = evaluate(model, "pictures", tmp_path, limit=6)["samples"]["pictures"]
-    evaluator = LmmsEvaluator(["pictures"], model._model, model.processor, folder=tmp_path, batch_size=2)
+    evaluator = LmmsEvaluator(load_tasks(["pictures"], tmp_path), model._model, model.processor, batch_size=2)
     mine = [s for split in ("search", "val", "test") for s in evaluator.run(policy, split).samples]  # type: ignore[arg-type]
     said = {f"pictures/{sample['doc_id']}": sample["filtered_resps"][0] for sample in found}
     assert {s.id: s.answer for s in mine} == said

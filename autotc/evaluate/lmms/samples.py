@@ -1,0 +1,38 @@
+"""Documents of lmms-eval's tasks as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotc.evaluate.lmms.tasks import Generation, LmmsTask
+from autotc.evaluate.samples import Media, Sample
+
+
+@dataclass(frozen=True)
+class LmmsSample(Sample):
+    """A document.
+
+    Attributes:
+        source: its task.
+        index: its place in the task.
+        turns: its conversation, without media.
+        generation: how its answer is generated; None for a multiple choice.
+        choices: answers of a multiple choice.
+    """
+
+    source: LmmsTask = field(compare=False)
+    index: int
+    turns: tuple[dict[str, Any], ...] = field(compare=False)
+    generation: Generation | None
+    choices: tuple[str, ...]
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Multiple choices apart, and answers that are generated in other ways."""
+        return self.generation is None, str(self.generation)
+
+    def chat(self, media: Media) -> list[dict[str, Any]]:
+        """The task's own conversation; its placeholders stand where the task put them."""
+        return list(self.turns)

@@ -1,0 +1,56 @@
+"""One question about some media, as every evaluator that runs a model asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotc.vocabulary import Group
+
+PLACEHOLDERS = {"images": "image", "videos": "video", "audio": "audio"}
+"""Key of a sample's media -> what a chat template calls one of its items."""
+Media = Mapping[str, list[Any]]
+"""``images``, ``videos``, ``audio`` -> items, in the form that processors take."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about some media.
+
+    Attributes:
+        id: unique within the data set.
+        task: name of its task.
+        group: modalities it needs, joined by ``+``.
+        prompt, answer: text.
+        media: loads its media.
+    """
+
+    id: str
+    task: str
+    group: str
+    prompt: str
+    answer: str
+    media: Callable[[], Media] = field(compare=False)
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Only samples with equal keys may run in one batch."""
+        return None
+
+    def chat(self, media: Media) -> list[dict[str, Any]]:
+        """Its conversation as chat templates take it: the media's placeholders, then the prompt.
+
+        Args:
+            media: what `media` loaded.
+        """
+        content = [{"type": PLACEHOLDERS[key]} for key, items in media.items() for _ in items]
+        return [{"role": "user", "content": [*content, {"type": "text", "text": self.prompt}]}]
+
+
+def grouped(samples: Sequence[Sample]) -> dict[Group, list[Sample]]:
+    """Samples by modality group, both in order of first appearance."""
+    out: dict[Group, list[Sample]] = {}
+    for sample in samples:
+        out.setdefault(Group(sample.group), []).append(sample)
+    return out
