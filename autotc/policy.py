@@ -5,17 +5,53 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from autotc.errors import PolicyError
+from autotc.documents import load_mapping, parse, read_mapping
+from autotc.errors import PolicyError, quote
+from autotc.files import write_text
 from autotc.mechanisms import MECHANISMS, InputMechanism, MechanismBase, build_mechanism, input_mechanism
 from autotc.statistics import Interval
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
+
+STAGES = 1000
+"""Stages that a policy may have; the deepest schedules have some hundred."""
+DEEPEST = 10_000
+"""Layers that a stage may stand at are below this."""
+
+
+def _number(value: Any) -> Any:
+    """Numbers as YAML writes them: neither ``true`` nor a quoted text is one."""
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number")
+    return value
+
+
+def _interval(value: Any) -> Any:
+    """Three finite numbers from 0, as a list or an interval."""
+    if isinstance(value, list | tuple):
+        for number in value:
+            if isinstance(number, bool) or not isinstance(number, float | int) or not 0 <= number < math.inf:
+                raise ValueError("Input should be mean, low and high, finite and not negative")
+    return value
+
+
+Number = BeforeValidator(_number)
+"""Of number fields: refuses what pydantic would turn into a number."""
+Amount = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Number, Field(ge=0)]
+Ratio = Annotated[float, Number, Field(gt=0, le=1)]
+Layer = Annotated[int, Number, Field(ge=0, lt=DEEPEST)]
+
+
+Version = Annotated[Literal[1], Number]
+_KEYS = "version and stages"
 
 
 class _Strict(BaseModel):
@@ -49,10 +85,10 @@ class Stage(_Strict):
 
     modality: Modality
     location: Location
-    layer: int | None = Field(None, ge=0)
+    layer: Layer | None = None
     mechanism: str
-    keep_ratio: float | None = Field(None, gt=0, le=1)
-    layers: dict[int, float] | None = None
+    keep_ratio: Ratio | None = None
+    layers: dict[Layer, Ratio] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -75,13 +111,10 @@ class Stage(_Strict):
             if not self.layers:
                 raise PolicyError("layers: empty; give at least one layer: ratio")
             ordered = [self.layers[k] for k in sorted(self.layers)]
-            for layer, ratio in self.layers.items():
-                if layer < 0 or not 0 < ratio <= 1:
-                    raise PolicyError(
-                        f"layers.{layer}: {ratio!r} given; a layer from 0 and a ratio in (0, 1] are allowed"
-                    )
             if any(b > a for a, b in itertools.pairwise(ordered)):
-                raise PolicyError(f"layers: ratios {ordered} rise with depth; they are of N0 and may only fall")
+                raise PolicyError(
+                    f"layers: ratios {_listed(ordered)} rise with depth; they are of N0 and may only fall"
+                )
         else:
             if self.keep_ratio is None:
                 raise PolicyError("keep_ratio: missing; a ratio in (0, 1] is needed")
@@ -139,16 +172,39 @@ class Measured(_Strict):
 
     evaluator: str
     split: str
-    samples: dict[str, int]
-    seed: int = 0
+    samples: dict[str, Count]
+    seed: Count = 0
     samples_sha256: str
-    accuracy: dict[str, Interval]
-    flops_ratio: float
-    kv_ratio: float | None = None
-    predicted_ms: float | None = None
+    accuracy: dict[str, Annotated[Interval, BeforeValidator(_interval)]]
+    flops_ratio: Amount
+    kv_ratio: Amount | None = None
+    predicted_ms: Amount | None = None
     study: str | None = None
-    trial: int | None = None
-    tolerance: float = 0.03
+    trial: Count | None = None
+    tolerance: Annotated[Amount, Field(le=1)] = 0.03
+
+
+def _listed(ratios: list[float]) -> str:
+    """Ratios as they stand in an error."""
+    shown = [f"{ratio:g}" for ratio in ratios[:8]]
+    return ", ".join(shown) + (f", ... ({len(ratios)})" if len(ratios) > len(shown) else "")
+
+
+def _stages(value: Any) -> Any:
+    """Stages one by one, so that what is wrong with one is told with its number."""
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) > STAGES:
+        raise PolicyError(f"stages: {len(value):,} given; at most {STAGES:,} are allowed")
+    out: list[Any] = []
+    for i, stage in enumerate(value):
+        try:
+            out.append(Stage.model_validate(stage))
+        except PolicyError as error:
+            raise PolicyError(f"stages.{i}.{error}") from error
+        except ValidationError:  # told by the policy's own validation, with its place
+            out.append(stage)
+    return out
 
 
 class Policy(_Strict):
@@ -162,9 +218,9 @@ class Policy(_Strict):
         note: a remark for people.
     """
 
-    version: Literal[1] = 1
+    version: Version = 1
     model: ModelReference | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(_stages)] = ()
     measured: Measured | None = None
     note: str | None = None
 
@@ -227,25 +283,24 @@ class Policy(_Strict):
         Raises:
             PolicyError: one line naming file, place, value and what would be right.
         """
-        data = read_mapping(text, where, "version and stages", PolicyError)
-        return parse(cls, data, where)
+        return parse(cls, read_mapping(text, where, _KEYS, PolicyError), where, PolicyError)
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
         """Read a policy file.
 
         Raises:
-            PolicyError: the file is missing, a directory, empty or wrong.
+            PolicyError: the file is missing, no regular file, too large, empty or wrong.
         """
-        text = read_text(path, "a policy file (.yaml)", PolicyError)
-        return cls.from_yaml(text, str(path))
+        return parse(cls, load_mapping(path, "a policy file (.yaml)", _KEYS, PolicyError), str(path), PolicyError)
 
     def save(self, path: str | Path) -> Path:
-        """Write the policy file; returns its path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.to_yaml(), encoding="utf-8")
-        return path
+        """Write the policy file, whole or not at all; returns its path.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        return write_text(path, self.to_yaml())
 
 
 UNCOMPRESSED = Policy()
@@ -253,80 +308,16 @@ UNCOMPRESSED = Policy()
 
 
 def read_policy(policy: Policy | str | Path) -> Policy:
-    """A policy as it is, from its file, or the uncompressed model's where ``none`` is given.
+    """The policy that an argument means: a policy itself, the path of its file, or ``none`` for the uncompressed model.
 
     Raises:
-        PolicyError: the file is missing or wrong.
+        PolicyError: it is none of these, or the file is missing or wrong.
     """
     if isinstance(policy, Policy):
         return policy
+    if not isinstance(policy, str | Path):
+        raise PolicyError(f"policy: {quote(policy)} given; a Policy, or the path of a policy file, is right")
     return UNCOMPRESSED if str(policy) == "none" else Policy.load(policy)
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def read_text(path: str | Path, wanted: str, error: type[PolicyError]) -> str:
-    """Text of a file; ``wanted`` says in errors what it should be.
-
-    Raises:
-        error: the file is missing, a directory or not text.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise error(f"{path}: is a directory; {wanted} is expected")
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as cause:
-        raise error(f"{path}: no such file; {wanted} is expected") from cause
-    except (OSError, UnicodeDecodeError) as cause:
-        raise error(f"{path}: cannot be read as text ({cause}); {wanted} is expected") from cause
-
-
-def read_mapping(text: str, where: str, keys: str, error: type[PolicyError]) -> dict[str, Any]:
-    """A YAML mapping; ``keys`` says in errors what it should hold.
-
-    Raises:
-        error: the text is empty, not YAML or no mapping.
-    """
-    expected = f"a mapping with {keys} is expected"
-    if not text.strip():
-        raise error(f"{where}: is empty; {expected}")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as cause:
-        mark = getattr(cause, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark is not None else ""
-        raise error(f"{where}:{line} is not YAML; {expected}") from cause
-    if not isinstance(data, dict):
-        raise error(f"{where}: holds {type(data).__name__}; {expected}")
-    return data
-
-
-def parse(model: type[T], data: dict[str, Any], where: str) -> T:
-    """Validate a mapping, with errors as one line naming file, place, value and what would be right.
-
-    Raises:
-        PolicyError: the first thing that is wrong.
-    """
-    place = where
-    try:
-        return model.model_validate(data)
-    except PolicyError as error:
-        for i, stage in enumerate(data.get("stages", []) if isinstance(data.get("stages"), list) else []):
-            try:
-                Stage.model_validate(stage)
-            except PolicyError as inner:
-                raise PolicyError(f"{where}: stages.{i}.{inner}") from inner
-            except ValidationError:
-                continue
-        raise PolicyError(f"{place}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise PolicyError(f"{where}: {path}: unknown key; remove it or correct its name") from error
-        raise PolicyError(f"{where}: {path}: {first['msg']} (given {first.get('input')!r})") from error
 
 
 def json_schema() -> dict[str, Any]:

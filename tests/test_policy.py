@@ -89,7 +89,7 @@ LAYERED = {"location": "decoder", "keep_ratio": ..., "mechanism": "fastv"}
 )
 def test_wrong_content_is_one_line_with_file_and_place(tmp_path: Path, data: dict[str, Any], parts: list[str]) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text(yaml.safe_dump(data))
+    path.write_text(yaml.safe_dump({"version": 1, **data}))
     with pytest.raises(PolicyError) as caught:
         Policy.load(path)
     message = str(caught.value)
@@ -116,7 +116,7 @@ def test_no_file_directory_and_not_text(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no such file"):
         Policy.load(tmp_path / "none.yaml")
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(PolicyError, match="cannot be read as text"):
+    with pytest.raises(PolicyError, match="is no UTF-8 text"):
         Policy.load(tmp_path / "x.yaml")
 
 

@@ -43,9 +43,12 @@ class Work:
 
 
 class Params(BaseModel):
-    """Parameters of a mechanism; subclasses add typed fields with defaults and ranges. Unknown keys are errors."""
+    """Parameters of a mechanism; subclasses add typed fields with defaults and ranges.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Unknown keys are errors, and so are values of another type: ``true`` or a quoted number where a number is right.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class AdaptiveParams(Params):

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from autotc.errors import MechanismError, PolicyError
+from autotc.documents import first_fault
+from autotc.errors import MechanismError, PolicyError, quote
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
@@ -141,6 +142,8 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
+PRESETS_ALONE = frozenset({"fastervlm", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+"""Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""
 
@@ -159,18 +162,23 @@ def build_mechanism(
         PolicyError: the name is unknown or a parameter is wrong.
     """
     if name not in MECHANISMS:
-        near = difflib.get_close_matches(name, MECHANISMS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MECHANISMS))}"
-        raise PolicyError(f"mechanism: unknown mechanism {name!r}; {hint}")
+        raise PolicyError(f"mechanism: {_unknown(name)}")
     try:
         return MECHANISMS[name](params, keep_ratio)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         known = ", ".join(MECHANISMS[name].Params.model_fields) or "none"
-        raise PolicyError(
-            f"params.{where}: {first['msg']} (given {first.get('input')!r}; parameters of {name}: {known})"
-        ) from error
+        raise PolicyError(f"params.{first_fault(error)}; parameters of {name}: {known}") from error
+
+
+def _unknown(name: str) -> str:
+    """That a mechanism is not known, and what may have been meant."""
+    if name in PRESETS_ALONE:
+        return f"{name} is a preset; autotc presets {name} writes it as a policy"
+    near = difflib.get_close_matches(name[:100], MECHANISMS, n=1)
+    hint = (
+        f"did you mean {near[0]!r}?" if near else "autotc presets lists the published methods and what they consist of"
+    )
+    return f"unknown mechanism {quote(name)}; {hint}"
 
 
 def input_mechanism(name: str, params: Mapping[str, object] | None = None) -> InputMechanism:

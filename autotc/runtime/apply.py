@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES
 from autotc.models import Adapter, bind, find_adapter
-from autotc.policy import Policy
+from autotc.policy import Policy, read_policy
 from autotc.runtime.cache import CACHE, cache_length, given_cache
 from autotc.runtime.encoders import Encoders
 from autotc.runtime.hooks import Hooks, forget_compiled
@@ -188,8 +188,7 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
         >>> handle.stats[-1][0].requested, handle.stats[-1][0].realised  # doctest: +SKIP
         ([512], [512])
     """
-    if isinstance(policy, (str, Path)):
-        policy = Policy.load(policy)
+    policy = read_policy(policy)
     wrapped = getattr(model, "_orig_mod", None)  # what torch.compile(model) has returned
     model = wrapped if isinstance(wrapped, nn.Module) else model
     adapter = find_adapter(model)

@@ -15,7 +15,7 @@ from autotc.errors import InputsError, PolicyError
 from autotc.models import Adapter, find_processor_adapter, processor_adapter
 from autotc.models.cut import Cut
 from autotc.models.media import Medium, Shrink, mark, marked
-from autotc.policy import Policy
+from autotc.policy import Policy, read_policy
 from autotc.vocabulary import Modality
 
 _PLACES: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
@@ -45,8 +45,7 @@ def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]
         PolicyError: the policy is malformed, or the family offers no such input stage.
         UnsupportedModelError: no adapter knows the processor.
     """
-    if isinstance(policy, (str, Path)):
-        policy = Policy.load(policy)
+    policy = read_policy(policy)
     stages = {s.modality: s for s in policy.stages if s.location == "input"}
     if not stages:
         return processor  # type: ignore[no-any-return]

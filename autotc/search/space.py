@@ -17,10 +17,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotc.depths import Depths
+from autotc.documents import load_mapping, parse, read_mapping
 from autotc.errors import PolicyError
 from autotc.export import Engine
 from autotc.mechanisms import build_mechanism
-from autotc.policy import Policy, Stage, parse, read_mapping, read_text
+from autotc.policy import Policy, Stage
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
 if TYPE_CHECKING:
@@ -170,23 +171,17 @@ class SearchSpace(_Strict):
         Raises:
             SpaceError: one line naming file, place, value and what would be right.
         """
-        data = read_mapping(text, where, "version and modalities", SpaceError)
-        try:
-            return parse(cls, data, where)
-        except SpaceError:
-            raise
-        except PolicyError as error:
-            raise SpaceError(str(error)) from error
+        return parse(cls, read_mapping(text, where, "version and modalities", SpaceError), where, SpaceError)
 
     @classmethod
     def load(cls, path: str | Path) -> SearchSpace:
         """Read a search space file.
 
         Raises:
-            SpaceError: the file is missing, a directory, empty or wrong.
+            SpaceError: the file is missing, no regular file, too large, empty or wrong.
         """
-        text = read_text(path, "a search space file (.yaml)", SpaceError)
-        return cls.from_yaml(text, str(path))
+        data = load_mapping(path, "a search space file (.yaml)", "version and modalities", SpaceError)
+        return parse(cls, data, str(path), SpaceError)
 
     def to_yaml(self) -> str:
         """YAML text; equal spaces give equal text."""

@@ -9,6 +9,8 @@ import pytest
 from autotc.conflicts.rules import check_rules
 from autotc.depths import Depths
 from autotc.errors import PolicyError
+from autotc.mechanisms import MECHANISMS
+from autotc.mechanisms.registry import PRESETS_ALONE
 from autotc.models import bind_config, find_architecture
 from autotc.models.published import CONFIRMED, published_config
 from autotc.models.published import PUBLISHED as SHAPES
@@ -131,3 +133,7 @@ def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
         assert policy.note is not None
         assert "published settings, not measured here" in policy.note
         check_rules(policy, adapter.depths(config), {str(m): places for m, places in adapter.offers(config).items()})
+
+
+def test_presets_that_are_no_mechanism_are_known_where_mechanisms_are_named() -> None:
+    assert {*PRESETS} - {*MECHANISMS} == PRESETS_ALONE
