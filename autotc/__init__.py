@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from autotc.runtime import Handle, apply, configure
     from autotc.search.space import SearchSpace
     from autotc.search.study import search
+    from autotc.studies import front, report, study
 
 __version__ = "0.1.0"
 
@@ -52,9 +53,12 @@ __all__ = [
     "UnsupportedModelError",
     "apply",
     "configure",
+    "front",
     "load",
+    "report",
     "search",
     "show",
+    "study",
 ]
 
 _HOMES = {
@@ -65,9 +69,12 @@ _HOMES = {
     "Stage": "autotc.policy",
     "apply": "autotc.runtime",
     "configure": "autotc.runtime",
+    "front": "autotc.studies",
     "load": "autotc.models.loading",
+    "report": "autotc.studies",
     "search": "autotc.search.study",
     "show": "autotc.report.policy",
+    "study": "autotc.studies",
 }
 """Public name -> its module, imported when the name is first used: torch's environment is set before that."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import autotc
 from autotc.cli.command import Command
-from autotc.cli.loading import policy_of
 from autotc.cli.output import Output
 
 
@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Print what a policy does."""
-    from autotc.report.policy import PolicyView
-
-    view = PolicyView(policy_of(args.policy))
+    view = autotc.show(args.policy)
     return Output(view.to_json(), view.text())
 
 

@@ -1,0 +1,92 @@
+"""What is kept of studies: a front, a list, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A policy of a study's front.
+
+    Attributes:
+        policy: file that the search wrote of it, if it did.
+        label: its stages in one line.
+        accuracy: mean over modality groups, on the split.
+        accuracy_by: modality group -> accuracy.
+        flops_ratio: on the split.
+        tokens: modality -> mean tokens of an item at the language model's last layer.
+        trial: its number.
+        split: that it was measured on.
+    """
+
+    policy: str | None
+    label: str
+    accuracy: float
+    accuracy_by: Mapping[str, float]
+    flops_ratio: float
+    tokens: Mapping[str, float]
+    trial: int
+    split: str = "search"
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of the ``--json`` document."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyFront:
+    """The front of a study, cheapest policy first.
+
+    Attributes:
+        study: its name.
+        points: policies that no other beats in accuracy and FLOPs ratio.
+    """
+
+    study: str
+    points: tuple[FrontPoint, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``--json`` document."""
+        return {"study": self.study, "front": [point.to_json() for point in self.points]}
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in a line.
+
+    Attributes:
+        study: its name.
+        front: policies on its front.
+        accuracy: of the most accurate of them, on the search split; None where the front is empty.
+        flops_ratio: of that policy.
+    """
+
+    study: str
+    front: int
+    accuracy: float | None
+    flops_ratio: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of the ``--json`` document."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """The figures of a study.
+
+    Attributes:
+        study: its name.
+        figures: files.
+    """
+
+    study: str
+    figures: tuple[Path, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``--json`` document."""
+        return {"study": self.study, "figures": [str(figure) for figure in self.figures]}
