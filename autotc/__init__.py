@@ -27,6 +27,11 @@ from autotc.errors import (
 )
 
 if TYPE_CHECKING:
+    from autotc.bench import bench, calibrate
+    from autotc.check import check
+    from autotc.compare import compare
+    from autotc.deployment import export
+    from autotc.interactions import conflicts
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.report.policy import show
@@ -52,7 +57,13 @@ __all__ = [
     "Stage",
     "UnsupportedModelError",
     "apply",
+    "bench",
+    "calibrate",
+    "check",
+    "compare",
     "configure",
+    "conflicts",
+    "export",
     "front",
     "load",
     "report",
@@ -68,7 +79,13 @@ _HOMES = {
     "SearchSpace": "autotc.search.space",
     "Stage": "autotc.policy",
     "apply": "autotc.runtime",
+    "bench": "autotc.bench",
+    "calibrate": "autotc.bench",
+    "check": "autotc.check",
+    "compare": "autotc.compare",
     "configure": "autotc.runtime",
+    "conflicts": "autotc.interactions",
+    "export": "autotc.deployment",
     "front": "autotc.studies",
     "load": "autotc.models.loading",
     "report": "autotc.studies",
