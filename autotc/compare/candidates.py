@@ -131,13 +131,12 @@ def location_candidates(
         raise PolicyError(f"mechanism: unknown mechanism {mechanism!r}; known: {', '.join(sorted(MECHANISMS))}")
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
-    locations = {str(modality): places for modality, places in evaluator.locations.items()}
     for modality in modalities:
         for placed in placements(evaluator, mechanism, modality):
             for keep in keeps:
                 policy = Policy.of([placed.stage(modality, keep)])
                 try:
-                    check_rules(policy, evaluator.depths, locations)
+                    check_rules(policy, evaluator.depths, evaluator.locations)
                 except PolicyError as error:
                     skipped.append(Skipped(placed.mechanism, modality, f"{placed.site} {keep:g}", str(error)))
                     continue

@@ -60,11 +60,11 @@ def stage_at_cost(
         policy = Policy(stages=(with_final_ratio(stage, step / _GRID),))
         return policy, flops_ratio(evaluator, policy, split, group or stage.modality)
 
-    floor, whole = at(1), at(_GRID)
+    floor, uncompressed = at(1), at(_GRID)
     if floor[1] > target:
         return StageAtCost(*floor, reached=False)
-    if whole[1] <= target:
-        return StageAtCost(*whole, reached=True)
+    if uncompressed[1] <= target:
+        return StageAtCost(*uncompressed, reached=True)
     # Costs rise with ratios in steps of one token; the two ratios lie on both sides of one.
     below = last_step(1, _GRID, lambda step: at(step)[1] <= target)
     nearest = min(at(below), at(below + 1), key=lambda candidate: abs(candidate[1] - target))

@@ -10,7 +10,10 @@ from autotc.depths import Depths
 from autotc.errors import ConflictError
 from autotc.mechanisms import LAYER_SCORES, SCORES_AT, TEXT_SCORES
 from autotc.policy import Policy, Stage
-from autotc.vocabulary import LOCATIONS, Location
+from autotc.vocabulary import LOCATIONS, Location, Modality
+
+Offered = Mapping[Modality, Sequence[Location]] | Mapping[str, Sequence[Location]]
+"""Modality -> locations that a model offers."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Context:
     """
 
     depths: Depths | None = None
-    locations: Mapping[str, Sequence[Location]] | None = None
+    locations: Offered | None = None
     has_text: bool = True
 
 
@@ -169,7 +172,7 @@ RULES: dict[str, Rule] = {
 def check_rules(
     policy: Policy,
     depths: Depths | None = None,
-    locations: Mapping[str, Sequence[Location]] | None = None,
+    locations: Offered | None = None,
     *,
     has_text: bool = True,
 ) -> None:

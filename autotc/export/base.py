@@ -188,9 +188,9 @@ def _refuse(
         return _refuse_input(stage, engine, architecture, pixels)
     capability = engine.find(stage)
     if capability is None:
-        there = ", ".join(f"{c.mechanism} at the {c.location}" for c in engine.capable(stage.modality, None))
+        built_in = ", ".join(f"{c.mechanism} at the {c.location}" for c in engine.capable(stage.modality, None))
         return f"{engine.title} has no {stage.mechanism} at the {stage.location}; for {stage.modality} it has" + (
-            f" {there}" if there else " nothing"
+            f" {built_in}" if built_in else " nothing"
         )
     if architecture is not None and architecture not in capability.architectures:
         known = ", ".join(capability.architectures)
@@ -254,11 +254,11 @@ def nearest(plan: Plan, policy: Policy, flops: Flops) -> dict[Modality, tuple[St
     """
     out: dict[Modality, tuple[Stage, ...]] = {}
     for modality in dict.fromkeys(refusal.stage.modality for refusal in plan.refused):
-        mine = policy.modality(modality)
+        stages = policy.modality(modality)
         target = flops(policy, modality)
         capable = sorted(
             (c for c in plan.engine.capable(modality, plan.architecture) if c.location != "input"),
-            key=lambda c: all(c.mechanism != stage.mechanism for stage in mine),
+            key=lambda c: all(c.mechanism != stage.mechanism for stage in stages),
         )
         out[modality] = tuple(_matched(plan.engine, capability, target, flops) for capability in capable)
     return out

@@ -70,16 +70,16 @@ def measure_pair(
         raise PolicyError(f"{pair.label}: neither stage alone can cost as little as the stack, {target:.3f}")
     stack, none = scores(pair.stack()), scores(UNCOMPRESSED)
     at_cost = {name: scores(alone[name].policy) for name in reached}
-    own = [scores(Policy(stages=(stage,))) for stage in pair.stages()]
+    first, second = (scores(Policy(stages=(stage,))) for stage in pair.stages())
     return Interaction(
         pair=pair,
         interaction=interaction(stack, list(at_cost.values())),
-        additive=additive(stack, own[0], own[1], none),
+        additive=additive(stack, first, second, none),
         accuracy={
             "stack": float(stack.mean()),
             **{name: float(values.mean()) for name, values in at_cost.items()},
-            "first_own": float(own[0].mean()),
-            "second_own": float(own[1].mean()),
+            "first_own": float(first.mean()),
+            "second_own": float(second.mean()),
             "none": float(none.mean()),
         },
         flops_ratio={"stack": target, **{name: moved.flops_ratio for name, moved in alone.items()}},

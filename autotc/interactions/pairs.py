@@ -101,8 +101,7 @@ def check_pair(evaluator: ObservableEvaluator, pair: Pair) -> None:
     if stack.adaptive:
         names = ", ".join(s.mechanism for s in stack.stages if s.build().adaptive)
         raise PolicyError(f"pairs: {names} sets its own count, so that no cost can be given to it; leave it out")
-    locations = {str(modality): places for modality, places in evaluator.locations.items()}
-    check_rules(stack, evaluator.depths, locations)
+    check_rules(stack, evaluator.depths, evaluator.locations)
 
 
 def legal_pairs(

@@ -45,8 +45,8 @@ def conflicts(
         PolicyError: there is no pair, one is written wrong, or a rule refuses one.
 
     Example:
-        >>> found = autotc.conflicts(pairs=["divprune@projector+fastv@decoder"], limit=50)  # doctest: +SKIP
-        >>> found.ranked()[0].words()  # doctest: +SKIP
+        >>> measured = autotc.conflicts(pairs=["divprune@projector+fastv@decoder"], limit=50)  # doctest: +SKIP
+        >>> measured.ranked()[0].words()  # doctest: +SKIP
     """
     settings = ConflictsSettings(**options)
     if pairs is not None and space is not None:

@@ -1,1 +1,1 @@
-"""Figures and tables of what a search found."""
+"""What people read: tables, progress and figures, from records alone; nothing here measures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,28 +56,37 @@ def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str
     marked = [
         {**row, "policy": row["policy"] + ("  <- exported" if row["chosen"] else ""), "label": None} for row in points
     ]
-    chosen = next(row for row in data["front"] if row["chosen"])
-    refused = ", ".join(f"{rule} {count}" for rule, count in data["refused"].items()) or "none"
-    locations = list(dict.fromkeys(key.split("/")[1] for key in data["floors"]))
-    modalities = list(dict.fromkeys(key.split("/")[0] for key in data["floors"]))
-    floors = [
-        [
-            name,
-            *(f"{data['floors'][f'{name}/{at}']:.3f}" if f"{name}/{at}" in data["floors"] else "-" for at in locations),
-        ]
-        for name in modalities
-    ]
     lines = [
         f"front of {data['study']}, measured once on the test split (accuracy with 95% intervals, tokens an item)",
         "",
         front_table(marked),
         "",
         "uncompressed: " + ", ".join(f"{name} {interval(value)}" for name, value in data["uncompressed"].items()),
+        *_totals(data),
+        "",
+        "floors: the lowest FLOPs ratio that each location can reach",
+        "",
+        _floors(data["floors"]),
+        "",
+        f"policy   {data['policy']}",
+        *(f"figure   {path}" for path in data["figures"]),
+        *_store(data["mlflow_uri"]),
+        "",
+        *_next_commands(data, options, runs),
     ]
+    return "\n".join(lines)
+
+
+def _totals(data: Mapping[str, Any]) -> list[str]:
+    """What the exported policy gains, and what the search ran."""
+    lines = []
+    chosen = next(row for row in data["front"] if row["chosen"])
     if "overall" in chosen["difference"]:
         mean, low, high = chosen["difference"]["overall"]
         lines.append(f"exported policy against uncompressed, paired: {mean:+.3f} [{low:+.3f}, {high:+.3f}] overall")
-    lines += [
+    refused = ", ".join(f"{rule} {count}" for rule, count in data["refused"].items()) or "none"
+    return [
+        *lines,
         f"trials: {data['trials']} feasible on all samples, {data['raced']} given up on part of them, {data['failed']}"
         f" failed; refused before they ran: {refused}",
         f"samples run: {data['forwards']:,}; spared by races and shared parts: {data['saved']:,}"
@@ -84,26 +94,37 @@ def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str
         *_optimism(data["front"]),
         *_audit(data["audited"]),
         f"hypervolume {data['hypervolume']:.4f}, {duration(data['seconds'])} in all",
-        "",
-        "floors: the lowest FLOPs ratio that each location can reach",
-        "",
-        table(["modality", *locations], floors),
-        "",
-        f"policy   {data['policy']}",
     ]
-    lines += [f"figure   {path}" for path in data["figures"]]
-    if data["mlflow_uri"] is not None:
-        uri = data["mlflow_uri"]
-        opened = (
-            f"mlflow ui --backend-store-uri {uri}" if "://" in uri and not uri.startswith("http") else "in a browser"
-        )
-        lines.append(f"MLflow   {uri}   (open: {opened})")
-    where = "" if str(runs) == "runs" else f" --runs {runs}"
-    lines += [
-        "",
+
+
+def _floors(floors: Mapping[str, float]) -> str:
+    """A line for each modality, a column for each location; keys are ``modality/location``."""
+    modalities = list(dict.fromkeys(key.partition("/")[0] for key in floors))
+    locations = list(dict.fromkeys(key.partition("/")[2] for key in floors))
+    ratios = [[floors.get(f"{name}/{location}") for location in locations] for name in modalities]
+    rows = [
+        [name, *("-" if ratio is None else f"{ratio:.3f}" for ratio in line)]
+        for name, line in zip(modalities, ratios, strict=True)
+    ]
+    return table(["modality", *locations], rows)
+
+
+def _store(uri: str | None) -> list[str]:
+    """Where the record is, and how to open it."""
+    if uri is None:
+        return []
+    local = "://" in uri and not uri.startswith("http")
+    opened = f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if local else "in a browser"
+    return [f"MLflow   {uri}   (open: {opened})"]
+
+
+def _next_commands(data: Mapping[str, Any], options: str, runs: object) -> list[str]:
+    """What to type next."""
+    policy, study = shlex.quote(str(data["policy"])), shlex.quote(data["study"])
+    where = "" if str(runs) == "runs" else f" --runs {shlex.quote(str(runs))}"
+    return [
         "next:",
-        f"  autotc eval {data['policy']}{options}",
-        f"  autotc check {data['policy']}{options}",
-        f"  autotc front {data['study']}{where}",
+        f"  autotc eval {policy}{options}",
+        f"  autotc check {policy}{options}",
+        f"  autotc front {study}{where}",
     ]
-    return "\n".join(lines)
