@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from autotc.cli.command import Command
-from autotc.cli.loading import evaluator_of, phases_of, policy_of, warn_untouched
+from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import add_evaluator_options, add_split_option, add_split_seed_option
 from autotc.cli.output import Output
 
@@ -20,29 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Evaluate a policy."""
+    from autotc.evaluate.evaluation import evaluate
     from autotc.report.evaluation import eval_table
     from autotc.report.progress import ProgressBar
 
-    policy = policy_of(args.policy)
+    policy = policy_of(args.policy)  # what is wrong with it is told before a model is loaded
     evaluator = evaluator_of(args, args.split_seed)
-    untouched = warn_untouched(evaluator, policy, args.split) if args.tasks is not None else []
-    cost = evaluator.cost(policy, args.split)
+    warn_untouched(evaluator, policy, args.split)
     with ProgressBar("eval") as progress:
-        results = evaluator.run(policy, args.split, limit=args.limit, progress=progress)
-    document = {
-        "policy": args.policy,
-        "split": args.split,
-        "accuracy": {name: [round(float(x), 6) for x in value] for name, value in results.accuracy().items()},
-        "tasks": {name: [round(float(x), 6) for x in value] for name, value in results.accuracy("task").items()},
-        "chance": evaluator.info(args.split).chance,
-        "flops_ratio": cost.flops_ratio,
-        "flops": cost.flops,
-        "tokens": cost.tokens,
-        "samples": results.counts(),
-        **phases_of(evaluator),
-    }
-    if args.tasks is not None:
-        document["untouched"] = untouched
+        measured = evaluate(args.policy, evaluator, split=args.split, limit=args.limit, progress=progress)
+    document = measured.to_json()
     return Output(document, f"{policy.label()}\n\n{eval_table(document)}")
 
 

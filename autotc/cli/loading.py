@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,57 +30,30 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    sizes: dict[str, Any] = {}
-    if hasattr(args, "tasks"):  # a command that can run lmms-eval's tasks
-        _one_source(args)
-        if args.batch_size is not None:
-            sizes["batch_size"] = args.batch_size
-        if args.tasks is not None:
-            return _lmms_evaluator(args, sizes, seed, args.limit if limit is None else limit)
-    if args.data is None:
-        if args.metric is not None:
-            raise DataError(
-                f"--metric: {args.metric!r} given without --data or --tasks; the embedded benchmark has its own"
-            )
-        from autotc.evaluate.builtin import BuiltinEvaluator
+    from autotc.evaluate.factory import evaluator
 
-        return BuiltinEvaluator(*load_model(args), seed=seed, **sizes)
-    from autotc.evaluate.jsonl import JsonlEvaluator
-    from autotc.evaluate.records import load_jsonl, split_records
-
-    split_records(load_jsonl(args.data), seed)  # a wrong file is told before the model is loaded
-    return JsonlEvaluator(args.data, *load_model(args), metric=args.metric or "exact", seed=seed, **sizes)
+    _one_source(args)
+    return evaluator(
+        args.model,
+        loading=loading_of(args),
+        data=args.data,
+        tasks=getattr(args, "tasks", None),
+        task_folder=getattr(args, "task_folder", None),
+        metric=args.metric,
+        limit=getattr(args, "limit", None) if limit is None else limit,
+        seed=seed,
+        batch_size=getattr(args, "batch_size", None),
+    )
 
 
 def _one_source(args: argparse.Namespace) -> None:
-    """See that --evaluator, --data and --tasks say the same."""
-    if args.data is not None and args.tasks is not None:
-        raise DataError("--tasks: given with --data; one of the two is right")
+    """See that --evaluator says the same as --data and --tasks."""
+    if not hasattr(args, "evaluator"):  # a command that cannot run lmms-eval's tasks
+        return
     given = "jsonl" if args.data is not None else "lmms" if args.tasks is not None else "builtin"
-    if args.evaluator not in (None, given):
+    if (args.data is None or args.tasks is None) and args.evaluator not in (None, given):
         needs = {"lmms": "needs --tasks NAMES", "jsonl": "needs --data FILE.jsonl"}
         raise DataError(f"--evaluator: {args.evaluator} {needs.get(args.evaluator, 'takes no --data and no --tasks')}")
-    if args.task_folder is not None and args.tasks is None:
-        raise DataError("--task-folder: given without --tasks; name tasks of the folder")
-
-
-def _lmms_evaluator(args: argparse.Namespace, sizes: dict[str, Any], seed: int, limit: int | None) -> ModelEvaluator:
-    """The evaluator on tasks of lmms-eval; what is wrong with them is told before the model is loaded."""
-    from autotc.evaluate.lmms import require_lmms_eval
-
-    require_lmms_eval()
-    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
-    from autotc.evaluate.lmms.tasks import load_tasks
-
-    start = time.perf_counter()
-    tasks = load_tasks(args.tasks, args.task_folder)
-    loaded = time.perf_counter()
-    model, processor = load_model(args)
-    spent = time.perf_counter() - loaded
-    evaluator = LmmsEvaluator(tasks, model, processor, metric=args.metric, limit=limit, seed=seed, **sizes)
-    evaluator.phases.add("tasks", loaded - start)
-    evaluator.phases.add("model loading", spent)
-    return evaluator
 
 
 def warn_untouched(evaluator: ModelEvaluator, policy: Policy, split: Split) -> list[str]:
@@ -97,19 +69,6 @@ def warn_untouched(evaluator: ModelEvaluator, policy: Policy, split: Split) -> l
 def phases_of(evaluator: ModelEvaluator) -> dict[str, Any]:
     """Where an evaluator's time went, if it says."""
     return {} if evaluator.phases is None else {"phases": evaluator.phases.to_json()}
-
-
-def load_model(args: argparse.Namespace) -> tuple[Any, Any]:
-    """Model and processor that the arguments ask for; (None, None) for the embedded model as it is."""
-    if args.model is not None:
-        from autotc.models.loading import load_checkpoint
-
-        return load_checkpoint(args.model, loading_of(args))
-    if not any(getattr(args, name) for name in LOADING):
-        return None, None
-    from autotc.models.loading import load_model as load_named
-
-    return load_named(None, loading_of(args))
 
 
 def place_model(model: Any, args: argparse.Namespace) -> Any:

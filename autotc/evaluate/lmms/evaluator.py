@@ -186,7 +186,8 @@ class LmmsEvaluator(ModelEvaluator):
         return SplitInfo(groups, digest.hexdigest()[:32], chance)
 
     def untouched(self, policy: Policy, split: Split) -> dict[str, str]:
-        """Task -> modality group, of the tasks whose samples the policy leaves as they are."""
+        if not policy.stages:
+            return {}
         touched = set(policy.modalities)
         return {s.task: s.group for s in self.samples(split) if not touched & set(Group(s.group).modalities)}
 
