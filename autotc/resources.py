@@ -52,7 +52,8 @@ def write_example(folder: str | Path) -> list[Path]:
     from PIL import Image
 
     from autotc.tiny.config import RATE
-    from autotc.tiny.data import AudioScene, ImageScene, VideoScene, load_sources
+    from autotc.tiny.scenes import AudioScene, ImageScene, VideoScene
+    from autotc.tiny.sources import load_sources
 
     folder = Path(folder)
     space, data, media = folder / "space.yaml", folder / "data.jsonl", folder / "media"

@@ -11,7 +11,8 @@ import numpy as np
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.samples import Sample
 from autotc.tiny import load
-from autotc.tiny.data import SCENES, AudioScene, ImageScene, Scene, TalkingScene, load_sources
+from autotc.tiny.scenes import SCENES, AudioScene, ImageScene, Scene, TalkingScene
+from autotc.tiny.sources import load_sources
 from autotc.vocabulary import Split
 
 TASKS: dict[str, tuple[str, ...]] = {

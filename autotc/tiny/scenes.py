@@ -1,41 +1,26 @@
 """Scenes of `tiny-omni`: handwritten and spoken digits composed into images, videos and audio clips.
 
 A *scene* knows what it shows, draws itself, labels every output unit of the tower (what a dense loss needs) and asks
-questions about itself. Sources are real: the UCI handwritten digits that scikit-learn ships, and the spoken digits
-beside this file. Splits share no source: no digit image, no voice.
+questions about itself.
 """
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotc.tiny.config import COLORS, FRAME_SIZE, FRAMES, IMAGE_SIZE, MOTIONS, RATE, SECONDS
+from autotc.tiny.drawing import STEPS, Glyph, background, noise, stamp
+from autotc.tiny.sources import Bytes, Floats, Ints, Sources
 
-Split = Literal["train", "search", "val", "test"]
-SHARES: dict[Split, float] = {"train": 0.55, "search": 0.15, "val": 0.1, "test": 0.2}
 UNIT = 16
 """Pixels of an output unit's side: 2 x 2 patches of 8 pixels."""
 AUDIO_UNIT = 0.04
 """Seconds of audio per output unit."""
-RGB = np.array(
-    [[235, 60, 50], [50, 200, 70], [70, 100, 245], [235, 215, 50], [225, 70, 215], [60, 215, 225]], dtype=np.float32
-)
 ORDINAL_WORDS = ("first", "second", "third", "fourth")
-STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]], dtype=np.float64)
-"""Direction (y, x) of each of MOTIONS."""
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -47,134 +32,7 @@ class Question:
     answer: str
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Digit images and spoken words of one split.
-
-    Attributes:
-        images: digit -> (n, 8, 8) float32 in [0, 1].
-        words: digit -> list of float32 waveforms at 16 kHz.
-        image_ids: digit -> index of each image in scikit-learn's data set.
-        voices: names of the voices of this split.
-    """
-
-    images: list[Floats]
-    words: list[list[Floats]]
-    image_ids: list[Ints]
-    voices: list[str]
-
-
-def _split_of(order: int, total: int) -> Split:
-    edge = 0.0
-    for split, share in SHARES.items():
-        edge += share
-        if order < round(edge * total):
-            return split
-    return "test"
-
-
-@cache
-def load_sources(split: Split) -> Sources:
-    """Digits and words of one split; the same assignment for everyone, drawn once with a fixed seed."""
-    import soundfile
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    rng = np.random.default_rng(2507)
-    images, image_ids = [], []
-    for digit in range(10):
-        members = rng.permutation(np.flatnonzero(digits.target == digit))
-        chosen = np.array([m for i, m in enumerate(members) if _split_of(i, len(members)) == split], dtype=np.int64)
-        images.append((digits.images[chosen] / 16.0).astype(np.float32))
-        image_ids.append(chosen)
-    folder = Path(__file__).parent / "speech"
-    index = json.loads((folder / "index.json").read_text())
-    names = [str(n) for n in rng.permutation(sorted(index))]
-    voices = [n for i, n in enumerate(names) if _split_of(i, len(names)) == split]
-    words: list[list[Floats]] = [[] for _ in range(10)]
-    for name in voices:
-        samples, _ = soundfile.read(folder / f"{name}.flac", dtype="float32")
-        for digit, start, end in index[name]:
-            words[digit].append(np.asarray(samples[start:end]))
-    return Sources(images, words, image_ids, voices)
-
-
-@dataclass(frozen=True)
-class Glyph:
-    """One handwritten digit: class, colour index, centre (y, x), side and turn; in videos when and where it moves."""
-
-    digit: int
-    color: int
-    y: float
-    x: float
-    size: float
-    angle: float
-    source: int
-    start: int = 0
-    stop: int = 1
-    motion: int = 0
-    speed: float = 0.0
-
-    def centre(self, frame: int) -> tuple[float, float]:
-        """Centre (y, x) in pixels at a frame of the video."""
-        step = STEPS[self.motion] * self.speed * (frame - 2 * self.start)
-        return self.y + float(step[0]), self.x + float(step[1])
-
-
-def _stamp(canvas: Floats, image: Floats, glyph: Glyph, y: float, x: float) -> None:
-    """Blend one glyph over the canvas (H, W, 3), bilinear, rotated about its centre."""
-    half = int(np.ceil(glyph.size * 0.72))
-    top, left = int(y) - half, int(x) - half
-    ys = np.arange(max(top, 0), min(top + 2 * half + 1, canvas.shape[0]))
-    xs = np.arange(max(left, 0), min(left + 2 * half + 1, canvas.shape[1]))
-    if not len(ys) or not len(xs):
-        return
-    dy, dx = np.meshgrid(ys + 0.5 - y, xs + 0.5 - x, indexing="ij")
-    c, s = np.cos(glyph.angle), np.sin(glyph.angle)
-    v = (c * dy + s * dx) * 8 / glyph.size + 4.5
-    u = (-s * dy + c * dx) * 8 / glyph.size + 4.5
-    padded = np.zeros((11, 11), dtype=np.float32)
-    padded[1:9, 1:9] = image
-    v, u = np.clip(v, 0, 9.99), np.clip(u, 0, 9.99)
-    v0, u0 = v.astype(int), u.astype(int)
-    fv, fu = v - v0, u - u0
-    alpha = (
-        padded[v0, u0] * (1 - fv) * (1 - fu)
-        + padded[v0, u0 + 1] * (1 - fv) * fu
-        + padded[v0 + 1, u0] * fv * (1 - fu)
-        + padded[v0 + 1, u0 + 1] * fv * fu
-    )
-    alpha = np.clip(alpha * 1.2, 0, 1)[..., None].astype(np.float32)
-    area = canvas[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
-    area += alpha * (RGB[glyph.color] - area)
-
-
-@cache
-def _noise_bank() -> Floats:
-    """A million seeded normal deviates; scenes take slices of it, which is much faster than drawing them."""
-    return np.random.default_rng(3).standard_normal(1 << 20, dtype=np.float32)
-
-
-def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Normal deviates of the given shape, a slice of the bank at a random place."""
-    size = int(np.prod(shape))
-    start = int(rng.integers((1 << 20) - size))
-    return _noise_bank()[start : start + size].reshape(shape)
-
-
-def _background(rng: np.random.Generator, size: int, strokes: int) -> Floats:
-    """Cluttered grey background (size, size, 3): smooth shading, tinted blotches, thin strokes."""
-    blotches = np.repeat(np.repeat(14 * _noise(rng, (size // 16, size // 16, 3)), 16, 0), 16, 1)
-    canvas = np.roll(blotches, rng.integers(16, size=2), (0, 1)) + np.float32(rng.uniform(60, 110))
-    starts, angles = rng.uniform(0, size, (2, strokes, 1)), rng.uniform(0, 2 * np.pi, (strokes, 1))
-    along = np.minimum(np.arange(0, 20, 0.7)[None], rng.uniform(6, 20, (strokes, 1)))
-    ys = np.clip(starts[0] + along * np.sin(angles), 0, size - 1).astype(int)
-    xs = np.clip(starts[1] + along * np.cos(angles), 0, size - 1).astype(int)
-    canvas[ys, xs] = rng.uniform(30, 190, (strokes, 1, 1))
-    return canvas
-
-
-def _near(position: float) -> Ints:
+def units_near(position: float) -> Ints:
     """Indices of the units whose centre lies within 0.62 units of a position given in units: one or two."""
     return np.flatnonzero(np.abs(np.arange(8) + 0.5 - position) <= 0.62)
 
@@ -224,23 +82,23 @@ class ImageScene(Scene):
             source = int(rng.integers(len(sources.images[digits[k]])))
             angle = rng.normal(0, 0.12)
             self.glyphs.append(Glyph(int(digits[k]), int(colors[k]), y, x, size, angle, source))
-        self.glyphs.sort(key=lambda g: (_near(g.y / UNIT)[0], _near(g.x / UNIT)[0]))
+        self.glyphs.sort(key=lambda g: (units_near(g.y / UNIT)[0], units_near(g.x / UNIT)[0]))
         self._sources = sources
         self._seed = int(rng.integers(2**31))
 
     def render(self) -> Bytes:
         """The picture, (128, 128, 3) uint8."""
         rng = np.random.default_rng(self._seed)
-        canvas = _background(rng, self.size, 24)
+        canvas = background(rng, self.size, 24)
         for glyph in self.glyphs:
-            _stamp(canvas, self._sources.images[glyph.digit][glyph.source], glyph, glyph.y, glyph.x)
-        canvas += 5 * _noise(rng, canvas.shape)
+            stamp(canvas, self._sources.images[glyph.digit][glyph.source], glyph, glyph.y, glyph.x)
+        canvas += 5 * noise(rng, canvas.shape)
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
     def labels(self) -> Ints:
         out = np.zeros((*self.grid[1:], 5), dtype=np.int64)
         for order, glyph in enumerate(self.glyphs):
-            rows, cols = _near(glyph.y / UNIT), _near(glyph.x / UNIT)
+            rows, cols = units_near(glyph.y / UNIT), units_near(glyph.x / UNIT)
             out[np.ix_(rows, cols)] = (glyph.digit + 1, glyph.color + 1, 0, 0, min(order + 1, 5))
         return out.reshape(-1, 5)
 
@@ -303,13 +161,13 @@ class VideoScene(Scene):
     def render(self) -> Bytes:
         """The frames, (12, 64, 64, 3) uint8."""
         rng = np.random.default_rng(self._seed)
-        still = _background(rng, self.size, 8)
+        still = background(rng, self.size, 8)
         frames = np.repeat(still[None], FRAMES, 0)
         for glyph in self.glyphs:
             for frame in range(2 * glyph.start, 2 * glyph.stop):
                 y, x = glyph.centre(frame)
-                _stamp(frames[frame], self._sources.images[glyph.digit][glyph.source], glyph, y, x)
-        frames += 5 * _noise(rng, frames.shape)
+                stamp(frames[frame], self._sources.images[glyph.digit][glyph.source], glyph, y, x)
+        frames += 5 * noise(rng, frames.shape)
         return np.clip(frames, 0, 255).astype(np.uint8)
 
     def labels(self) -> Ints:
@@ -317,7 +175,7 @@ class VideoScene(Scene):
         for order, glyph in enumerate(self.glyphs):
             for unit in range(glyph.start, glyph.stop):
                 (y0, x0), (y1, x1) = glyph.centre(2 * unit), glyph.centre(2 * unit + 1)
-                rows, cols = _near((y0 + y1) / 2 / UNIT), _near((x0 + x1) / 2 / UNIT)
+                rows, cols = units_near((y0 + y1) / 2 / UNIT), units_near((x0 + x1) / 2 / UNIT)
                 rows, cols = rows[rows < self.grid[1]], cols[cols < self.grid[2]]
                 out[unit][np.ix_(rows, cols)] = (glyph.digit + 1, glyph.color + 1, glyph.motion + 1, 0, order + 1)
         return out.reshape(-1, 5)
@@ -363,9 +221,9 @@ class AudioScene(Scene):
         """The waveform, (48,000,) float32."""
         rng = np.random.default_rng(self._seed)
         total = int(SECONDS * RATE)
-        noise = _noise(rng, (total,))
-        hum = np.convolve(_noise(rng, (total,)), np.ones(16, np.float32) / 4, mode="same")
-        out = rng.uniform(0.001, 0.006) * noise + rng.uniform(0.001, 0.006) * hum
+        hiss = noise(rng, (total,))
+        hum = np.convolve(noise(rng, (total,)), np.ones(16, np.float32) / 4, mode="same")
+        out = rng.uniform(0.001, 0.006) * hiss + rng.uniform(0.001, 0.006) * hum
         for i, (digit, (start, length, pick)) in enumerate(zip(self.digits, self.words, strict=True)):
             gain = rng.uniform(0.9, 1.1) * (1.0 if i == self.loud else 0.3)
             out[start : start + length] += gain * self._sources.words[digit][pick][: total - start]
