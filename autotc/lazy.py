@@ -26,6 +26,8 @@ class LazyModule(ModuleType):
 if TYPE_CHECKING:
     import torch as torch
     from torch import Tensor as Tensor
+    from torch import nn as nn
 else:
     torch = LazyModule("torch")
+    nn = LazyModule("torch.nn")
     Tensor = "torch.Tensor"

@@ -6,11 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from autotc.depths import Depths
 from autotc.errors import InputsError
+from autotc.lazy import Tensor, nn, torch
 from autotc.mechanisms import SCORES_AT, Score
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Medium, Prepared, Shrink

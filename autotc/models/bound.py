@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from autotc.depths import Depths
+from autotc.lazy import Tensor, torch
 from autotc.mechanisms import Mechanism, Score
 from autotc.models import validation
 from autotc.models.adapter import Adapter

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from autotc.lazy import Tensor, torch
 
 QWEN_CHAT = ((151644, 872), (151645,), (*range(151643, 151666), 198))
 """Qwen's released vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""

@@ -6,9 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from autotc.errors import DataError, MissingDependencyError, one_line
+from autotc.lazy import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
-from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
-
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
+from autotc.lazy import Tensor, nn
 from autotc.models.cut import Cut
 from autotc.models.geometry import Item
 from autotc.models.media import Way, setting
@@ -82,6 +80,8 @@ class Gemma3(Cut, RotaryDecoder):
         return list(child(self.base(model), "vision_tower.encoder.layers").children())
 
     def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+        from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
+
         kinds = arguments.get("token_type_ids")
         if kinds is None:
             return None

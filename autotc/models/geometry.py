@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-import torch
-from torch import Tensor
-
+from autotc.lazy import Tensor, torch
 from autotc.models.media import Medium
 from autotc.vocabulary import Modality
 

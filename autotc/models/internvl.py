@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import nn
-from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
-
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
+from autotc.lazy import nn
 from autotc.models.chat import QWEN_CHAT
 from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item
@@ -105,6 +103,8 @@ class InternVL(Cut, RotaryDecoder):
         return int(processor.image_seq_length)
 
     def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+        from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
+
         images: Any = partial(setting, processor, settings)
         tile = (images("size")["height"], images("size")["width"])
         least, most = images("min_patches"), images("max_patches")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import nn
-
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
+from autotc.lazy import nn
 from autotc.mechanisms import Score
 from autotc.models.geometry import Item
 from autotc.models.rotary import RotaryDecoder

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
-
 from autotc.errors import InputsError
+from autotc.lazy import Tensor, torch
 from autotc.models.chat import QWEN_CHAT
 from autotc.models.geometry import Item, Media
 from autotc.models.llava import Llava
@@ -155,6 +152,8 @@ class LlavaNext(Llava):
 
     def cut(self, rule: Anyres, size: Sequence[int], tiled: bool = True) -> TiledImage:
         """The item of an image of (height, width) pixels under a rule."""
+        from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
         side = rule.side
         height, width = int(size[0]), int(size[1])
         if not tiled:

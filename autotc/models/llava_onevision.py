@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
+from autotc.lazy import Tensor, torch
 from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Score
 from autotc.models.adapter import Adapter
 from autotc.models.chat import QWEN_CHAT

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from autotc.errors import DataError, one_line
+from autotc.lazy import torch
 from autotc.models.checkpoints import find_checkpoint
 from autotc.models.devices import SPREADING, installed, usable_device, usable_dtype
 from autotc.models.load_errors import explained

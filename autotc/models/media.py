@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from autotc.errors import InputsError
+from autotc.lazy import Tensor, torch
 from autotc.mechanisms import InputMechanism
 
 Grid = tuple[int, int, int]

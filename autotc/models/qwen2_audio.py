@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from autotc.depths import Depths
 from autotc.errors import InputsError
+from autotc.lazy import Tensor, nn, torch
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Shrink
 from autotc.models.rotary import RotaryDecoder

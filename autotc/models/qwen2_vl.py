@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
+from autotc.lazy import Tensor, torch
 from autotc.models.geometry import Item
 from autotc.models.qwen2_5_vl import Qwen25VL
 from autotc.models.shapes import TowerShape

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import torch
-from torch import Tensor, nn
-
 from autotc.depths import Depths
 from autotc.errors import InputsError
+from autotc.lazy import Tensor, nn, torch
 from autotc.mechanisms import Score
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media

@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
-from transformers.vision_utils import get_vision_window_index
-
+from autotc.lazy import Tensor, nn, torch
 from autotc.mechanisms import Score
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
@@ -91,6 +87,8 @@ class QwenVision(Adapter):
         return Projections(query, key, attention.num_heads, attention.num_heads, attention.scaling, fused)
 
     def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+
         cos, sin = position_embeddings
         out: tuple[Tensor, Tensor] = apply_rotary_pos_emb_vision(query, key, cos, sin)
         return out
@@ -139,6 +137,8 @@ class QwenVision(Adapter):
     @staticmethod
     def _windows(config: Any, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """Order of the units in windows, and the windows' cumulative lengths in patches."""
+        from transformers.vision_utils import get_vision_window_index
+
         vision = config.vision_config
         merge = vision.spatial_merge_size
         grids = torch.tensor([[item.grid[0], item.grid[1] * merge, item.grid[2] * merge] for item in items])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
+from autotc.lazy import torch
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Media
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from autotc.errors import UnsupportedModelError
+from autotc.lazy import nn
 from autotc.models.adapter import Adapter
 from autotc.models.bound import BoundAdapter
 from autotc.models.gemma3 import Gemma3

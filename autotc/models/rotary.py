@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
+from autotc.lazy import Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.chat import QWEN_CHAT, last_turn
 from autotc.models.shapes import DecoderShape, Projections, child
@@ -54,6 +51,8 @@ class RotaryDecoder(Adapter):
         )
 
     def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+        from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
         cos, sin = position_embeddings
         out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
         return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from autotc.lazy import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
+from autotc.lazy import Tensor, nn, torch
 from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Way, setting

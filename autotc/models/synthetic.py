@@ -6,10 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from autotc.errors import DataError, PolicyError, UnsupportedModelError, one_line
+from autotc.lazy import Tensor, nn, torch
 from autotc.models.checkpoints import find_checkpoint
 from autotc.models.devices import usable_device, usable_dtype
 from autotc.models.geometry import Media

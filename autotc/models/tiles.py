@@ -6,9 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
+from autotc.lazy import Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
 from autotc.models.random_media import marks

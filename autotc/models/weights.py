@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from autotc.errors import DataError, one_line
+from autotc.lazy import torch
 from autotc.models.checkpoints import Checkpoint
 from autotc.models.devices import free_bytes
 
