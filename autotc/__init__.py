@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.report.policy import show
     from autotc.runtime import Handle, apply, configure
+    from autotc.search.session import search
     from autotc.search.space import SearchSpace
-    from autotc.search.study import search
     from autotc.studies import front, report, study
 
 __version__ = "0.1.0"
@@ -89,7 +89,7 @@ _HOMES = {
     "front": "autotc.studies",
     "load": "autotc.models.loading",
     "report": "autotc.studies",
-    "search": "autotc.search.study",
+    "search": "autotc.search.session",
     "show": "autotc.report.policy",
     "study": "autotc.studies",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotc.errors import DataError, quote
 from autotc.records.study import FrontPoint, StudyFront, StudyReport, StudySummary
-from autotc.search.study import list_studies, load_front
+from autotc.search.storage import list_studies, load_front
 
 FIGURES = ("front.png", "front.html")
 """That a search writes into its study's folder."""

@@ -112,7 +112,8 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
     from autotc.report.search import search_report
-    from autotc.search.study import SearchInterrupted, search
+    from autotc.search.errors import SearchInterrupted
+    from autotc.search.session import search
 
     space = _space(args)
     evaluator = evaluator_of(args, args.split_seed)
@@ -221,7 +222,8 @@ def _search_progress() -> Any:
     """A search's progress on stderr; a function, since its base class needs the search extra."""
     from autotc.report.progress import ProgressBar
     from autotc.report.search import front_table
-    from autotc.search.study import FrontRow, SearchProgress
+    from autotc.search.progress import SearchProgress
+    from autotc.search.result import FrontRow
 
     class Shown(SearchProgress):
         def __init__(self) -> None:

@@ -15,7 +15,7 @@ from autotc.files import replacing, write_text
 from autotc.records.comparison import Comparison, ComparisonRow
 from autotc.report.comparison import comparison_curves, comparison_text
 from autotc.report.figures import curves_png
-from autotc.track import Tracker
+from autotc.tracking import Tracker
 
 
 def write_files(comparison: Comparison) -> Comparison:

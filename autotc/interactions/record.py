@@ -15,7 +15,7 @@ from autotc.interactions.settings import ConflictsSettings
 from autotc.records.interaction import Conflicts, InteractionRow
 from autotc.report.conflicts import conflicts_text, heatmap_panels
 from autotc.report.figures import heatmap_png
-from autotc.track import Tracker
+from autotc.tracking import Tracker
 
 
 def write_files(conflicts: Conflicts, calibration: Calibration) -> Conflicts:

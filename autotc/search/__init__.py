@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.progress import SearchProgress
+from autotc.search.result import FrontRow, SearchResult
+from autotc.search.session import search
 from autotc.search.space import SearchSpace, SpaceError
-from autotc.search.study import FrontRow, SearchError, SearchInterrupted, SearchProgress, SearchResult, search
 
 __all__ = [
     "FrontRow",

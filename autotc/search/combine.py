@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from autotc.errors import PolicyError
+from autotc.pareto import pareto_front
 from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.search.budget import Budget, bounds, with_ratios
 from autotc.search.engine import Engine
-from autotc.search.objective import Budget, bounds, with_ratios
 from autotc.search.space import SearchSpace
 from autotc.vocabulary import Group
 
@@ -48,7 +49,7 @@ def known_parts(engine: Engine, modality: str, saving: Callable[[Policy], float]
     Where the data has no samples of the modality alone, a part is as accurate as the best policy that it was seen in.
     """
     out: dict[str, Part] = {}
-    for entry in engine.pool.entries(engine.home(modality)):
+    for entry in engine.archive.entries(engine.main_group(modality)):
         policy = Policy(stages=entry.policy.modality(modality))
         key = policy.content_hash()
         if key not in out:
@@ -114,7 +115,7 @@ def _allowed(engine: Engine, modality: str, part: Part) -> bool:
     own = engine.budget.by.get(modality)
     if own is None:
         return True
-    return engine.costs(Policy(stages=part.stages), group=engine.home(modality)).flops_ratio <= own
+    return engine.costs(Policy(stages=part.stages), group=engine.main_group(modality)).flops_ratio <= own
 
 
 def _predict(engine: Engine, parts: Mapping[str, Part]) -> float:
@@ -123,7 +124,7 @@ def _predict(engine: Engine, parts: Mapping[str, Part]) -> float:
         change = 0.0
         for name in Group(group).modalities:
             if name in parts:
-                change += parts[name].accuracy - engine.uncompressed[engine.home(name)]
+                change += parts[name].accuracy - engine.uncompressed[engine.main_group(name)]
         total += min(1.0, max(0.0, base + change))
     return total / len(engine.uncompressed)
 
@@ -156,10 +157,7 @@ def _below(known: Mapping[str, Part], saving: Callable[[Policy], float], space: 
 
 def _front(parts: Iterable[Part]) -> list[Part]:
     """Parts that no other beats in both accuracy and saving, cheapest first; evenly thinned to the widest allowed."""
-    front: list[Part] = []
-    for part in sorted(parts, key=lambda p: (-p.saving, -p.accuracy)):
-        if not front or part.accuracy > front[-1].accuracy:
-            front.append(part)
+    front = pareto_front(parts, cost=lambda part: -part.saving, value=lambda part: part.accuracy)
     if len(front) > _WIDEST:
         front = [front[round(i * (len(front) - 1) / (_WIDEST - 1))] for i in range(_WIDEST)]
     return front

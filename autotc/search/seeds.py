@@ -10,8 +10,9 @@ from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets import PRESETS, Preset
-from autotc.search.objective import Budget, Costs
+from autotc.search.budget import Budget, Costs
 from autotc.search.space import SearchSpace
+from autotc.solve import last_item
 from autotc.vocabulary import Location, Modality
 
 CONTROLS: dict[str, Location] = {"random": "projector", "uniform_stride": "projector", "downsample": "input"}
@@ -112,18 +113,12 @@ def _at_budget(
         except PolicyError:
             continue
         legal.append(policy.stages)
-    # Costs rise with the ratio, so bisect over the legal ones.
-    low, high = -1, len(legal)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            cost = costs(Policy(stages=legal[middle]), group=modality if modality in alone else None)
-        except PolicyError:
-            return (), False
-        if target.met(cost):
-            low = middle
-        else:
-            high = middle
     if not legal:
         return (), False
-    return (legal[low], True) if low >= 0 else (legal[0], False)
+    group = modality if modality in alone else None
+    try:
+        # Costs rise with the ratio.
+        largest = last_item(legal, lambda stages: target.met(costs(Policy(stages=stages), group=group)))
+    except PolicyError:
+        return (), False
+    return (legal[0], False) if largest is None else (largest, True)

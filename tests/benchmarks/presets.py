@@ -14,7 +14,8 @@ import argparse
 from pathlib import Path
 
 from autotc.evaluate.builtin import BuiltinEvaluator
-from autotc.search.study import choose, load_trials
+from autotc.search.finish import choose
+from autotc.search.storage import load_trials
 
 
 def main() -> None:

@@ -22,15 +22,16 @@ import numpy as np
 from autotc.depths import Depths
 from autotc.evaluate.base import Evaluator
 from autotc.latency import LatencyModel
+from autotc.pareto import hypervolume, pareto_front
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
-from autotc.search.engine import Attempt, Engine
-from autotc.search.objective import Budget, Costs
-from autotc.search.pool import restricted
+from autotc.search.archive import restricted
+from autotc.search.budget import Budget, Costs
+from autotc.search.engine import Engine
+from autotc.search.outcome import Raced, Ran, Refused
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import build_strategy
-from autotc.search.study import hypervolume
 from autotc.vocabulary import Split
 
 HERE = Path(__file__).parent
@@ -153,11 +154,7 @@ class TableEvaluator(Evaluator):
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """(cost, accuracy) that no cheaper or equal one beats, cheapest first."""
-    out: list[tuple[float, float]] = []
-    for cost, accuracy in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not out or accuracy > out[-1][1]:
-            out.append((cost, accuracy))
-    return out
+    return pareto_front(points, cost=lambda point: point[0], value=lambda point: point[1])
 
 
 def known_front(table: TableEvaluator, space: SearchSpace, split: Split = "search") -> list[tuple[float, float]]:
@@ -197,7 +194,7 @@ def replay(
     curve: list[tuple[int, float]] = [(0, 0.0)]
     best = {b: [] for b in BUDGETS}  # type: ignore[var-annotated]
     idle = asked = 0
-    while engine.spent < spend and idle < _IDLE and (name == "parts" or asked < _PROPOSALS):
+    while engine.forwards < spend and idle < _IDLE and (name == "parts" or asked < _PROPOSALS):
         asked += 1
         proposal = strategy.propose(engine)
         if proposal is None or not all(table.has(g, proposal[1]) for g in table.groups):
@@ -205,26 +202,26 @@ def replay(
             if proposal is None:
                 break
             engine.tried.add(proposal[1].content_hash())
-            strategy.learn(engine, Attempt("refused", *proposal, "not_in_table", constraints={"rule": 1.0}))
+            strategy.learn(engine, Refused(*proposal, "not_in_table", "the table has no results of it", {"rule": 1.0}))
             continue
-        before, seen = engine.spent, len(engine.seen)
+        before, seen = engine.forwards, len(engine.completed)
         attempt = engine.attempt(*proposal)
         strategy.learn(engine, attempt)
-        idle = 0 if engine.spent > before or len(engine.seen) > seen else idle + 1
-        if len(engine.seen) > seen:
-            last = engine.seen[-1]
+        idle = 0 if engine.forwards > before or len(engine.completed) > seen else idle + 1
+        if len(engine.completed) > seen:
+            last = engine.completed[-1]
             front = pareto([*front, (last.flops_ratio, last.accuracy)])
-            curve.append((engine.spent, hypervolume([(acc, cost) for cost, acc in front], chance)))
+            curve.append((engine.forwards, hypervolume([(acc, cost) for cost, acc in front], (chance, 1.0))))
             for b in BUDGETS:
-                best[b].append((engine.spent, best_within(front, b)))
+                best[b].append((engine.forwards, best_within(front, b)))
     parts = combined(table, engine)
     return {
         "curve": curve,
         "best": best,
-        "spent": engine.spent,
-        "seen": len(engine.seen),
+        "spent": engine.forwards,
+        "seen": len(engine.completed),
         "test": on_test(table, engine),
-        "combined": hypervolume([(accuracy, cost) for cost, accuracy in parts], chance),
+        "combined": hypervolume([(accuracy, cost) for cost, accuracy in parts], (chance, 1.0)),
     }
 
 
@@ -233,7 +230,7 @@ def combined(table: TableEvaluator, engine: Engine) -> list[tuple[float, float]]
     weight = table.weight("search")
     joint = [(0.0, 0.0)]
     for group in table.groups:
-        mine = pareto([(entry.cost, entry.accuracy) for entry in engine.pool.entries(group)])
+        mine = pareto([(entry.cost, entry.accuracy) for entry in engine.archive.entries(group)])
         joint = pareto([(a + weight[group] * c, b + acc / len(table.groups)) for a, b in joint for c, acc in mine])
     return joint
 
@@ -242,7 +239,7 @@ def on_test(table: TableEvaluator, engine: Engine) -> dict[str, float | None]:
     """Accuracy on the test split of the policy that is most accurate on search within each budget."""
     out: dict[str, float | None] = {}
     for b in BUDGETS:
-        fitting = [seen for seen in engine.seen if seen.flops_ratio <= b + 1e-9]
+        fitting = [seen for seen in engine.completed if seen.flops_ratio <= b + 1e-9]
         best = max(fitting, key=lambda seen: (seen.accuracy, -seen.flops_ratio), default=None)
         out[f"{b:g}"] = None if best is None else round(table.run(best.policy, "test").mean(), 4)
     return out
@@ -303,7 +300,7 @@ def summary(
 ) -> dict[str, Any]:
     """Medians over seeds: hypervolume at shares of the enumeration, and what it takes to reach each peer's end."""
     front = known_front(table, space)
-    whole = hypervolume([(accuracy, cost) for cost, accuracy in front], table.chance())
+    whole = hypervolume([(accuracy, cost) for cost, accuracy in front], (table.chance(), 1.0))
     rows: dict[str, Any] = {}
     for name, runs in found.items():
         end = float(np.median([run["curve"][-1][1] for run in runs]))
@@ -417,26 +414,26 @@ def do_live(args: argparse.Namespace) -> None:
             tried: list[Policy] = []
             points: list[tuple[float, float]] = []
             curve = [(0, 0.0)]
-            while engine.spent < args.spend and time.monotonic() - began < args.seconds:
+            while engine.forwards < args.spend and time.monotonic() - began < args.seconds:
                 proposal = strategy.propose(engine)
                 if proposal is None:
                     break
                 attempt = engine.attempt(*proposal)
-                policies += attempt.outcome in ("ran", "raced")
+                policies += isinstance(attempt, Ran | Raced)
                 tried.append(attempt.policy)
                 strategy.learn(engine, attempt)
-                if len(engine.seen) > len(points):
-                    points.append((engine.seen[-1].accuracy, engine.seen[-1].flops_ratio))
-                    curve.append((engine.spent, hypervolume(points, level)))
+                if len(engine.completed) > len(points):
+                    points.append((engine.completed[-1].accuracy, engine.completed[-1].flops_ratio))
+                    curve.append((engine.forwards, hypervolume(points, (level, 1.0))))
             row = {
                 "sampler": name,
                 "seed": seed,
-                "forwards": engine.spent,
-                "whole": len(engine.seen),
+                "forwards": engine.forwards,
+                "whole": len(engine.completed),
                 "policies": policies,
                 "seconds": round(time.monotonic() - began, 1),
-                "cut": engine.spent < args.spend,
-                "hypervolume": round(hypervolume(points, level), 4),
+                "cut": engine.forwards < args.spend,
+                "hypervolume": round(hypervolume(points, (level, 1.0)), 4),
                 "best": round(max((a for a, _ in points), default=0.0), 4),
             }
             rows.append(row)
@@ -491,11 +488,11 @@ def do_speed(args: argparse.Namespace) -> None:
         attempt = engine.attempt(origin, policy, race=":" not in origin)
         strategy.learn(engine, attempt)
         ours += time.perf_counter() - start
-        if attempt.outcome not in ("ran", "raced"):
+        if not isinstance(attempt, Ran | Raced):
             continue
         trials += 1
-        (whole if attempt.outcome == "ran" else raced).append(attempt.policy)
-        counted += attempt.results is not None and len(attempt.results) >= 200
+        (whole if isinstance(attempt, Ran) else raced).append(attempt.policy)
+        counted += len(attempt.results) >= 200
         if trials % 6 == 0:
             start = time.perf_counter()
             naive._batches.clear()
@@ -503,7 +500,6 @@ def do_speed(args: argparse.Namespace) -> None:
             again = {sample.id: sample for sample in naive.run(attempt.policy, "search").samples}
             theirs += time.perf_counter() - start
             compared += 1
-            assert attempt.results is not None
             answers += sum(sample.correct != again[sample.id].correct for sample in attempt.results.samples)
     results = [evaluator.run(policy, "search") for policy in [*whole, *raced]]
     costs = np.array([engine.costs(policy).flops_ratio for policy in [*whole, *raced]])
@@ -516,7 +512,7 @@ def do_speed(args: argparse.Namespace) -> None:
         """Hypervolume of what ran whole, and of all, on some of the samples."""
         accuracy = np.mean([correct[group][:, rows[group]].mean(1) for group in rows], axis=0)
         points = list(zip(accuracy.tolist(), costs.tolist(), strict=True))
-        return hypervolume(points[: len(whole)], level), hypervolume(points, level)
+        return hypervolume(points[: len(whole)], (level, 1.0)), hypervolume(points, (level, 1.0))
 
     rng = np.random.default_rng(0)
     mine, all_ = volumes({group: np.arange(size) for group, size in engine.sizes.items()})

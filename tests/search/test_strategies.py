@@ -10,12 +10,14 @@ import pytest
 from autotc.policy import Policy, Stage
 from autotc.resources import search_space, search_spaces
 from autotc.results import Results, SampleResult
+from autotc.search.archive import Entry
+from autotc.search.budget import Budget, Costs
 from autotc.search.engine import Engine
-from autotc.search.objective import Budget, Costs
-from autotc.search.pool import Entry
+from autotc.search.outcome import Failed, Raced, Ran, Refused
 from autotc.search.race import Evidence, rungs
+from autotc.search.settings import SAMPLERS
 from autotc.search.space import SearchSpace
-from autotc.search.strategies import SAMPLERS, build_strategy
+from autotc.search.strategies import build_strategy
 from autotc.search.strategies.keys import Keys
 from autotc.search.strategies.parts import changes, expected_gain
 from autotc.search.strategies.published import sigmoid
@@ -151,8 +153,8 @@ modalities:
 """
     outcomes = work(engine(space, budget=0.85), "parts", 40)
     assert outcomes[0].rule == "over_budget"
-    assert len([attempt for attempt in outcomes if attempt.outcome in ("ran", "raced")]) > 8
-    ran = {stage.mechanism for attempt in outcomes if attempt.outcome == "ran" for stage in attempt.policy.stages}
+    assert len([outcome for outcome in outcomes if isinstance(outcome, Ran | Raced)]) > 8
+    ran = {stage.mechanism for outcome in outcomes if isinstance(outcome, Ran) for stage in outcome.policy.stages}
     assert {"random", "divprune"} <= ran
 
 
@@ -209,10 +211,10 @@ def test_evolution_begins_with_what_it_is_told(origin: str) -> None:
     assert isinstance(strategy, Sampled)
     while len(told) < 14:
         seed = Policy.of(stage for modality in found.space.modalities for stage in found.space.draw(modality, rng))
-        attempt = found.attempt(origin, seed, race=False)
-        if attempt.outcome == "ran":
-            strategy.learn(found, attempt)
-            told.append(attempt.policy)
+        outcome = found.attempt(origin, seed, race=False)
+        if isinstance(outcome, Ran):
+            strategy.learn(found, outcome)
+            told.append(outcome.policy)
     proposal = strategy.propose(found)
     assert proposal is not None
     assert strategy._notes["NSGAIISampler:generation"] == 1
@@ -230,9 +232,8 @@ def test_evolution_begins_with_what_it_is_told(origin: str) -> None:
 @pytest.mark.parametrize("name", [s for s in SAMPLERS if s not in ("gp", "nsga3")])
 def test_every_strategy_searches_a_decoder(name: Any) -> None:
     found = engine(DECODER, budget=1.0)
-    outcomes = [attempt.outcome for attempt in work(found, name, 25)]
-    assert outcomes.count("ran") + outcomes.count("raced") >= 3
-    assert all(policy.policy.modalities == ("image",) for policy in found.seen)
+    assert sum(isinstance(outcome, Ran | Raced) for outcome in work(found, name, 25)) >= 3
+    assert all(run.policy.modalities == ("image",) for run in found.completed)
 
 
 def test_equal_seeds_propose_the_same() -> None:
@@ -245,13 +246,13 @@ def test_equal_seeds_propose_the_same() -> None:
 def test_nothing_over_the_budget_runs() -> None:
     found = engine()
     assert work(found, "parts", 40)
-    assert found.seen
-    assert all(seen.flops_ratio <= 0.5 for seen in found.seen)
+    assert found.completed
+    assert all(run.flops_ratio <= 0.5 for run in found.completed)
 
 
 def test_what_fails_is_not_proposed_again() -> None:
     found = engine(evaluator=SyntheticEvaluator(samples=60, failing="divprune"))
-    failed = [attempt.policy for attempt in work(found, "parts", 60) if attempt.outcome == "failed"]
+    failed = [outcome.policy for outcome in work(found, "parts", 60) if isinstance(outcome, Failed)]
     parts = [Policy(stages=policy.modality(m)) for policy in failed for m in policy.modalities]
     hashes = [p.content_hash() for p in parts if any(stage.mechanism == "divprune" for stage in p.stages)]
     assert hashes
@@ -261,28 +262,28 @@ def test_what_fails_is_not_proposed_again() -> None:
 def test_refused_stacks_are_counted_and_some_are_audited() -> None:
     asked: list[Policy] = []
 
-    def gate(stack: Policy) -> str:
+    def predict(stack: Policy) -> str:
         asked.append(stack)
         return "told to conflict"
 
-    found = engine(gate=gate, audit=3)
-    attempts = work(found, "random", 60)
-    refused = [a for a in attempts if a.rule == "predicted_conflict"]
-    audited = [a for a in attempts if a.audited]
+    found = engine(predict_conflict=predict, audit=3)
+    outcomes = work(found, "random", 60)
+    refused = [o for o in outcomes if isinstance(o, Refused) and o.rule == "predicted_conflict"]
+    audited = [o for o in outcomes if isinstance(o, Ran | Raced) and o.audited]
     assert asked
     assert all(len(stack.stages) > 1 for stack in asked)
-    assert found.gated == len(refused) + len(audited)
-    assert len(audited) == found.gated // 3
+    assert found.conflicts_predicted == len(refused) + len(audited)
+    assert len(audited) == found.conflicts_predicted // 3
 
 
 def test_a_raced_policy_is_estimated_by_its_paired_change() -> None:
     found = engine(budget=1.0, evaluator=SyntheticEvaluator(samples=200))
-    raced = [attempt for attempt in work(found, "random", 60) if attempt.outcome == "raced"]
+    raced = [outcome for outcome in work(found, "random", 60) if isinstance(outcome, Raced)]
     assert raced
-    for attempt in raced:
-        true = SyntheticEvaluator(samples=200).run(attempt.policy, "search").mean()
-        assert found.estimate(attempt.policy) >= true - 0.1  # groups that were not seen count as unchanged
-    whole = found.seen[0]
+    for outcome in raced:
+        true = SyntheticEvaluator(samples=200).run(outcome.policy, "search").mean()
+        assert found.estimate(outcome.policy) >= true - 0.1  # groups that were not seen count as unchanged
+    whole = found.completed[0]
     assert found.estimate(whole.policy) == pytest.approx(whole.accuracy)
 
 

@@ -9,21 +9,18 @@ from typing import Any
 import optuna
 import pytest
 
+from autotc.pareto import hypervolume
 from autotc.policy import Policy, Stage
 from autotc.resources import search_space
 from autotc.results import Results
-from autotc.search.objective import Budget, Costs, move_onto_budget, with_ratios
+from autotc.search.budget import Budget, Costs, move_onto_budget, with_ratios
+from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.progress import SearchProgress
+from autotc.search.result import SearchResult
+from autotc.search.session import search
+from autotc.search.settings import SearchOptions, SearchSettings
 from autotc.search.space import SearchSpace, SpaceError
-from autotc.search.study import (
-    SearchError,
-    SearchInterrupted,
-    SearchProgress,
-    SearchResult,
-    hypervolume,
-    list_studies,
-    load_front,
-    search,
-)
+from autotc.search.storage import list_studies, load_front
 from autotc.vocabulary import Split
 
 from .synthetic import SyntheticEvaluator
@@ -157,7 +154,7 @@ def test_front_is_not_dominated(searched: Any) -> None:
     for a in front:
         assert not any(b.accuracy >= a.accuracy and b.flops_ratio < a.flops_ratio for b in front)
     points = [(r.accuracy, r.flops_ratio) for r in front]
-    assert result.hypervolume == pytest.approx(hypervolume(points, 0.1))
+    assert result.hypervolume == pytest.approx(hypervolume(points, (0.1, 1.0)))
     assert 0 < result.hypervolume < 0.9
 
 
@@ -252,6 +249,10 @@ def test_one_modality_space(tmp_path: Path) -> None:
         ({"budgets": {"audio": 7}}, SearchError, "budgets.audio: 7"),
         ({"trials": 0}, SearchError, "trials: 0 given"),
         ({"sampler": "magic"}, SearchError, "sampler: 'magic' given"),
+        ({"trials": "many"}, SearchError, "trials: 'many' given; input should be a valid integer"),
+        ({"budgets": 3}, SearchError, "budgets: 3 given; input should be a valid dictionary"),
+        ({"val_limit": 0}, SearchError, "val_limit: 0 given; input should be greater than or equal to 1"),
+        ({"trails": 3}, SearchError, "trails: unknown setting of a search; known: space, budget"),
         ({"study_name": "none", "resume": True}, SearchError, "'none' is not in"),
         ({"space": "nowhere.yaml"}, SpaceError, "nowhere.yaml: no such file"),
     ],
@@ -261,6 +262,10 @@ def test_wrong_settings(tmp_path: Path, options: dict[str, Any], error: type[Exc
         run(tmp_path, **options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_options_are_the_settings() -> None:
+    assert list(SearchOptions.__annotations__) == list(SearchSettings.model_fields)
 
 
 def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:

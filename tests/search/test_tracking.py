@@ -9,7 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autotc.policy import Policy
-from autotc.search.study import SearchInterrupted, search
+from autotc.search.errors import SearchInterrupted
+from autotc.search.session import search
 from autotc.vocabulary import Split
 
 from .synthetic import GROUPS, SyntheticEvaluator

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 from autotc.search.engine import Strategy
+from autotc.search.settings import Sampler
 from autotc.vocabulary import Modality
-
-Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
-SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 Fit = Callable[[Modality, float], list[float] | None]
 """(modality, mean keep ratio) -> keep ratio before each decoder layer, fitted to the model's attention, or None."""
@@ -19,7 +16,7 @@ def build_strategy(name: Sampler, seed: int, fit: Fit) -> Strategy:
     """A strategy by name; importing this loads neither Optuna nor scikit-learn, building one may.
 
     Args:
-        name: one of `SAMPLERS`.
+        name: one of `autotc.search.settings.SAMPLERS`.
         seed: of its draws.
         fit: asked by ``fitprune`` alone.
     """
@@ -38,4 +35,4 @@ def build_strategy(name: Sampler, seed: int, fit: Fit) -> Strategy:
             return sampled.Sampled(name, seed)
 
 
-__all__ = ["SAMPLERS", "Fit", "Sampler", "Strategy", "build_strategy"]
+__all__ = ["Fit", "Strategy", "build_strategy"]

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.search.archive import Entry
+from autotc.search.budget import Budget, bounds, with_ratios
 from autotc.search.combine import combine
-from autotc.search.engine import Attempt, Engine, Strategy
-from autotc.search.objective import Budget, bounds, with_ratios
-from autotc.search.pool import Entry
+from autotc.search.engine import Engine, Strategy
+from autotc.search.outcome import Known, Outcome, Refused
 from autotc.search.space import Choice, SearchSpace
 from autotc.search.strategies.published import scheduled
 from autotc.search.strategies.surrogate import Surrogate, improvement
@@ -60,7 +61,7 @@ class Parts(Strategy):
     def propose(self, engine: Engine) -> tuple[str, Policy] | None:
         modalities = list(engine.space.modalities)
         # Where every group has one modality, a combination is known from its parts and runs nothing.
-        free = all(Group(group).is_pure for group in engine.pool.groups)
+        free = all(Group(group).is_pure for group in engine.archive.groups)
         for _ in range(2 * len(modalities)):
             if self._since and (free or not any(self._beginning(engine, m) for m in modalities)):
                 self._since -= 1
@@ -79,14 +80,14 @@ class Parts(Strategy):
                 return self.name, policy
         return None
 
-    def learn(self, engine: Engine, attempt: Attempt) -> None:
+    def learn(self, engine: Engine, outcome: Outcome) -> None:
         # A stack that had to be moved onto what is known, or was refused, would be proposed for ever.
-        if attempt.origin == self.name and attempt.outcome in ("known", "refused"):
+        if outcome.origin == self.name and isinstance(outcome, Known | Refused):
             self._useless.add(self._proposed)
 
     def _beginning(self, engine: Engine, modality: Modality) -> bool:
         """Whether too little is known of a modality to estimate gains, and there are kinds left to begin with."""
-        known = engine.pool.entries(engine.home(modality), whole=False)
+        known = engine.archive.entries(engine.main_group(modality), partial=True)
         return len(known) <= _FIRST and bool(self._designed(engine, modality))
 
     def _designed(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
@@ -99,14 +100,14 @@ class Parts(Strategy):
             singles = [self._single(engine, modality, choice) for choice in engine.space.modalities[modality].choices]
             self._design[modality] = [s for s in [*singles, self._cheapest[modality]] if s is not None]
         if self._design[modality]:
-            home = engine.home(modality)
-            entries = engine.pool.entries(home, whole=False)
+            group = engine.main_group(modality)
+            entries = engine.archive.entries(group, partial=True)
             met = {(s.mechanism, s.location) for entry in entries for s in entry.policy.modality(modality)}
 
             def needed(stages: tuple[Stage, ...]) -> bool:
                 policy = Policy(stages=stages)
                 key = policy.content_hash()
-                if key in engine.barred or key in self._useless or engine.pool.find(policy, home) is not None:
+                if key in engine.blocked or key in self._useless or engine.archive.find(policy, group) is not None:
                     return False
                 kind = stages[0].mechanism, stages[0].location
                 return stages == self._cheapest[modality] or kind not in met
@@ -124,8 +125,8 @@ class Parts(Strategy):
                 stage = _stage(modality, choice, min(choice.layers), round(choice.keep_ratio[0] * 100))
                 if engine.legal(Policy(stages=(stage,))) is None:
                     found.append((stage,))
-        home = engine.home(modality)
-        return min(found, key=lambda stages: engine.price(Policy(stages=stages), home), default=None)
+        group = engine.main_group(modality)
+        return min(found, key=lambda stages: engine.price(Policy(stages=stages), group), default=None)
 
     def _single(self, engine: Engine, modality: Modality, choice: Choice) -> tuple[Stage, ...] | None:
         """A kind of stage alone, legal, at a middle layer and ratio, or falling from there over all its layers; None
@@ -160,8 +161,8 @@ class Parts(Strategy):
         candidates = self._candidates(engine, modality)
         if not candidates:
             return design[0] if design else None
-        home = engine.home(modality)
-        entries = engine.pool.entries(home, whole=False)
+        group = engine.main_group(modality)
+        entries = engine.archive.entries(group, partial=True)
         plain = next(entry for entry in entries if not entry.policy.stages)
         surrogate = self._surrogates.setdefault(
             modality,
@@ -176,8 +177,10 @@ class Parts(Strategy):
         noise = np.array([(change @ change + 0.5) / (len(change) + 2) ** 2 for change in differences])
         surrogate.fit([entry.policy.modality(modality) for entry in entries], losses, noise)
         mean, deviation = surrogate.predict(candidates)
-        costs = np.array([engine.price(Policy(stages=s), home) for s in candidates])
-        gain = expected_gain(engine.pool.front(home), costs, plain.soft + mean, deviation, self._range(engine))
+        costs = np.array([engine.price(Policy(stages=s), group) for s in candidates])
+        gain = expected_gain(
+            engine.archive.front(group), costs, plain.soft_accuracy + mean, deviation, self._range(engine)
+        )
         return candidates[int(np.argmax(gain))]
 
     def _range(self, engine: Engine) -> tuple[float, float]:
@@ -186,20 +189,20 @@ class Parts(Strategy):
 
     def _candidates(self, engine: Engine, modality: Modality) -> list[tuple[Stage, ...]]:
         """New legal stacks: random ones, and changes of the front's."""
-        home = engine.home(modality)
+        group = engine.main_group(modality)
         found: dict[str, tuple[Stage, ...]] = {}
 
         def add(stages: Sequence[Stage]) -> None:
             policy = Policy.of(stages)
             key = policy.content_hash()
-            if not stages or key in found or key in engine.barred or key in self._useless:
+            if not stages or key in found or key in engine.blocked or key in self._useless:
                 return
-            if engine.pool.find(policy, home) is not None:
+            if engine.archive.find(policy, group) is not None:
                 return
             if engine.legal(policy) is None and engine.space.holds(modality, policy.stages):
                 found[key] = policy.stages
 
-        front = engine.pool.front(home)
+        front = engine.archive.front(group)
         order = self._rng.permutation(len(front))
         for stages in _interleaved(
             [changes(front[i].policy.modality(modality), engine.space, modality) for i in order]
@@ -233,7 +236,7 @@ class Parts(Strategy):
         """A random stack that is not barred; nothing where none is found."""
         for _ in range(20):
             stages = engine.space.draw(modality, self._rng)
-            if Policy(stages=stages).content_hash() not in engine.barred:
+            if Policy(stages=stages).content_hash() not in engine.blocked:
                 return stages
         return ()
 
@@ -258,7 +261,7 @@ def expected_gain(
     """
     low, high = span
     edges = [low, *(min(high, max(low, entry.cost)) for entry in front), high]
-    levels = [0.0, *(entry.soft for entry in front)]
+    levels = [0.0, *(entry.soft_accuracy for entry in front)]
     levels = list(np.maximum.accumulate(levels))
     gain = np.zeros(len(costs))
     for i, level in enumerate(levels):

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.results import Results
-from autotc.search.engine import Attempt, Engine, Strategy
-from autotc.search.pool import Entry
+from autotc.search.archive import Entry
+from autotc.search.engine import Engine, Strategy
+from autotc.search.outcome import Outcome
 from autotc.search.space import Choice
 from autotc.search.strategies.surrogate import improvement
+from autotc.solve import bisect
 from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
@@ -65,24 +67,24 @@ class Published(Strategy):
         self._ran: dict[str, Policy] = {}
         self._waiting: Policy | None = None
 
-    def learn(self, engine: Engine, attempt: Attempt) -> None:
+    def learn(self, engine: Engine, outcome: Outcome) -> None:
         if self._waiting is not None:
             # The engine may have moved it onto the study's budget.
             for modality in self._waiting.modalities:
                 mine = Policy(stages=self._waiting.modality(modality))
-                self._ran[mine.content_hash()] = Policy(stages=attempt.policy.modality(modality))
+                self._ran[mine.content_hash()] = Policy(stages=outcome.policy.modality(modality))
             self._waiting = None
 
     def entry(self, engine: Engine, policy: Policy, modality: Modality) -> Entry | None:
         """What is known of a policy that was proposed, as it ran."""
-        return engine.pool.find(self._ran.get(policy.content_hash(), policy), engine.home(modality))
+        return engine.archive.find(self._ran.get(policy.content_hash(), policy), engine.main_group(modality))
 
     def accuracy(self, engine: Engine, policy: Policy, modality: Modality) -> float | None:
         """Its accuracy, where it did not see all samples by its paired change against the uncompressed model's."""
         entry = self.entry(engine, policy, modality)
         if entry is None:
             return None
-        plain = engine.pool.find(UNCOMPRESSED, engine.home(modality))
+        plain = engine.archive.find(UNCOMPRESSED, engine.main_group(modality))
         assert plain is not None  # the engine was started
         change = entry.evidence.correct - plain.evidence.correct[: len(entry.evidence)]
         return plain.accuracy + float(change.mean())
@@ -116,7 +118,7 @@ def _targets(engine: Engine, modality: Modality, choice: Choice) -> list[float]:
     if engine.budget.overall < 1:
         return [engine.budget.overall]
     lowest = scheduled(choice, modality, [choice.keep_ratio[0]] * len(choice.layers), engine.space.grid(choice))
-    floor = 0.5 if lowest is None else engine.costs(lowest, group=engine.home(modality)).flops_ratio
+    floor = 0.5 if lowest is None else engine.costs(lowest, group=engine.main_group(modality)).flops_ratio
     return [float(target) for target in np.linspace(floor + 1e-6, 0.97, _RUNGS)]
 
 
@@ -124,15 +126,17 @@ def _at(
     engine: Engine, build: Callable[[Ratios], Policy | None], ratios: Ratios, modality: Modality, target: float
 ) -> Policy | None:
     """The schedule whose cost on the modality's own samples lies just within a target: ratios to a common power."""
-    low, high, best = -4.0, 4.0, None
-    for _ in range(10):
-        middle = (low + high) / 2
-        policy = build([min(1.0, max(1e-3, ratio)) ** math.exp(middle) for ratio in ratios])
-        cost = 1.0 if policy is None else engine.costs(policy, group=engine.home(modality)).flops_ratio
-        if policy is not None and cost <= target:
-            high, best = middle, policy
-        else:
-            low = middle
+    best: Policy | None = None
+
+    def met(power: float) -> bool:
+        nonlocal best
+        policy = build([min(1.0, max(1e-3, ratio)) ** math.exp(power) for ratio in ratios])
+        if policy is None or engine.costs(policy, group=engine.main_group(modality)).flops_ratio > target:
+            return False
+        best = policy
+        return True
+
+    bisect(4.0, -4.0, met, steps=10)
     return best
 
 
@@ -152,7 +156,7 @@ class GSearch(Published):
         layers = sorted(choice.layers)
         grid = engine.space.grid(choice)
         low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
-        least = engine.uncompressed[engine.home(modality)] - self.tolerance
+        least = engine.uncompressed[engine.main_group(modality)] - self.tolerance
         ratios = [1.0] * len(layers)
         for i in range(len(layers)):
             ladder = [p for p in range(low, high + 1, grid) if p / 100 < ratios[i]]
@@ -274,20 +278,24 @@ class FitPrune(Published):
     def plan(self, engine: Engine, modality: Modality, choice: Choice) -> Iterator[Policy]:
         grid = engine.space.grid(choice)
         for target in _targets(engine, modality, choice):
-            low, high = 0.0, 1.0
-            best: Policy | None = None
-            # The mean ratio whose schedule meets the budget.
-            for _ in range(8):
-                middle = (low + high) / 2
-                ratios = self._fit(modality, middle)
-                if ratios is None:  # attention allows no schedule that leaves so little
-                    low = middle
-                    continue
-                policy = scheduled(choice, modality, [ratios[layer] for layer in sorted(choice.layers)], grid)
-                cost = 1.0 if policy is None else engine.costs(policy, group=engine.home(modality)).flops_ratio
-                if policy is not None and cost <= target:
-                    low, best = middle, policy
-                else:
-                    high = middle
+            best = self._largest(engine, modality, choice, grid, target)
             if best is not None and best.content_hash() not in engine.tried:
                 yield best
+
+    def _largest(self, engine: Engine, modality: Modality, choice: Choice, grid: int, target: float) -> Policy | None:
+        """The schedule with the largest mean ratio that meets a budget."""
+        best: Policy | None = None
+
+        def met(mean: float) -> bool:
+            nonlocal best
+            ratios = self._fit(modality, mean)
+            if ratios is None:
+                return True  # attention allows no schedule that leaves so little
+            policy = scheduled(choice, modality, [ratios[layer] for layer in sorted(choice.layers)], grid)
+            if policy is None or engine.costs(policy, group=engine.main_group(modality)).flops_ratio > target:
+                return False
+            best = policy
+            return True
+
+        bisect(0.0, 1.0, met, steps=8)
+        return best

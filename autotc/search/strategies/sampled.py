@@ -10,7 +10,8 @@ import numpy as np
 import optuna
 
 from autotc.policy import Policy
-from autotc.search.engine import Attempt, Engine, Strategy
+from autotc.search.engine import Engine, Strategy
+from autotc.search.outcome import Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.space import SearchSpace
 from autotc.search.strategies.keys import Keys
 
@@ -21,7 +22,7 @@ _POPULATION = 10
 """Of these: a study has tens of trials, and Optuna's 50 would leave it one generation."""
 
 
-def frozen(
+def frozen_trial(
     space: SearchSpace,
     policy: Policy,
     state: str,
@@ -89,29 +90,35 @@ class Sampled(Strategy):
         self._notes = dict(told.system_attrs)
         return self.sampler, policy
 
-    def learn(self, engine: Engine, attempt: Attempt) -> None:
-        if attempt.outcome == "failed":
-            return
-        values = None
-        again = engine.found(attempt.policy) if attempt.outcome == "known" else None
-        if again is not None:
-            # Told once more, as if it had run once more: a sampler that is told nothing proposes it for ever.
-            values = (again.accuracy, again.flops_ratio)
-        elif attempt.results is not None and attempt.cost is not None:
-            values = (engine.estimate(attempt.policy), attempt.cost.flops_ratio)
+    def learn(self, engine: Engine, outcome: Outcome) -> None:
+        values: tuple[float, float] | None = None
+        constraints: Mapping[str, float] = {}
+        match outcome:
+            case Failed():
+                return
+            case Known():
+                again = engine.completed_run(outcome.policy)
+                if again is not None:
+                    # Told as if it had run once more: a sampler that is told nothing proposes it for ever.
+                    values = (again.accuracy, again.flops_ratio)
+            case Refused():
+                constraints = outcome.constraints
+            case Ran() | Raced():
+                values = (engine.estimate(outcome.policy), outcome.cost.flops_ratio)
+                constraints = outcome.constraints
         state = "PRUNED" if values is None else "COMPLETE"
         if self.sampler in EVOLUTIONARY:
-            if not all(engine.space.holds(m, attempt.policy.modality(m)) for m in engine.space.modalities):
+            if not all(engine.space.holds(m, outcome.policy.modality(m)) for m in engine.space.modalities):
                 return  # its keys would stand for another policy
             self._keys = self._keys or Keys(engine.space)
-            if attempt.origin != self.sampler or not self._drawn:
+            if outcome.origin != self.sampler or not self._drawn:
                 # Seeds, and what an earlier call ran, are the first generation.
                 self._drawn, self._notes = {}, {f"{type(self._study.sampler).__name__}:generation": 0}
-            params: dict[str, Any] = self._keys.encode(attempt.policy, self._rng, self._drawn)
+            params: dict[str, Any] = self._keys.encode(outcome.policy, self._rng, self._drawn)
             ranges: dict[str, Any] = dict.fromkeys(params, optuna.distributions.FloatDistribution(0.0, 1.0))
-            trial = _trial(state, values, params, ranges, attempt.constraints)
+            trial = _trial(state, values, params, ranges, constraints)
         else:
-            trial = frozen(engine.space, attempt.policy, state, values, attempt.constraints)
+            trial = frozen_trial(engine.space, outcome.policy, state, values, constraints)
         trial.system_attrs.update(self._notes)
         self._study.add_trial(trial)
 

@@ -21,7 +21,7 @@ from autotc.evaluate.lmms import EMBEDDED, VERSIONS, require_lmms_eval
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 from autotc.evaluate.lmms.tasks import load_tasks
 from autotc.policy import Policy, Stage
-from autotc.search.engine import announce
+from autotc.search.engine import announce_stops
 
 from .tasks import rows, write
 
@@ -73,7 +73,7 @@ def test_same_numbers_as_the_builtin_evaluator(evaluator: LmmsEvaluator, policy:
 def test_every_sample_is_prepared_once_whatever_races_ask_for(processed: Any) -> None:
     evaluator = LmmsEvaluator(["tiny_omni_image"], limit=40, batch_size=16)
     made = processed(evaluator)
-    announce(evaluator, None)
+    announce_stops(evaluator, None)
     evaluator.floors("search")
     for stop in (16, 40):
         evaluator.run(Policy(), "search", limit=stop)

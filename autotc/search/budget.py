@@ -10,6 +10,7 @@ from autotc.latency import LatencyModel
 from autotc.policy import Policy, Stage
 from autotc.results import SplitCost
 from autotc.search.space import SearchSpace
+from autotc.solve import last_step
 from autotc.vocabulary import Split
 
 _SCALES = 64
@@ -154,35 +155,34 @@ def move_onto_budget(policy: Policy, budget: Budget, costs: Costs, space: Search
     moved = policy
     for modality in [m for m in budget.by if m in policy.modalities]:
         own = Budget(by={modality: budget.by[modality]})
-        lowered = _bisect(moved, own, costs, space, (modality,))
+        lowered = _lower(moved, own, costs, space, (modality,))
         if lowered is None:
             return None
         moved = lowered
-    lowered = _bisect(moved, budget, costs, space, policy.modalities)
+    lowered = _lower(moved, budget, costs, space, policy.modalities)
     return None if lowered is None else _fill(lowered, policy, budget, costs, space)
 
 
-def _bisect(
+def _lower(
     policy: Policy, budget: Budget, costs: Costs, space: SearchSpace, modalities: Iterable[str]
 ) -> Policy | None:
+    """The policy with all ratios of some modalities lowered by the factor nearest to 1 that meets a budget."""
     if budget.met(costs(policy)):
         return policy
     chosen = tuple(modalities)
-    best = scaled(policy, 0.0, space, chosen)
-    if not chosen or not budget.met(costs(best)):
+    lowest = scaled(policy, 0.0, space, chosen)
+    if not chosen or not budget.met(costs(lowest)):
         return None
-    low, high = 0, _SCALES
-    while high - low > 1:
-        middle = (low + high) // 2
-        trial = scaled(policy, middle / _SCALES, space, chosen)
-        if budget.met(costs(trial)):
-            low, best = middle, trial
-        else:
-            high = middle
-    return best
+
+    def at(step: int) -> Policy:
+        return scaled(policy, step / _SCALES, space, chosen)
+
+    step = last_step(0, _SCALES, lambda step: budget.met(costs(at(step))))
+    return at(step) if step else lowest
 
 
 def _fill(policy: Policy, wanted: Policy, budget: Budget, costs: Costs, space: SearchSpace) -> Policy:
+    """The policy with single ratios raised by one step, no higher than wanted, where the budget still allows it."""
     for i, (stage, original) in enumerate(zip(policy.stages, wanted.stages, strict=True)):
         _, _, grid = bounds(stage, space)
         ratios = [round(ratio * 100) for _, ratio in stage.steps()]

@@ -8,7 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autotc.policy import Policy
-from autotc.track import EXPERIMENT, Tracker, flat_params, metric_name
+from autotc.tracking import EXPERIMENT, Tracker, flat_params, metric_name
 
 POLICY = Policy.model_validate(
     {

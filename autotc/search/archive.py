@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from autotc.pareto import pareto_front
 from autotc.policy import Policy
 from autotc.results import SampleResult
 from autotc.search.race import Evidence
@@ -30,14 +31,14 @@ class Entry:
             what is budgeted that of which it takes the largest share.
         samples: results on the first samples of the group.
         evidence: what these say.
-        whole: whether these are all.
+        complete: whether these are all.
     """
 
     policy: Policy
     cost: float
     samples: tuple[SampleResult, ...]
     evidence: Evidence
-    whole: bool
+    complete: bool
 
     @property
     def accuracy(self) -> float:
@@ -45,52 +46,48 @@ class Entry:
         return float(self.evidence.correct.mean())
 
     @property
-    def soft(self) -> float:
+    def soft_accuracy(self) -> float:
         """Mean of score and probability on the samples seen."""
         return float(self.evidence.soft.mean())
 
 
-class Pool:
+class Archive:
     """Entries of every group; the uncompressed model is one of them."""
 
     def __init__(self, groups: Iterable[str]) -> None:
         self.groups = tuple(groups)
         self._entries: dict[str, dict[str, Entry]] = {group: {} for group in self.groups}
 
-    def entries(self, group: str, *, whole: bool = True) -> list[Entry]:
-        """Entries of a group in order of their first run, those that saw the whole split or all."""
-        return [entry for entry in self._entries[group].values() if entry.whole or not whole]
+    def entries(self, group: str, *, partial: bool = False) -> list[Entry]:
+        """Entries of a group in order of their first run: those that saw the whole split; ``partial``: all."""
+        return [entry for entry in self._entries[group].values() if entry.complete or partial]
 
     def find(self, policy: Policy, group: str) -> Entry | None:
         """What is known of a policy on a group."""
         return self._entries[group].get(restricted(policy, group).content_hash())
 
-    def seen(self, policy: Policy, group: str) -> int:
+    def samples_seen(self, policy: Policy, group: str) -> int:
         """Samples of a group that a policy has run on."""
         entry = self.find(policy, group)
         return 0 if entry is None else len(entry.evidence)
 
-    def put(self, policy: Policy, group: str, cost: float, samples: Sequence[SampleResult], whole: bool) -> Entry:
-        """Note what was seen."""
-        mine = restricted(policy, group)
-        entry = Entry(mine, cost, tuple(samples), Evidence.of(samples), whole)
-        self._entries[group][mine.content_hash()] = entry
+    def put(self, policy: Policy, group: str, cost: float, samples: Sequence[SampleResult], complete: bool) -> Entry:
+        """Keep what was seen of a policy on a group, in place of what was known."""
+        part = restricted(policy, group)
+        entry = Entry(part, cost, tuple(samples), Evidence.of(samples), complete)
+        self._entries[group][part.content_hash()] = entry
         return entry
 
     def front(self, group: str) -> list[Entry]:
-        """Entries that saw the whole split and that no cheaper or equal one beats, cheapest first."""
-        return front(self.entries(group))
+        """Entries that saw the whole split and that no cheaper or equal one beats in accuracy, cheapest first."""
+        return pareto_front(
+            self.entries(group),
+            cost=lambda entry: entry.cost,
+            value=lambda entry: entry.accuracy,
+            tie=lambda entry: -entry.soft_accuracy,
+        )
 
     def incumbent(self, group: str, cost: float) -> Entry | None:
         """The best entry of a group that saw the whole split at no more than a cost."""
         cheaper = [entry for entry in self.entries(group) if entry.cost <= cost + 1e-9]
-        return max(cheaper, key=lambda entry: (entry.soft, -entry.cost), default=None)
-
-
-def front(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries that no cheaper or equal one beats in accuracy, cheapest first."""
-    out: list[Entry] = []
-    for entry in sorted(entries, key=lambda e: (e.cost, -e.accuracy, -e.soft)):
-        if not out or entry.accuracy > out[-1].accuracy:
-            out.append(entry)
-    return out
+        return max(cheaper, key=lambda entry: (entry.soft_accuracy, -entry.cost), default=None)

@@ -1,0 +1,25 @@
+"""What a search raises."""
+
+from __future__ import annotations
+
+from autotc.errors import AutotcError
+
+
+class SearchError(AutotcError):
+    """A search was asked for something it cannot do."""
+
+
+class SearchInterrupted(AutotcError):
+    """The search was interrupted; what was done is saved.
+
+    Args:
+        study: name of the study.
+        done: trials that are saved.
+        total: trials that were asked for.
+    """
+
+    def __init__(self, study: str, done: int, total: int) -> None:
+        super().__init__(
+            f"interrupted after {done} of {total} trials, all saved; go on: autotc search --resume {study}"
+        )
+        self.study = study

@@ -1,0 +1,20 @@
+"""How a search tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotc.search.result import FrontRow
+
+
+class SearchProgress:
+    """Told how a search goes; does nothing itself."""
+
+    def on_phase(self, name: str) -> None:
+        """A phase begins: ``uncompressed``, ``search``, ``val`` or ``test``."""
+
+    def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
+        """A trial ended: feasible ones done, asked for, seconds that are left by the pace so far, the running front."""
+
+    def on_event(self, message: str) -> None:
+        """Something worth a line: a trial failed, the space holds no more policies."""

@@ -1,0 +1,404 @@
+"""The search: an ask-and-tell loop over policies whose cost is known before they run, ending in a policy file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from autotc.errors import PolicyError
+from autotc.evaluate.base import Evaluator
+from autotc.pareto import hypervolume
+from autotc.policy import UNCOMPRESSED, Policy
+from autotc.resources import search_space
+from autotc.results import Results
+from autotc.search.engine import Engine, Strategy
+from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.finish import Ending, finish
+from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
+from autotc.search.prediction import calibration_forwards, conflict_predictor
+from autotc.search.problem import Problem, pose
+from autotc.search.progress import SearchProgress
+from autotc.search.recording import open_tracker, record_trial
+from autotc.search.result import FrontRow, SearchResult
+from autotc.search.seeds import seed_policies
+from autotc.search.settings import SearchOptions, SearchSettings, StudySettings, load_space
+from autotc.search.storage import State, StoredTrial, Study, TrialRecord, create_study, resume_study, trial_front
+from autotc.search.strategies import build_strategy
+from autotc.search.tally import Tally
+from autotc.statistics import Interval
+from autotc.tracking import Tracker
+from autotc.vocabulary import Modality
+
+if TYPE_CHECKING:
+    import optuna
+
+_STALLED = 300
+"""Proposals in a row without a new feasible policy after which the space counts as exhausted."""
+_FAILURES = 12
+"""Trials that may fail in a row before the search gives up: then it is not the mechanisms."""
+
+
+def search(
+    evaluator: Evaluator | None = None,
+    *,
+    progress: SearchProgress | None = None,
+    **settings: Unpack[SearchOptions],
+) -> SearchResult:
+    """Search the best policies of a model under a budget of FLOPs, milliseconds or KV bytes, and export one.
+
+    Args:
+        evaluator: runs policies; None takes the embedded model on its own benchmark.
+        progress: told how it goes.
+        **settings: see `SearchSettings`; all may be left out.
+
+    Raises:
+        SearchError: settings are unknown or out of range, no policy can meet the budget, or a resumed study differs.
+        SpaceError: the space is malformed or does not fit the model.
+        SearchInterrupted: on Ctrl-C; everything is saved.
+
+    Example:
+        >>> result = autotc.search(budget=0.5, trials=8, search_limit=20, val_limit=20, test_limit=20)
+        >>> result.policy
+        PosixPath('policies/tiny-omni-0.5.yaml')
+    """
+    started = time.monotonic()
+    asked = SearchSettings.of(settings)
+    if evaluator is None:
+        from autotc.evaluate.builtin import BuiltinEvaluator
+
+        evaluator = BuiltinEvaluator()
+    progress = progress or SearchProgress()
+    study, problem = open_study(asked, evaluator)
+    session = Session(evaluator, study, problem, progress)
+    try:
+        tracker = open_tracker(study, problem, evaluator, asked.runs, asked.tracking_uri) if asked.track else None
+        with tracker or nullcontext():
+            session.run(tracker)
+            if not session.records:
+                raise SearchError(
+                    f"no policy of the space meets the budget {problem.budget.overall:g};"
+                    f" refused: {session.tally.refused or 'none'}"
+                )
+            return finish(session.ending(), asked, tracker, progress, started)
+    except KeyboardInterrupt as error:
+        raise SearchInterrupted(study.name, session.tally.counted, study.settings.trials) from error
+
+
+def open_study(asked: SearchSettings, evaluator: Evaluator) -> tuple[Study, Problem]:
+    """Make the study that is asked for, or find the one to resume; with what it is about.
+
+    Raises:
+        SearchError, SpaceError: as of `search`; nothing was made then.
+    """
+    samples, fingerprint = evaluator.info("search").sha256, evaluator.model.fingerprint
+    if asked.resume:
+        study = resume_study(asked, samples, fingerprint)
+        return study, pose(study.settings, evaluator)
+    space = load_space(search_space() if asked.space is None else asked.space)
+    settings = StudySettings.of(asked, space.to_yaml(), samples, fingerprint)
+    problem = pose(settings, evaluator)
+    return create_study(settings, asked.runs), problem
+
+
+class Session:
+    """One call of `search`: a stored study, a strategy with its own memory, and what is known so far.
+
+    Strategies ask and forget; only policies that ran, failed or were refused are stored, each complete in one
+    transaction. So an interruption leaves no half-written trial, and a proposal moved onto the budget is stored as it
+    ran.
+
+    Attributes:
+        study: where trials are stored.
+        records: feasible trials that ran, in order.
+        tally: counts over the stored trials.
+        uncompressed: the uncompressed model's results on the search split; none before the first run.
+        chance: accuracy of guessing, mean over modality groups.
+        exhausted: whether the space ran out of new feasible policies.
+    """
+
+    def __init__(self, evaluator: Evaluator, study: Study, problem: Problem, progress: SearchProgress) -> None:
+        self.study, self.problem = study, problem
+        self.records: list[TrialRecord] = list(study.records())
+        self.tally = Tally()
+        self.uncompressed = Results(())
+        self.chance = 0.0
+        self.exhausted = False
+        settings = study.settings
+        self._evaluator, self._progress = evaluator, progress
+        self._engine = Engine(
+            evaluator,
+            problem.space,
+            problem.budget,
+            problem.costs,
+            limit=settings.search_limit,
+            races=settings.races,
+            predict_conflict=conflict_predictor(evaluator) if settings.predict_conflicts else None,
+        )
+        # A resumed study does not repeat the draws of its beginning.
+        seed = settings.seed + 1_000_003 * len(study)
+        self._strategy: Strategy = build_strategy(settings.sampler, seed, self._fitprune_ratios)
+        for trial, stored in study.trials():
+            self._engine.tried.add(stored.hash)
+            self.tally.add(stored, _state(trial))
+        self._calibration_forwards = calibration_forwards(evaluator)
+
+    def run(self, tracker: Tracker | None) -> None:
+        """Evaluate policies until enough distinct feasible ones have run.
+
+        Raises:
+            SearchError: many trials in a row failed.
+        """
+        self.uncompressed = self._run_uncompressed()
+        self._engine.start(self.uncompressed)
+        self._restore()
+        self.chance = _chance(self.uncompressed, self._evaluator.info("search").chance)
+        self._progress.on_phase("search")
+        seeds = self._seeds()
+        stalled = failures = 0
+        began, before = time.monotonic(), self.tally.counted
+        while self.tally.counted < self.study.settings.trials:
+            outcome = self._step(seeds, tracker)
+            if isinstance(outcome, Failed):
+                failures += 1
+                if failures >= _FAILURES:
+                    raise SearchError(f"{failures} trials in a row failed; the last: {outcome.reason}")
+            if outcome is None or isinstance(outcome, Known | Refused | Failed):
+                stalled += 1
+                if stalled >= _STALLED or outcome is None:
+                    self.exhausted = True
+                    self._progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
+                    return
+                continue
+            stalled = failures = 0
+            if isinstance(outcome, Ran):
+                self._show(began, before)
+
+    def ending(self) -> Ending:
+        """What the end of the search builds on."""
+        return Ending(
+            evaluator=self._evaluator,
+            study=self.study,
+            problem=self.problem,
+            engine=self._engine,
+            records=self.records,
+            tally=self.tally,
+            uncompressed=self.uncompressed,
+            exhausted=self.exhausted,
+            hypervolume=self._hypervolume(),
+        )
+
+    def _step(self, seeds: Iterator[tuple[str, Policy]], tracker: Tracker | None) -> Outcome | None:
+        """Try the next proposal; None where there is none."""
+        proposal = next(seeds, None) or self._strategy.propose(self._engine)
+        if proposal is None:
+            return None
+        origin, policy = proposal
+        before = self._engine.forwards
+        outcome = self._engine.attempt(origin, policy, race=":" not in origin)
+        # What is put together from known parts runs nothing, and is no trial that was asked for.
+        self._keep(outcome, tracker, ran=self._engine.forwards > before)
+        self._strategy.learn(self._engine, outcome)
+        return outcome
+
+    def _show(self, began: float, before: int) -> None:
+        """Tell how far the search is: trials done, seconds left by the pace of this call, the front."""
+        pace = (time.monotonic() - began) / max(1, self.tally.counted - before)
+        eta = pace * (self.study.settings.trials - self.tally.counted)
+        rows = [_row(record) for record in trial_front(self.records)]
+        self._progress.on_trial(self.tally.counted, self.study.settings.trials, eta, rows)
+
+    def _seeds(self) -> Iterator[tuple[str, Policy]]:
+        """Controls and presets that have not been tried: a resumed study has had them."""
+        depths, locations = self._evaluator.depths, self._engine.locations
+        problem = self.problem
+        for origin, policy in seed_policies(problem.space, depths, locations, problem.costs, problem.budget):
+            if policy.content_hash() not in self._engine.tried:
+                yield origin, policy
+
+    def _keep(self, outcome: Outcome, tracker: Tracker | None, *, ran: bool) -> None:
+        """Store an outcome, whole, in one transaction, and log it."""
+        if isinstance(outcome, Known):
+            return
+        stored = self._stored(outcome, ran)
+        state, values = _ended(outcome)
+        if isinstance(outcome, Ran | Raced):
+            outcome.results.save(self.study.samples_file(outcome.policy))
+        number = self.study.add(self._frozen(outcome, stored, state, values))
+        self.tally.add(stored, state)
+        if isinstance(outcome, Failed):
+            self._progress.on_event(f"trial {number} failed: {outcome.reason}")
+        if isinstance(outcome, Ran):
+            self.records.append(_record(number, outcome, stored))
+        if tracker is not None:
+            record_trial(tracker, self._engine, number, outcome, stored, self.study.settings.seed)
+            if isinstance(outcome, Ran):
+                tracker.curve("hypervolume", self._hypervolume(), len(self.records))
+
+    def _stored(self, outcome: Ran | Raced | Refused | Failed, ran: bool) -> StoredTrial:
+        """An outcome as it is stored; ``ran``: whether any sample was run for it."""
+        policy = outcome.policy
+        values: dict[str, object] = {
+            "hash": policy.content_hash(),
+            "origin": outcome.origin,
+            "policy": policy.to_yaml(),
+        }
+        forwards = calibration_forwards(self._evaluator)
+        if forwards > self._calibration_forwards:
+            values["watched"] = forwards - self._calibration_forwards
+            self._calibration_forwards = forwards
+        match outcome:
+            case Refused():
+                values.update(refused=outcome.rule, reason=outcome.reason)
+            case Failed():
+                values["error"] = outcome.reason
+            case Raced():
+                values.update(_measurements(outcome), raced=outcome.reason)
+            case Ran():
+                values.update(_measurements(outcome), ran=ran)
+        return StoredTrial.model_validate(values)
+
+    def _frozen(
+        self,
+        outcome: Ran | Raced | Refused | Failed,
+        stored: StoredTrial,
+        state: State,
+        values: tuple[float, float] | None,
+    ) -> optuna.trial.FrozenTrial:
+        from autotc.search.strategies.sampled import frozen_trial
+
+        constraints = {} if isinstance(outcome, Failed) else outcome.constraints
+        return frozen_trial(self.problem.space, outcome.policy, state, values, constraints, stored.as_attributes())
+
+    def _run_uncompressed(self) -> Results:
+        path = self.study.folder / "uncompressed.samples.parquet"
+        # Divergences are from what the uncompressed model predicts, which is not stored.
+        if path.exists() and self.study.settings.sampler != "vflowopt":
+            return Results.load(path)
+        self._progress.on_phase("uncompressed")
+        results = self._evaluator.run(UNCOMPRESSED, "search", limit=self.study.settings.search_limit)
+        results.save(path)
+        self.study.note("uncompressed", results.mean())
+        return results
+
+    def _restore(self) -> None:
+        """Give engine and strategy what the stored trials have seen."""
+        for trial, stored in self.study.trials():
+            policy = Policy.from_yaml(stored.policy, f"trial {trial.number}")
+            path = self.study.samples_file(policy)
+            results = Results.load(path) if path.exists() else None
+            if results is not None:
+                self._engine.restore(policy, results, trial.state.name == "COMPLETE")
+            outcome = self._restored(trial, stored, policy, results)
+            if isinstance(outcome, Failed) or stored.refused == PREDICTED_CONFLICT:
+                self._engine.block(policy)
+            self._engine.conflicts_predicted += stored.refused == PREDICTED_CONFLICT or stored.audited
+            if outcome is not None:
+                self._strategy.learn(self._engine, outcome)
+
+    def _restored(
+        self, trial: optuna.trial.FrozenTrial, stored: StoredTrial, policy: Policy, results: Results | None
+    ) -> Outcome | None:
+        """The outcome that a stored trial tells of; None where its results are gone."""
+        constraints = dict(trial.constraints)
+        if trial.state.name == "FAIL":
+            return Failed(stored.origin, policy, stored.error or "")
+        if stored.refused is not None:
+            return Refused(stored.origin, policy, stored.refused, stored.reason or "", constraints)
+        if results is None:
+            return None
+        cost = self.problem.costs(policy)
+        if stored.raced is not None:
+            return Raced(stored.origin, policy, constraints, results, cost, stored.audited, reason=stored.raced)
+        return Ran(stored.origin, policy, constraints, results, cost, stored.audited)
+
+    def _fitprune_ratios(self, modality: Modality, keep: float) -> list[float] | None:
+        """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""
+        from autotc.evaluate.fitting import fit_fitprune
+
+        observable = self._evaluator.observable()
+        if observable is None:
+            raise SearchError("sampler: fitprune reads a model's attention, which this evaluator does not offer")
+        try:
+            fitted = fit_fitprune(observable, modality, keep)
+        except PolicyError:
+            return None
+        steps = {layer or 0: ratio for stage in fitted.stages for layer, ratio in stage.steps()}
+        ratios, now = [], 1.0
+        for layer in range(self._evaluator.depths.decoder):
+            now = steps.get(layer, now)
+            ratios.append(now)
+        return ratios
+
+    def _hypervolume(self) -> float:
+        points = [(record.accuracy, record.flops_ratio) for record in trial_front(self.records)]
+        return hypervolume(points, (self.chance, 1.0))
+
+
+def _state(trial: optuna.trial.FrozenTrial) -> State:
+    state: State = trial.state.name  # type: ignore[assignment]
+    return state
+
+
+def _ended(outcome: Ran | Raced | Refused | Failed) -> tuple[State, tuple[float, float] | None]:
+    """State in which a trial ends, and its (accuracy, FLOPs ratio) where it ran on the whole split."""
+    match outcome:
+        case Ran():
+            return "COMPLETE", (outcome.results.mean(), outcome.cost.flops_ratio)
+        case Failed():
+            return "FAIL", None
+        case _:
+            return "PRUNED", None
+
+
+def _measurements(outcome: Ran | Raced) -> dict[str, object]:
+    """What is stored of a trial that ran."""
+    results, cost = outcome.results, outcome.cost
+    return {
+        **({"audited": True} if outcome.audited else {}),
+        "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},
+        "guide": results.guide(),
+        "divergence": results.divergence(),
+        "tasks": {key: float(groups.mean()) for key, groups in results.groups("task").items()},
+        "tokens": dict(cost.tokens),
+        "flops_ratio_by": dict(cost.flops_ratio_by),
+        "scoring_share": cost.scoring_share,
+        "samples": len(results),
+    }
+
+
+def _record(number: int, outcome: Ran, stored: StoredTrial) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        policy=outcome.policy,
+        origin=outcome.origin,
+        accuracy=outcome.results.mean(),
+        accuracy_by=stored.accuracy,
+        flops_ratio=outcome.cost.flops_ratio,
+        tokens=stored.tokens,
+        log_probability=stored.log_probability,
+    )
+
+
+def _row(record: TrialRecord) -> FrontRow:
+    """A trial as the running front shows it: means without intervals."""
+    return FrontRow(
+        policy="",
+        label=record.policy.label(),
+        accuracy=record.accuracy,
+        accuracy_by={key: Interval(value, value, value) for key, value in record.accuracy_by.items()},
+        flops_ratio=record.flops_ratio,
+        trial=record.number,
+        tokens=record.tokens,
+    )
+
+
+def _chance(results: Results, chance_by_task: dict[str, float]) -> float:
+    """Accuracy of guessing, as the mean over modality groups."""
+    groups: dict[str, list[float]] = {}
+    for sample in results.samples:
+        groups.setdefault(sample.modality, []).append(chance_by_task.get(sample.task, 0.0))
+    return float(np.mean([np.mean(values) for values in groups.values()]))

@@ -1,0 +1,282 @@
+"""Studies as they are stored: an Optuna study a search, its trials, and their per-sample results beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autotc.errors import MissingDependencyError
+from autotc.pareto import pareto_front
+from autotc.policy import Policy
+from autotc.search.errors import SearchError
+from autotc.search.settings import SearchSettings, StudySettings, study_base_name
+
+if TYPE_CHECKING:
+    import optuna
+
+DATABASE = "studies.db"
+RECORD = "record"
+"""User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+
+class StoredTrial(BaseModel):
+    """A trial as the study keeps it, under the attribute ``record``.
+
+    Attributes:
+        hash: content hash of the policy; absent where an older study holds something else.
+        origin: who proposed the policy.
+        policy: as it ran, as YAML.
+        watched: samples that were run for it to predict conflicts.
+        audited: a stack that is predicted to conflict and ran all the same.
+        refused, reason: rule that refused it, and why.
+        error: why it failed.
+        raced: what it lost its race to.
+        accuracy, tasks: modality group or task -> mean score, on the samples that it ran on.
+        log_probability: mean over modality groups, see `Results`; stored as ``guide``.
+        divergence: from the uncompressed model's predictions, in nats.
+        tokens, flops_ratio_by, scoring_share: analytic, see `SplitCost`.
+        samples: how many it ran on.
+        ran: whether any sample was run; if not, all was known from policies with the same stages.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    hash: str
+    origin: str
+    policy: str
+    watched: int = 0
+    audited: bool = False
+    refused: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    raced: str | None = None
+    accuracy: dict[str, float] = Field(default_factory=dict)
+    log_probability: float = Field(0.0, alias="guide")
+    divergence: float | None = None
+    tasks: dict[str, float] = Field(default_factory=dict)
+    tokens: dict[str, float] = Field(default_factory=dict)
+    flops_ratio_by: dict[str, float] = Field(default_factory=dict)
+    scoring_share: float | None = None
+    samples: int | None = None
+    ran: bool = True
+
+    def as_attributes(self) -> dict[str, Any]:
+        """As it is stored, as user attributes of a trial: what was set, under the names that it is stored with."""
+        return {RECORD: self.model_dump(by_alias=True, exclude_unset=True)}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A feasible trial that ran on the whole search split.
+
+    Attributes:
+        number: of the trial.
+        policy: as it ran.
+        origin: who proposed it.
+        accuracy: mean over modality groups.
+        accuracy_by: modality group -> accuracy.
+        flops_ratio: on the search split.
+        tokens: modality -> mean tokens of an item at the language model's last layer.
+        log_probability: of the right answers, mean over modality groups.
+    """
+
+    number: int
+    policy: Policy
+    origin: str
+    accuracy: float
+    accuracy_by: Mapping[str, float]
+    flops_ratio: float
+    tokens: Mapping[str, float]
+    log_probability: float
+
+
+def trial_front(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Trials that no other beats in accuracy and FLOPs ratio, cheapest first."""
+    return pareto_front(
+        records, cost=lambda r: r.flops_ratio, value=lambda r: r.accuracy, tie=lambda r: float(r.number)
+    )
+
+
+class Study:
+    """A stored study.
+
+    Attributes:
+        name: of the study.
+        settings: it was made with.
+        url: of the Optuna storage.
+        folder: of per-sample results, figures and the policies of the front.
+    """
+
+    def __init__(self, stored: optuna.Study, runs: Path, settings: StudySettings) -> None:
+        self._stored = stored
+        self.name: str = stored.study_name
+        self.settings = settings
+        self.url = storage_url(runs)
+        self.folder = runs / self.name
+
+    def __len__(self) -> int:
+        return len(self._stored.get_trials(deepcopy=False))
+
+    def trials(self) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
+        """Trials that this version of autotc wrote, in order, as Optuna and as autotc keep them."""
+        for trial in self._stored.get_trials(deepcopy=False):
+            record = trial.user_attrs.get(RECORD, {})
+            if "hash" in record:
+                yield trial, StoredTrial.model_validate(record)
+
+    def records(self) -> Iterator[TrialRecord]:
+        """The feasible trials that ran, in order."""
+        for trial, stored in self.trials():
+            if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
+                continue
+            accuracy, flops_ratio = trial.values
+            yield TrialRecord(
+                number=trial.number,
+                policy=Policy.from_yaml(stored.policy, f"trial {trial.number}"),
+                origin=stored.origin,
+                accuracy=accuracy,
+                accuracy_by=stored.accuracy,
+                flops_ratio=flops_ratio,
+                tokens=stored.tokens,
+                log_probability=stored.log_probability,
+            )
+
+    def add(self, trial: optuna.trial.FrozenTrial) -> int:
+        """Store a trial, whole, in one transaction; returns its number."""
+        self._stored.add_trial(trial)
+        return self._stored.get_trials(deepcopy=False)[-1].number
+
+    @property
+    def mlflow_run(self) -> str | None:
+        """Id of the study's parent run in MLflow."""
+        run: str | None = self._stored.user_attrs.get("mlflow_run")
+        return run
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``."""
+        self._stored.set_user_attr(key, value)
+
+    def samples_file(self, policy: Policy) -> Path:
+        """Per-sample results of a policy on the search split."""
+        return self.folder / "trials" / f"{policy.content_hash()}.samples.parquet"
+
+
+def create_study(settings: StudySettings, runs: Path) -> Study:
+    """Make a study; beside one of the same settings, under a name with a number.
+
+    Policies carry the name without the number, so that equal searches write equal files.
+    """
+    optuna = import_optuna()
+    runs.mkdir(parents=True, exist_ok=True)
+    # Opened once: opening checks the schema, which takes a while.
+    storage = optuna.storages.RDBStorage(storage_url(runs))
+    same = _same_name(settings.base_name, _names(storage))
+    name = settings.base_name if not same else f"{settings.base_name}~{len(same) + 1}"
+    stored = optuna.create_study(study_name=name, storage=storage, directions=["maximize", "minimize"])
+    stored.set_user_attr("settings", settings.model_dump(mode="json"))
+    return Study(stored, runs, settings)
+
+
+def resume_study(settings: SearchSettings, samples_sha256: str, fingerprint: str | None) -> Study:
+    """Open the latest study of a name and hold what is given against what it was made with.
+
+    Args:
+        settings: as given.
+        samples_sha256, fingerprint: of the search split and of the model that the search would go on with.
+
+    Raises:
+        SearchError: there is none, or it was made with another setting, other samples or another model.
+    """
+    optuna = import_optuna()
+    runs, base_name = settings.runs, study_base_name(settings)
+    runs.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.RDBStorage(storage_url(runs))
+    known = _names(storage)
+    same = _same_name(base_name, known)
+    if not same:
+        raise _unknown_study(base_name, runs, known)
+    name = base_name if base_name in known and "~" in base_name else same[-1]
+    stored = optuna.load_study(study_name=name, storage=storage)
+    own = StudySettings.model_validate(stored.user_attrs["settings"])
+    contradiction = own.contradiction(settings, name)
+    if contradiction is not None:
+        raise SearchError(contradiction)
+    for given, kept, what in (
+        (samples_sha256, own.samples_sha256, "samples"),
+        (fingerprint, own.fingerprint, "weights or model"),
+    ):
+        if given != kept:
+            raise SearchError(f"study {name}: was made with other {what}; start a new one")
+    if settings.trials is not None:
+        own = own.model_copy(update={"trials": settings.trials})
+    return Study(stored, runs, own)
+
+
+def list_studies(runs: str | Path = "runs") -> list[str]:
+    """Names of the stored studies, in order of their making."""
+    if not (Path(runs) / DATABASE).exists():
+        return []
+    return _names(import_optuna().storages.RDBStorage(storage_url(Path(runs))))
+
+
+def load_study(study: str, runs: str | Path = "runs") -> Study:
+    """A stored study.
+
+    Raises:
+        SearchError: there is no such study.
+    """
+    known = list_studies(runs)
+    if study not in known:
+        raise _unknown_study(study, Path(runs), known)
+    stored = import_optuna().load_study(study_name=study, storage=storage_url(Path(runs)))
+    return Study(stored, Path(runs), StudySettings.model_validate(stored.user_attrs["settings"]))
+
+
+def load_trials(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+    """The feasible trials of a stored study, in order; raises as `load_study`."""
+    return list(load_study(study, runs).records())
+
+
+def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+    """The front of a stored study on its search split, cheapest first; raises as `load_study`."""
+    return trial_front(load_trials(study, runs))
+
+
+def import_optuna() -> Any:
+    """Optuna, quiet.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingDependencyError("optuna: not installed; pip install 'autotc[search]' brings it") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def storage_url(runs: Path) -> str:
+    """URL of the Optuna storage in a folder."""
+    return f"sqlite:///{runs / DATABASE}"
+
+
+def _names(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Names of the studies of a storage, which lists them in order of their making."""
+    return [study.study_name for study in storage.get_all_studies()]
+
+
+def _same_name(base_name: str, known: list[str]) -> list[str]:
+    """Studies of a name, with or without a number behind it."""
+    pattern = re.compile(re.escape(base_name) + r"(~\d+)?")
+    return [study for study in known if pattern.fullmatch(study)]
+
+
+def _unknown_study(study: str, runs: Path, known: list[str]) -> SearchError:
+    return SearchError(f"study: {study!r} is not in {runs / DATABASE}; known: {', '.join(known) or 'none'}")
