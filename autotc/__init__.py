@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from autotc.compare import compare
     from autotc.deployment import export
     from autotc.interactions import conflicts
+    from autotc.models.listing import models
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.report.policy import show
+    from autotc.resources import init
     from autotc.runtime import Handle, apply, configure
     from autotc.search.session import search
     from autotc.search.space import SearchSpace
@@ -65,7 +67,9 @@ __all__ = [
     "conflicts",
     "export",
     "front",
+    "init",
     "load",
+    "models",
     "report",
     "search",
     "show",
@@ -87,7 +91,9 @@ _HOMES = {
     "conflicts": "autotc.interactions",
     "export": "autotc.deployment",
     "front": "autotc.studies",
+    "init": "autotc.resources",
     "load": "autotc.models.loading",
+    "models": "autotc.models.listing",
     "report": "autotc.studies",
     "search": "autotc.search.session",
     "show": "autotc.report.policy",

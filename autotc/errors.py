@@ -7,13 +7,16 @@ MESSAGE_LENGTH = 300
 
 EXTRAS = {
     "lmms_eval": "lmms",
+    "psycopg": "distributed",
     **dict.fromkeys(
         ("optuna", "mlflow", "moocore", "plotly", "matplotlib", "rich", "pandas", "pyarrow", "sklearn", "scipy"),
         "search",
     ),
-    **dict.fromkeys(("soundfile", "PIL", "torchvision"), "search"),
+    **dict.fromkeys(("soundfile", "PIL", "psutil", "torchvision"), "search"),
 }
 """Package -> the extra that brings it."""
+_DISTRIBUTIONS = {"PIL": "pillow", "lmms_eval": "lmms-eval", "sklearn": "scikit-learn"}
+"""Package -> what pip knows it by, where that is another name."""
 
 
 def one_line(text: object, limit: int = MESSAGE_LENGTH) -> str:
@@ -87,3 +90,18 @@ class MechanismError(AutotcError):
 
 class MissingDependencyError(AutotcError):
     """An optional dependency is not installed; the message says which extra brings it."""
+
+
+def missing_dependency(error: ImportError) -> MissingDependencyError:
+    """What to say of an import that failed: which package, and which extra brings it.
+
+    Args:
+        error: of the import of an optional dependency.
+    """
+    package = (error.name or "").partition(".")[0]
+    name = _DISTRIBUTIONS.get(package, package)
+    if not name:
+        return MissingDependencyError(one_line(error))
+    extra = EXTRAS.get(package)
+    how = f"pip install {name}" if extra is None else f"pip install 'autotc[{extra}]'"
+    return MissingDependencyError(f"{name} is not installed; {how}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.errors import DataError
+from autotc.errors import DataError, missing_dependency
 
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = 10
 """Samples of each modality that an example holds."""
+_SPACE, _DATA, _MEDIA = "space.yaml", "data.jsonl", "media"
+_KINDS = {"images": "png", "video": "npy", "audio": "wav"}
+"""Key of a line of the data file -> ending of its media files."""
 
 
 def search_spaces() -> Path:
@@ -39,44 +46,92 @@ def search_space(name: str = "default") -> Path:
     return path
 
 
-def write_example(folder: str | Path) -> list[Path]:
-    """Write a search space and a small data file with its media into a folder, to start from; returns the files.
+@dataclass(frozen=True)
+class Example:
+    """Files to start from.
+
+    Attributes:
+        space: a search space.
+        data: a data file.
+        media: pictures, clips and sounds that the data file names.
+    """
+
+    space: Path
+    data: Path
+    media: tuple[Path, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [self.space, self.data, *self.media]
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The ``--json`` document."""
+        return {"files": [str(file) for file in self.files]}
+
+
+def init(folder: str | Path = ".") -> Example:
+    """Write a search space and a small data file with its media into a folder, to start from.
+
+    Args:
+        folder: is made where it is missing.
 
     Raises:
-        DataError: the folder holds one of the files already, or cannot be written.
+        DataError: the folder holds one of the files already, or cannot be written; nothing is left behind then.
+        MissingDependencyError: Pillow or soundfile is not installed.
+
+    Example:
+        >>> autotc.init("example").space  # doctest: +SKIP
+        PosixPath('example/space.yaml')
     """
-    import json
+    folder = Path(folder)
+    names = (_SPACE, _DATA, _MEDIA)
+    missing = not os.path.lexists(folder)
+    try:
+        for name in names:
+            if os.path.lexists(folder / name):
+                raise DataError(f"{folder / name}: is there already; move it away or give another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        # Made beside and moved: what is there is whole, also where the disk is full.
+        with tempfile.TemporaryDirectory(prefix=".autotc-init-", dir=folder) as beside:
+            media = _write_example(Path(beside))
+            for name in names:
+                os.rename(Path(beside) / name, folder / name)
+    except (OSError, ValueError) as error:
+        if missing and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: cannot be written ({reason}); give another folder, or make room") from error
+    return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media))
 
+
+def _write_example(folder: Path) -> list[str]:
+    """Write the example into a folder; returns its media files, relative to it, in their order."""
     import numpy as np
-    import soundfile
-    from PIL import Image
 
+    try:
+        import soundfile
+        from PIL import Image
+    except ImportError as error:
+        raise missing_dependency(error) from error
     from autotc.tiny.config import RATE
     from autotc.tiny.scenes import AudioScene, ImageScene, VideoScene
     from autotc.tiny.sources import load_sources
 
-    folder = Path(folder)
-    space, data, media = folder / "space.yaml", folder / "data.jsonl", folder / "media"
-    for path in (space, data, media):
-        if path.exists():
-            raise DataError(f"{path}: is there already; move it away or give another folder")
-    try:
-        media.mkdir(parents=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another folder") from error
+    (folder / _MEDIA).mkdir()
     sources, rng = load_sources("train"), np.random.default_rng(0)
-    lines, files = [], [space, data]
+    lines, files = [], []
     for i in range(_EXAMPLES):
         image, video, audio = ImageScene(rng, sources), VideoScene(rng, sources), AudioScene(rng, sources)
-        names = {"images": f"image{i}.png", "video": f"video{i}.npy", "audio": f"audio{i}.wav"}
-        Image.fromarray(image.render()).save(media / names["images"])
-        np.save(media / names["video"], video.render())
-        soundfile.write(media / names["audio"], audio.render(), RATE)
+        names = {key: f"{_MEDIA}/{key.removesuffix('s')}{i}.{kind}" for key, kind in _KINDS.items()}
+        Image.fromarray(image.render()).save(folder / names["images"])
+        np.save(folder / names["video"], video.render())
+        soundfile.write(folder / names["audio"], audio.render(), RATE)
         for key, scene in {"images": image, "video": video, "audio": audio}.items():
             question = scene.questions()[i % 2]
-            files.append(media / names[key])
-            line = {"id": f"{key}-{i}", key: [f"media/{names[key]}"], "prompt": question.query}
+            files.append(names[key])
+            line = {"id": f"{key}-{i}", key: [names[key]], "prompt": question.query}
             lines.append(json.dumps({**line, "answer": question.answer}))
-    space.write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
-    data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / _SPACE).write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from autotc.errors import MissingDependencyError
+from autotc.errors import missing_dependency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> 
     try:
         import pandas as pd
     except ImportError as error:
-        raise MissingDependencyError("pandas is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     return pd.DataFrame.from_records(list(rows), columns=list(columns) or None)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from autotc.errors import MissingDependencyError
+from autotc.errors import missing_dependency
 from autotc.runtime.cache import CACHE
 from autotc.timing import prefill
 
@@ -49,7 +49,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
     try:
         import psutil
     except ImportError as error:
-        raise MissingDependencyError("psutil is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     process, done = psutil.Process(), threading.Event()
     before = most = process.memory_info().rss
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of
 from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> Output:
 
 
 def _bench(args: argparse.Namespace) -> Output:
-    from autotc.bench import Requests, bench
+    from autotc.bench import Requests
     from autotc.report.bench import bench_text
     from autotc.report.progress import ProgressBar
 
@@ -88,7 +89,7 @@ def _bench(args: argparse.Namespace) -> Output:
             place_model(evaluator.loaded, args)
     requests = Requests(tokens=args.tokens, batches=args.batch, modalities=args.modality, text=args.text)
     with ProgressBar("bench") as progress:
-        measured = bench(
+        measured = autotc.bench(
             args.policy,
             evaluator,
             model=model,
@@ -116,7 +117,7 @@ def _model(args: argparse.Namespace) -> Any:
 
 def _calibrate(args: argparse.Namespace) -> Output:
     """A latency model of the device."""
-    from autotc.bench import EMBEDDED_TOKENS, CalibrationSettings, calibrate
+    from autotc.bench import EMBEDDED_TOKENS, CalibrationSettings
     from autotc.mechanisms import build_mechanism
     from autotc.report.bench import calibration_text
     from autotc.report.progress import ProgressBar
@@ -132,7 +133,7 @@ def _calibrate(args: argparse.Namespace) -> Output:
     tokens = args.tokens[0] if args.tokens else EMBEDDED_TOKENS if embedded else BENCH_TOKENS
     settings = CalibrationSettings(tokens, batch=args.batch[0], repeats=args.repeats)
     with ProgressBar("calibrate") as progress:
-        calibration = calibrate(
+        calibration = autotc.calibrate(
             model, args.mechanisms, settings=settings, out=args.out or RUNS / "latency.json", progress=progress
         )
     return Output(calibration.to_json(), f"{calibration_text(calibration)}\n\n{files_written([calibration.file])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_evaluator_options
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Compare a policy with what its file says."""
-    from autotc.check import check, load_measured, write_junit
+    from autotc.check import load_measured, write_junit
     from autotc.report.check import check_text
     from autotc.report.progress import ProgressBar
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> Output:
     if args.tasks is not None:
         warn_untouched(evaluator, policy, split)
     with ProgressBar("check") as progress:
-        report = check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
+        report = autotc.check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
     if args.junit is not None:
         write_junit(report, args.junit)
     return Output(report.to_json(), check_text(report), 0 if report.passed else 1)

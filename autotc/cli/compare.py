@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of
 from autotc.cli.options import (
@@ -45,14 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Measure presets on equal terms, or one mechanism at every place."""
-    from autotc.compare import KEEPS, check_names, compare
+    from autotc.compare import KEEPS, check_names
     from autotc.report.comparison import comparison_text
     from autotc.report.progress import ProgressBar
 
     check_names(args.presets, args.by, args.mechanism)  # what is wrong is told before the model is loaded
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("compare") as progress:
-        comparison = compare(
+        comparison = autotc.compare(
             evaluator,
             args.presets,
             by=args.by,

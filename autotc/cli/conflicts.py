@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, space_file
 from autotc.cli.options import (
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Predict and measure what stacks of two stages gain or lose."""
-    from autotc.interactions import ConflictsSettings, conflicts
+    from autotc.interactions import ConflictsSettings
     from autotc.report.conflicts import conflicts_text
     from autotc.report.progress import ProgressBar
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> Output:
         space = SearchSpace.load(space_file(args.space))  # a wrong file is told before the model is loaded
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("conflicts") as progress:
-        measured = conflicts(
+        measured = autotc.conflicts(
             evaluator,
             args.pairs,
             space=space,

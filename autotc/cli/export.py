@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import checkpoint_of, evaluator_of, policy_of
 from autotc.cli.options import ENGINE_NAMES, add_evaluator_options, add_split_seed_option, from_one
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Print a policy as the settings of a serving engine."""
-    from autotc.deployment import Served, export, write_config
+    from autotc.deployment import Served, write_config
     from autotc.models.checkpoints import is_embedded
     from autotc.report.export import export_text
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> Output:
     if args.measure is not False and (args.data is not None or (args.model is None and is_embedded(policy))):
         evaluator = evaluator_of(args, args.split_seed)
     served = Served(checkpoint, args.architecture, args.pixels)
-    exported = export(policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
+    exported = autotc.export(policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
     if args.out is not None:
         write_config(args.out, exported.deployment.config)
     return Output(exported.to_json(), export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.output import Output
 
@@ -16,18 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Write files to start from."""
-    from autotc.resources import write_example
-
-    files = [str(path) for path in write_example(args.folder)]
+    example = autotc.init(args.folder)
+    space, data = shlex.quote(str(example.space)), shlex.quote(str(example.data))
     text = "\n".join(
         [
-            f"wrote {files[0]}, {files[1]} and {len(files) - 2} media files",
+            f"wrote {example.space}, {example.data} and {len(example.media)} media files",
             "next:",
-            f"  autotc validate {files[0]} {files[1]}",
-            f"  autotc search --space {files[0]} --data {files[1]}",
+            f"  autotc validate {space} {data}",
+            f"  autotc search --space {space} --data {data}",
         ]
     )
-    return Output({"files": files}, text)
+    return Output(example.to_json(), text)
 
 
 COMMAND = Command(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.output import Output
+from autotc.report.models import models_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,35 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """List the model families."""
-    from autotc.models import ADAPTERS
-    from autotc.report.tables import table
-    from autotc.vocabulary import LOCATIONS
-
-    document = [
-        {
-            "family": adapter.family,
-            "architectures": list(adapter.architectures),
-            "locations": {modality: list(places) for modality, places in adapter.locations.items()},
-            "refused": {modality: dict(places) for modality, places in adapter.refused.items()},
-        }
-        for adapter in ADAPTERS
-    ]
-    rows = [
-        [adapter.family if first else "", modality, *("yes" if place in places else "-" for place in LOCATIONS)]
-        for adapter in ADAPTERS
-        for first, (modality, places) in zip([True, False, False], adapter.locations.items(), strict=False)
-    ]
-    lines = [table(["family", "modality", *LOCATIONS], rows), "", "classes of transformers:"]
-    lines += [f"  {adapter.family:16s} {', '.join(adapter.architectures)}" for adapter in ADAPTERS]
-    lines += ["", "what a family does not offer, and why:"]
-    lines += [
-        f"  {adapter.family:16s} {modality}, {location}: {reason}"
-        for adapter in ADAPTERS
-        for modality, places in adapter.refused.items()
-        for location, reason in places.items()
-    ]
-    lines += ["", "another family is one file in autotc/models/; README, 'Add a model family'"]
-    return Output(document, "\n".join(lines))
+    families = autotc.models()
+    return Output([family.to_json() for family in families], models_text(families))
 
 
 COMMAND = Command(

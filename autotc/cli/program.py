@@ -33,7 +33,7 @@ from autotc.cli import (
 )
 from autotc.cli import eval as evaluate
 from autotc.cli.command import Command
-from autotc.errors import EXTRAS, AutotcError, one_line
+from autotc.errors import EXTRAS, AutotcError, missing_dependency, one_line
 
 _ALL: tuple[Command, ...] = (
     *(search.COMMAND, evaluate.COMMAND, check.COMMAND, front.COMMAND, report.COMMAND, study.COMMAND, show.COMMAND),
@@ -126,10 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AutotcError as error:
         message = one_line(error)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        message = f"{package} is not installed; pip install 'autotc[{EXTRAS[package]}]'"
+        message = str(missing_dependency(error))
     except BrokenPipeError:
         # The reader left (`autotc front | head`); without this the interpreter complains once more as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

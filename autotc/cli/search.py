@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import checkpoint_of, evaluator_of, phases_of, space_file
 from autotc.cli.options import (
@@ -113,7 +114,6 @@ def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
     from autotc.report.search import search_report
     from autotc.search.errors import SearchInterrupted
-    from autotc.search.session import search
 
     space = _space(args)
     evaluator = evaluator_of(args, args.split_seed)
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Output:
     options = _evaluator_options(args)
     try:
         with _search_progress() as progress:
-            result = search(
+            result = autotc.search(
                 evaluator,
                 space=space,
                 budget=None if args.budget is None else args.budget[0],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.errors import DataError, MissingDependencyError
+from autotc.errors import DataError, missing_dependency
 
 
 def load_audio(path: str | Path, rate: int) -> NDArray[np.float32]:
@@ -20,7 +20,7 @@ def load_audio(path: str | Path, rate: int) -> NDArray[np.float32]:
     try:
         import soundfile
     except ImportError as error:
-        raise MissingDependencyError("soundfile is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     try:
         wave, own = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:

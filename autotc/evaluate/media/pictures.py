@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotc.errors import DataError, MissingDependencyError
+from autotc.errors import DataError, missing_dependency
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,7 +16,7 @@ def open_picture(path: Path) -> Image.Image:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise MissingDependencyError("pillow is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     try:
         return Image.open(path)
     except (UnidentifiedImageError, OSError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autotc.errors import MissingDependencyError
+from autotc.errors import missing_dependency
 from autotc.files import replacing
 from autotc.statistics import Interval
 
@@ -33,7 +33,7 @@ def new_canvas(width: float, height: float) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError("matplotlib is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     canvas = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
     return canvas

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.errors import MissingDependencyError
+from autotc.errors import missing_dependency
 from autotc.files import replacing
 from autotc.mechanisms import MECHANISMS
 from autotc.pareto import pareto_front
@@ -127,7 +127,7 @@ def front_html(figure: FrontFigure, path: str | Path) -> Path:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
-        raise MissingDependencyError("plotly is not installed; pip install 'autotc[search]'") from error
+        raise missing_dependency(error) from error
     page = go.Figure()
     for family, points in figure.families():
         page.add_scatter(
