@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import nn
 
 from autotc.cost import Cost, Reduced, Request, prefill_cost
 from autotc.errors import AutotcError
-from autotc.models import Adapter, bind, find_adapter
+from autotc.models import BoundAdapter, bind
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.vocabulary import Location
 
@@ -111,13 +110,13 @@ class LatencyModel(BaseModel):
     mechanisms: dict[str, Overhead]
     held_out: tuple[HeldOut, ...] = ()
 
-    def predict(self, adapter: Adapter, config: Any, policy: Policy, batch: Sequence[Request]) -> float:
+    def predict(self, bound: BoundAdapter, policy: Policy, batch: Sequence[Request]) -> float:
         """Milliseconds of a batch's prefill.
 
         Raises:
             LatencyError: the policy has a mechanism at a place that was not calibrated.
         """
-        return self.of_cost(prefill_cost(adapter, config, policy, batch), batch)
+        return self.of_cost(prefill_cost(bound, policy, batch), batch)
 
     def of_cost(self, cost: Cost, batch: Sequence[Request]) -> float:
         """The same from a cost that is known already."""
@@ -221,8 +220,8 @@ def fit(model: nn.Module, samples: Sequence[Sample], held_out: Sequence[tuple[st
     """
     from scipy.optimize import nnls
 
-    adapter, config = find_adapter(model), model.config
-    costs = [prefill_cost(adapter, config, s.policy, s.batch) for s in samples]
+    bound = bind(model)
+    costs = [prefill_cost(bound, s.policy, s.batch) for s in samples]
     amounts = [features(cost, s.batch) for cost, s in zip(costs, samples, strict=True)]
     names = sorted({name for row in amounts for name in row})
     matrix = np.array([[row.get(name, 0.0) for name in names] for row in amounts])
@@ -241,7 +240,7 @@ def fit(model: nn.Module, samples: Sequence[Sample], held_out: Sequence[tuple[st
         found, _ = nnls(np.array([amount for amount, _ in runs]) / spent[:, None], np.ones(len(spent)))
         mechanisms[key] = tuple(map(float, found))  # type: ignore[assignment]
     fitted = LatencyModel(
-        model=bind(model).reference,
+        model=bound.reference,
         device=Device.of(model),
         work=dict(zip(names, map(float, weights), strict=True)),
         mechanisms=mechanisms,
@@ -251,7 +250,7 @@ def fit(model: nn.Module, samples: Sequence[Sample], held_out: Sequence[tuple[st
             policy=sample.policy.label(),
             case=name,
             measured=sample.total,
-            predicted=fitted.predict(adapter, config, sample.policy, sample.batch),
+            predicted=fitted.predict(bound, sample.policy, sample.batch),
         )
         for name, sample in held_out
     ]

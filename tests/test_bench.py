@@ -12,7 +12,7 @@ from autotc.bench import Requests, bench, measure_cases, prefill_flops, syntheti
 from autotc.cost import prefill_cost, request_shapes
 from autotc.errors import PolicyError, UnsupportedModelError
 from autotc.mechanisms import target_count
-from autotc.models import ADAPTERS, find_adapter
+from autotc.models import bind, bind_config
 from autotc.models.published import PUBLISHED, published_config
 from autotc.models.synthetic import random_model, random_request
 from autotc.policy import Policy, Stage
@@ -37,11 +37,11 @@ def test_rows_hold_together() -> None:
     rows = measure_cases(model, POLICY, cases, repeats=2, new_tokens=3, progress=lambda n, total: done.append(n))
     assert done == [1, 2, 3, 4]
     assert [(row.case, row.batch) for row in rows] == [(f"image {n}", b) for n in (36, 100) for b in (1, 2)]
-    adapter, config = find_adapter(model), model.config
+    bound = bind(model)
     for row, case in zip(rows, cases, strict=True):
-        shapes = request_shapes(adapter, config, case.baseline)
+        shapes = request_shapes(bound, case.baseline)
         for side, policy in ((row.policy, POLICY), (row.baseline, Policy())):
-            predicted = prefill_cost(adapter, config, policy, shapes)
+            predicted = prefill_cost(bound, policy, shapes)
             assert side.layer_tokens == predicted.lengths
             assert side.kv_bytes == predicted.kv_bytes
             assert min(side.prefill_ms, side.first_token_ms, side.output_token_ms) > 0
@@ -63,8 +63,8 @@ def test_predicted_prefill_is_what_the_profiler_counts() -> None:
 
     model = FAMILIES["llava"].build()
     (case,) = synthetic_cases(model, POLICY, Requests([100], [2]))
-    shapes = request_shapes(find_adapter(model), model.config, case.inputs)
-    cost = prefill_cost(find_adapter(model), model.config, Policy(), shapes)
+    shapes = request_shapes(bind(model), case.inputs)
+    cost = prefill_cost(bind(model), Policy(), shapes)
     counter = FlopCounterMode(display=False, custom_mapping=SDPA)
     with counter:
         prefill(model, case.inputs)
@@ -98,10 +98,10 @@ def test_ratios_of_pairs() -> None:
 def test_random_requests_run_under_a_policy(name: str) -> None:
     """Random media of every modality: as many tokens as asked for, within the family's sizes, and finite logits."""
     model: Any = FAMILIES[name].build()
-    adapter = find_adapter(model)
-    for modality in adapter.offers(model.config):
+    bound = bind(model)
+    for modality in bound.offers:
         request = random_request(model, {modality: 120}, text=5, batch=2)
-        shapes = request_shapes(adapter, model.config, request)
+        shapes = request_shapes(bound, request)
         counts = [sum(item.count for item in shape.items) for shape in shapes]
         assert counts[0] == counts[1]
         assert 80 <= counts[0] <= 160
@@ -133,11 +133,11 @@ def test_random_weights_in_half_precision() -> None:
 def test_published_shapes(name: str) -> None:
     """Every shape that is known by name has an adapter that understands it."""
     config = published_config(name)
-    adapter = next(a for a in ADAPTERS if PUBLISHED[name][0] in a.architectures)
-    depths = adapter.depths(config)
+    bound = bind_config(config, PUBLISHED[name][0])
+    depths = bound.depths
     assert depths.decoder == config.get_text_config().num_hidden_layers
-    for modality, places in adapter.offers(config).items():
-        media = adapter.random_media(config, modality, 300, torch.Generator())
-        items = adapter.geometry(config, modality, media.inputs)
-        assert media.ids.count(adapter.placeholders(config)[modality]) == sum(item.slots for item in items)
+    for modality, places in bound.offers.items():
+        media = bound.random_media(modality, 300, torch.Generator())
+        items = bound.geometry(modality, media.inputs)
+        assert media.ids.count(bound.placeholders[modality]) == sum(item.slots for item in items)
         assert "decoder" in places

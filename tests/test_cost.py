@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import autotc
 from autotc.cost import Cost, Request, policy_floor, prefill_cost
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.policy import Policy
 from tests.runtime.helpers import Media, media, model, processor, request, single
 from tests.runtime.test_exactness import LAYERS, places
@@ -30,12 +30,12 @@ SDPA = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _count_sdpa}
 
 
 def shapes(rows: Sequence[Media]) -> list[Request]:
-    adapter, out = find_adapter(model()), []
+    bound, out = bind(model()), []
     for row in rows:
         one = request([row])
         names = {"images": "image", "videos": "video", "audio": "audio"}
-        items = [i for key in row for i in adapter.geometry(model().config, names[key], one)]  # type: ignore[arg-type]
-        query = int(adapter.query_mask(model().config, one["input_ids"], one["attention_mask"]).sum())
+        items = [i for key in row for i in bound.geometry(names[key], one)]  # type: ignore[arg-type]
+        query = int(bound.query_mask(one["input_ids"], one["attention_mask"]).sum())
         out.append(Request(tuple(items), one["input_ids"].shape[1] - sum(i.count for i in items), query))
     return out
 
@@ -45,7 +45,7 @@ def counted(policy: Policy, rows: Sequence[Media]) -> tuple[Cost, int]:
     counter = FlopCounterMode(display=False, custom_mapping=SDPA)
     with torch.no_grad(), autotc.apply(model(), policy), counter:
         model()(**inputs)
-    return prefill_cost(find_adapter(model()), model().config, policy, shapes(rows)), counter.get_total_flops()
+    return prefill_cost(bind(model()), policy, shapes(rows)), counter.get_total_flops()
 
 
 def test_attention_on_cpu_is_counted() -> None:
@@ -75,24 +75,23 @@ def test_compressed_agrees_with_the_profiler(modality: str, location: str, name:
 
 
 def test_floor_is_below_what_a_stage_there_reaches() -> None:
-    adapter, config = find_adapter(model()), model().config
+    bound = bind(model())
     requests = shapes([ROW["image"]])
-    base = prefill_cost(adapter, config, Policy(), requests).total
+    base = prefill_cost(bound, Policy(), requests).total
     floors = [
-        policy_floor(adapter, config, "image", where, Counter(requests))
-        for where in ("input", "encoder", "projector", "decoder")
+        policy_floor(bound, "image", where, Counter(requests)) for where in ("input", "encoder", "projector", "decoder")
     ]
     assert floors == sorted(floors)
     assert floors[0] > 0
     assert floors[-1] < 0.5
-    reached = prefill_cost(adapter, config, single("image", "projector", "random", 0.1), requests).total / base
+    reached = prefill_cost(bound, single("image", "projector", "random", 0.1), requests).total / base
     assert reached > floors[2]
 
 
 def test_kv_bytes_and_lengths() -> None:
-    adapter, config = find_adapter(model()), model().config
+    bound = bind(model())
     requests = shapes([ROW["image"]])
-    cost = prefill_cost(adapter, config, single("image", "decoder", "fastv", 0.25, 2), requests)
+    cost = prefill_cost(bound, single("image", "decoder", "fastv", 0.25, 2), requests)
     text = requests[0].text
     assert cost.lengths == (64 + text,) * 2 + (16 + text,) * 4
     assert cost.kv_bytes == sum(cost.lengths) * 2 * 2 * 40 * 4

@@ -11,7 +11,7 @@ import pytest
 from autotc.bench import CalibrationSettings, calibrate_model
 from autotc.cost import prefill_cost, request_shapes
 from autotc.latency import LatencyError, LatencyModel, Sample, features, fit, place
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.models.synthetic import random_request
 from autotc.policy import Policy, Stage
 
@@ -23,7 +23,7 @@ STEP = np.array([0.5, 0.01, 0.0, 0.002])
 
 
 def shapes(model: Any, tokens: int) -> tuple[Any, ...]:
-    return request_shapes(find_adapter(model), model.config, random_request(model, {"image": tokens}))
+    return request_shapes(bind(model), random_request(model, {"image": tokens}))
 
 
 def stage(keep: float, layer: int = 2, mechanism: str = "fastv") -> Stage:
@@ -32,7 +32,7 @@ def stage(keep: float, layer: int = 2, mechanism: str = "fastv") -> Stage:
 
 def synthetic(model: Any, policy: Policy, tokens: int) -> Sample:
     batch = shapes(model, tokens)
-    cost = prefill_cost(find_adapter(model), model.config, policy, batch)
+    cost = prefill_cost(bind(model), policy, batch)
     work = sum(WORK.get(name, 0.0) * amount for name, amount in features(cost, batch).items())
     scoring = sum(
         float(STEP @ np.array([1, s.before, s.before**2, s.before * s.after])) * s.items for s in cost.reductions
@@ -53,17 +53,17 @@ def fitted() -> LatencyModel:
 def test_it_learns_what_it_is_given(fitted: LatencyModel) -> None:
     assert fitted.errors()[1] < 1e-6
     model = FAMILIES["qwen2_5_vl"].build()
-    adapter = find_adapter(model)
+    bound = bind(model)
     for tokens, keep in ((36, 0.3), (121, 0.8)):
         sample = synthetic(model, Policy.of([stage(keep)]), tokens)
-        assert fitted.predict(adapter, model.config, sample.policy, sample.batch) == pytest.approx(sample.total, 1e-6)
+        assert fitted.predict(bound, sample.policy, sample.batch) == pytest.approx(sample.total, 1e-6)
 
 
 def test_more_work_takes_longer(fitted: LatencyModel) -> None:
     model = FAMILIES["qwen2_5_vl"].build()
-    adapter = find_adapter(model)
+    bound = bind(model)
     batch = shapes(model, 144)
-    times = [fitted.predict(adapter, model.config, Policy.of([stage(k)]), batch) for k in (0.1, 0.3, 0.6, 0.9)]
+    times = [fitted.predict(bound, Policy.of([stage(k)]), batch) for k in (0.1, 0.3, 0.6, 0.9)]
     assert times == sorted(times)
     assert min(fitted.work.values()) >= 0
     assert all(min(steps) >= 0 for steps in fitted.mechanisms.values())
@@ -91,7 +91,7 @@ def test_it_refuses_what_it_was_not_made_for(fitted: LatencyModel) -> None:
     model = FAMILIES["qwen2_5_vl"].build()
     policy = Policy.of([stage(0.5, mechanism="pyramiddrop")])
     with pytest.raises(LatencyError, match=r"pyramiddrop@decoder/image was not calibrated.*--mechanisms pyramiddrop"):
-        fitted.predict(find_adapter(model), model.config, policy, shapes(model, 64))
+        fitted.predict(bind(model), policy, shapes(model, 64))
     assert fitted.lacking([place("fastv", "decoder", "image"), place("tome", "projector", "image")]) == [
         "tome@projector/image"
     ]

@@ -12,7 +12,7 @@ from autotc.bench.cases import TEXT
 from autotc.bench.plans import Plan, held_out_plans, training_plans
 from autotc.cost import request_shapes
 from autotc.latency import LatencyModel, Sample, fit
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
@@ -70,11 +70,11 @@ def calibrate_model(
         if (modality, count) not in requests:
             requests[modality, count] = random_request(model, {modality: count}, text=TEXT, batch=settings.batch)
     scale, shares = _timed_plans(model, plans, requests, settings.repeats, progress)
-    adapter = find_adapter(model)
+    bound = bind(model)
     samples = []
     for (modality, count, policy), share in zip(plans, shares, strict=True):
         total, scoring = scale * np.median(np.array(share), axis=0)
-        shapes = request_shapes(adapter, model.config, requests[modality, count])
+        shapes = request_shapes(bound, requests[modality, count])
         samples.append(Sample(policy, shapes, float(total), float(scoring)))
     names = [f"{modality} {count}" for modality, count, _ in unseen]
     return fit(model, samples[: len(seen)], list(zip(names, samples[len(seen) :], strict=True)))

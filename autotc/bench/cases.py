@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autotc.errors import PolicyError
 from autotc.evaluate.base import ObservableEvaluator
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.vocabulary import MODALITIES, Group, Modality, Split
@@ -65,7 +65,7 @@ def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> lis
             "bench: input stages act before random requests are made; leave --tokens out with the embedded model, or"
             " give --data"
         )
-    offered = find_adapter(model).offers(model.config)
+    offered = bind(model).offers
     chosen = requests.modalities or [m for m in MODALITIES if m in policy.modalities] or [next(iter(offered))]
     out = []
     for count in requests.tokens or ():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.cost import Cost
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.timing import synchronised
 
 
@@ -43,7 +43,7 @@ class TokenClock:
 def timed_generation(model: Any, inputs: Mapping[str, Tensor], new_tokens: int) -> list[float]:
     """Seconds to the first token of ``generate()``, and for each one after it."""
     clock = TokenClock(model)
-    placeholders = sorted(find_adapter(model).placeholders(model.config).values())
+    placeholders = sorted(bind(model).placeholders.values())
     start = synchronised(model)
     with torch.inference_mode():
         model.generate(

@@ -12,7 +12,7 @@ from autotc.bench.cases import Case
 from autotc.bench.generation import prefill_flops, timed_generation
 from autotc.bench.memory import prefill_memory
 from autotc.cost import prefill_cost, request_shapes
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.records.bench import BenchRow, SideMeasurement
@@ -66,14 +66,14 @@ def measure_case(model: nn.Module, policy: Policy, case: Case, repeats: int, new
     def generate(inputs: Mapping[str, Tensor]) -> list[float]:
         return timed_generation(model, inputs, new_tokens)
 
-    adapter = find_adapter(model)
-    shapes = request_shapes(adapter, model.config, case.baseline)
+    bound = bind(model)
+    shapes = request_shapes(bound, case.baseline)
     forwards = alternate_policies(model, policy, case.inputs, case.baseline, repeats, forward)
     generated = alternate_policies(model, policy, case.inputs, case.baseline, repeats, generate)
     scoring_ms, memory, stages = _under_policy(model, policy, case, repeats)
     sides = []
     for side, (plan, held) in enumerate(((policy, memory), (UNCOMPRESSED, prefill_memory(model, case.baseline)))):
-        cost = prefill_cost(adapter, model.config, plan, shapes)
+        cost = prefill_cost(bound, plan, shapes)
         first, later = np.median(np.array(generated[side]), axis=0)
         sides.append(
             SideMeasurement(

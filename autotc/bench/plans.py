@@ -84,17 +84,10 @@ def placements(model: nn.Module, name: str) -> list[tuple[Modality, Location]]:
     Raises:
         PolicyError: the mechanism is unknown.
     """
-    bound, mechanism = bind(model), build_mechanism(name)
-    out: list[tuple[Modality, Location]] = []
+    mechanism = build_mechanism(name)
     if mechanism.companion is not None:  # it needs another modality's stage beside it
-        return out
-    for modality, locations in bound.offers.items():
-        for location in locations:
-            if location == "input" or location not in mechanism.locations or modality not in mechanism.modalities:
-                continue
-            if {*mechanism.needs} <= bound.scores(modality, location):
-                out.append((modality, location))
-    return out
+        return []
+    return [(modality, location) for modality, location in bind(model).placements(mechanism) if location != "input"]
 
 
 def _stage(name: str, modality: Modality, location: Location, layer: int, keep: float) -> Stage:

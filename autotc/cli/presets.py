@@ -70,9 +70,7 @@ def run(args: argparse.Namespace) -> Output:
     if args.calibrate is not None:
         return _written(_calibrated(args), args.out)
     checkpoint = checkpoint_of(args, args.model)
-    policy = preset_policy(
-        args.name, args.keep, checkpoint.bound.adapter, checkpoint.bound.config, checkpoint.reference, args.modality
-    )
+    policy = preset_policy(args.name, args.keep, checkpoint.bound, checkpoint.reference, args.modality)
     return _written(policy, args.out)
 
 
@@ -132,7 +130,7 @@ def _write_all(args: argparse.Namespace) -> Output:
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
     checkpoint = checkpoint_of(args, args.model)
-    policies = every_policy(args.keep, checkpoint.bound.adapter, checkpoint.bound.config, checkpoint.reference)
+    policies = every_policy(args.keep, checkpoint.bound, checkpoint.reference)
     files = []
     for name, policy in policies.items():
         files.append(args.out / f"{name}-{args.keep:g}.yaml")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from autotc.cost import Cost, Request, prefill_cost, request_shapes
 from autotc.latency import LatencyModel
-from autotc.models import Adapter
+from autotc.models import BoundAdapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.results import SplitCost
 from autotc.runtime.steps import StageStats
@@ -33,24 +33,23 @@ class RequestCosts:
     """Analytic costs of single requests, each computed once.
 
     Args:
-        adapter: of the model.
-        config: its configuration.
+        bound: of the model.
     """
 
-    def __init__(self, adapter: Adapter, config: Any) -> None:
-        self._adapter, self._config = adapter, config
+    def __init__(self, bound: BoundAdapter) -> None:
+        self._bound = bound
         self._known: dict[tuple[str, Request], Cost] = {}
 
     def cost(self, policy: Policy, request: Request) -> Cost:
         """Of one request's prefill."""
         key = (policy.content_hash(), request)
         if key not in self._known:
-            self._known[key] = prefill_cost(self._adapter, self._config, policy, [request])
+            self._known[key] = prefill_cost(self._bound, policy, [request])
         return self._known[key]
 
     def shapes(self, inputs: Any) -> list[Request]:
         """Shapes of the requests of a batch of inputs."""
-        return list(request_shapes(self._adapter, self._config, inputs))
+        return list(request_shapes(self._bound, inputs))
 
     def measured(
         self, policy: Policy, uncompressed: Any, prepared: Any, stats: Sequence[StageStats]
@@ -72,7 +71,7 @@ class RequestCosts:
                 start = passed[modality]
                 realised[stat.stage, stat.layer] = stat.realised[start : start + items[modality]]
             passed.update(items)
-            cost = prefill_cost(self._adapter, self._config, policy, [request], realised=realised)
+            cost = prefill_cost(self._bound, policy, [request], realised=realised)
             yield Costed(request, 1, cost)
 
     def total(self, groups: Mapping[str, Iterable[Costed]], latency: LatencyModel | None) -> SplitCost:

@@ -20,7 +20,7 @@ from autotc.evaluate.metrics import Metric, exact
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample, grouped
 from autotc.latency import LatencyModel
-from autotc.models import bind, find_adapter
+from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -73,11 +73,11 @@ class ModelEvaluator(ObservableEvaluator):
         max_new_tokens: int = 16,
     ) -> None:
         self._model, self.processor = model.eval(), tracked(processor)
-        self._adapter = find_adapter(model)
+        self._bound = bind(model)
         self.seed = seed
-        self.model = bind(model).reference
-        self.depths = self._adapter.depths(model.config)
-        self.locations = self._adapter.offers(model.config)
+        self.model = self._bound.reference
+        self.depths = self._bound.depths
+        self.locations = self._bound.offers
         self._timer = self.phases or Phases()
         self.answerer: Answerer = ForcedAnswerer(
             self._model,
@@ -87,13 +87,13 @@ class ModelEvaluator(ObservableEvaluator):
             wrong_token_decides=self.wrong_token_decides,
         )
         self.batches = Batches(
-            self._adapter,
+            self._bound.adapter,
             self.processor,
             batch_size,
             by_answer=not self.wrong_token_decides,
             phases=self._timer,
         )
-        self._costs = RequestCosts(self._adapter, model.config)
+        self._costs = RequestCosts(self._bound)
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
         self._results: dict[_RunKey, list[SampleResult]] = {}
         self._measured_costs: dict[_RunKey, list[Costed]] = {}
@@ -185,7 +185,7 @@ class ModelEvaluator(ObservableEvaluator):
         groups: Collection[str] | None = None,
         latency: LatencyModel | None = None,
     ) -> SplitCost:
-        bind(self._model).validate(policy)
+        self._bound.validate(policy)
         names = self._groups(split) if groups is None else groups
         return self._costs.total({name: self._group_costs(policy, split, name) for name in names}, latency)
 
@@ -199,7 +199,7 @@ class ModelEvaluator(ObservableEvaluator):
                 continue
             requests = self._request_shapes(split, modality if modality in groups else holding[0])
             for location in self.locations[modality]:
-                out[modality, location] = policy_floor(self._adapter, self._model.config, modality, location, requests)
+                out[modality, location] = policy_floor(self._bound, modality, location, requests)
         return out
 
     # --- running ---
@@ -213,7 +213,7 @@ class ModelEvaluator(ObservableEvaluator):
         groups: Collection[str] | None = None,
         progress: Progress | None = None,
     ) -> Results:
-        bind(self._model).validate(policy)
+        self._bound.validate(policy)
         wanted = {g: m for g, m in self._groups(split).items() if groups is None or g in groups}
         stops = {group: len(m) if limit is None else min(limit, len(m)) for group, m in wanted.items()}
         total, done = sum(stops.values()), 0

@@ -38,7 +38,5 @@ class Estimate:
             self._requests[modality] = Request(tuple(items), TEXT, TEXT // 2)
         request = self._requests[modality]
         touching = Policy(stages=policy.modality(modality))
-        compressed, uncompressed = (
-            prefill_cost(self._bound.adapter, self._bound.config, p, [request]).total for p in (touching, UNCOMPRESSED)
-        )
+        compressed, uncompressed = (prefill_cost(self._bound, p, [request]).total for p in (touching, UNCOMPRESSED))
         return compressed / uncompressed

@@ -9,7 +9,7 @@ from typing import Any
 
 from autotc.depths import Depths
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms import Mechanism, Score
+from autotc.mechanisms import MechanismBase, Score
 from autotc.models import validation
 from autotc.models.adapter import Adapter
 from autotc.models.fingerprint import config_fingerprint
@@ -80,12 +80,12 @@ class BoundAdapter:
         return self.adapter.scores(self.config, modality, location)
 
     def refusal(
-        self, mechanism: Mechanism | type[Mechanism], modality: Modality, location: Location
+        self, mechanism: MechanismBase | type[MechanismBase], modality: Modality, location: Location
     ) -> validation.Refusal | None:
         """Why a mechanism cannot act on a modality at a location of this model; None where it can."""
         return validation.placement_refusal(self, mechanism, modality, location)
 
-    def placements(self, mechanism: Mechanism | type[Mechanism]) -> list[tuple[Modality, Location]]:
+    def placements(self, mechanism: MechanismBase | type[MechanismBase]) -> list[tuple[Modality, Location]]:
         """Every modality and location of this model where a mechanism can act, in the model's order."""
         return [
             (modality, location)

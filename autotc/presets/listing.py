@@ -7,7 +7,7 @@ from typing import Any
 
 from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS, Score
-from autotc.models import Adapter
+from autotc.models import BoundAdapter
 from autotc.policy import ModelReference, Policy
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
@@ -75,8 +75,7 @@ def markdown(presets: Sequence[Preset]) -> str:
 def preset_policy(
     name: str,
     keep: float | None,
-    adapter: Adapter,
-    config: Any,
+    bound: BoundAdapter,
     model: ModelReference | None,
     modalities: Sequence[Modality] | None,
 ) -> Policy:
@@ -85,19 +84,17 @@ def preset_policy(
     Args:
         name: of the preset.
         keep: keep ratio after the last part; None takes the published one of each modality.
-        adapter, config: of the model.
+        bound: of the model.
         model: what the policy says of it.
         modalities: to compress; None takes all that both preset and model take.
 
     Raises:
         PolicyError: the preset is unknown, or preset and model share no modality at the preset's locations.
     """
-    preset, offers, depths = get_preset(name), adapter.offers(config), adapter.depths(config)
+    preset, offers, depths = get_preset(name), bound.offers, bound.depths
 
     def fits(modality: Modality, mechanism: str, location: Location) -> bool:
-        if location not in offers.get(modality, ()):
-            return False
-        return {*MECHANISMS[mechanism].needs} <= adapter.scores(config, modality, location)
+        return bound.refusal(MECHANISMS[mechanism], modality, location) is None
 
     fitting = [
         modality
@@ -124,12 +121,12 @@ def preset_policy(
     return Policy.of(stages, model).model_copy(update={"note": note})
 
 
-def every_policy(keep: float, adapter: Adapter, config: Any, model: ModelReference) -> dict[str, Policy]:
+def every_policy(keep: float, bound: BoundAdapter, model: ModelReference) -> dict[str, Policy]:
     """Every preset that a model takes, by name, as a policy at one keep ratio."""
     out = {}
     for name in PRESETS:
         try:
-            out[name] = preset_policy(name, keep, adapter, config, model, None)
+            out[name] = preset_policy(name, keep, bound, model, None)
         except PolicyError:
             continue
     return out

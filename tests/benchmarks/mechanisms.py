@@ -27,6 +27,7 @@ from autotc.cost import Request, prefill_cost
 from autotc.errors import PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.mechanisms import Tokens, build_mechanism
+from autotc.models import bind_config
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item
 from autotc.models.published import PUBLISHED
@@ -190,13 +191,13 @@ def memory() -> None:
 
 def shares() -> None:
     """Scoring and selection of every preset: share of FLOPs at N = 2304, share of time on the embedded model."""
-    adapter, config = Qwen25OmniThinker(), seven_billion()
+    bound = bind_config(seven_billion(), Qwen25OmniThinker.architectures[0])
     items: dict[Modality, Item] = {
         "image": Item("image", (1, 48, 48), N, (0.0, 28.0, 28.0)),
         "video": Item("video", (16, 12, 12), N, (1.0, 28.0, 28.0)),
         "audio": AudioItem("audio", (N, 1, 1), N, (0.04, 0.0, 0.0), 0, 4 * N),
     }
-    depths = adapter.depths(config)
+    depths = bound.depths
     evaluator = BuiltinEvaluator()
     print(
         f"| preset at keep 0.25 | modality | % of a 7B-shaped prefill's FLOPs, N = {N} |"
@@ -206,7 +207,7 @@ def shares() -> None:
     for name, preset in PRESETS.items():
         for modality in preset.modalities:
             policy = Policy.of(preset.build(modality, depths, 0.25))
-            cost = prefill_cost(adapter, config, policy, [Request((items[modality],), 64, 32)])
+            cost = prefill_cost(bound, policy, [Request((items[modality],), 64, 32)])
             share = f"{100 * cost.scoring / cost.total:.2f}"
             try:
                 mine = Policy.of(preset.build(modality, evaluator.depths, 0.25))

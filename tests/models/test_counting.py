@@ -7,7 +7,7 @@ import torch
 
 import autotc
 from autotc.cost import prefill_cost, request_shapes
-from autotc.models import find_adapter
+from autotc.models import bind
 from autotc.policy import Policy, Stage
 
 from .families import FAMILIES
@@ -24,8 +24,8 @@ def test_all_video_families_are_here() -> None:
 def test_runtime_and_cost_count_as_engines_do(name: str, mechanism: str) -> None:
     family = FAMILIES[name]
     model, request = family.build(), family.request(family.rows)
-    adapter = find_adapter(model)
-    shapes = request_shapes(adapter, model.config, request)
+    bound = bind(model)
+    shapes = request_shapes(bound, request)
     grids = [item.grid for shape in shapes for item in shape.items if item.modality == "video"]
     assert len(grids) > (name != "qwen3_omni")  # several items, but for the one family whose rows hold one
     for keep in (0.15, 0.55):
@@ -41,4 +41,4 @@ def test_runtime_and_cost_count_as_engines_do(name: str, mechanism: str) -> None
         expected = [max(least, int(t * y * x * keep)) for least, (t, y, x) in zip(floors, grids, strict=True)]
         assert stats.realised == expected
         assert stats.requested == expected
-        assert prefill_cost(adapter, model.config, policy, shapes).tokens["video"] == sum(expected)
+        assert prefill_cost(bound, policy, shapes).tokens["video"] == sum(expected)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import autotc
 from autotc.cost import Request, prefill_cost
 from autotc.mechanisms import MECHANISMS
-from autotc.models import ADAPTERS, find_adapter
+from autotc.models import ADAPTERS, bind, find_adapter
 from autotc.models.published import PUBLISHED, published_config
 from autotc.policy import Policy, Stage
 from autotc.runtime.apply import Handle
@@ -33,9 +33,7 @@ SELECTORS = ("random", "divprune", "fastv", "pyramiddrop", "cdpruner", "cls_atte
 
 def offered(family: Family, modality: Any, location: Any, mechanism: str) -> bool:
     """Whether the family can run a mechanism there."""
-    adapter, config = find_adapter(family.build()), family.build().config
-    exist = adapter.scores(config, modality, location)
-    return location in adapter.offers(config)[modality] and {*MECHANISMS[mechanism].needs} <= exist
+    return bind(family.build()).refusal(MECHANISMS[mechanism], modality, location) is None
 
 
 def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]]:
@@ -396,7 +394,7 @@ def test_cost_agrees_with_the_profiler(
         counter = FlopCounterMode(display=False, custom_mapping=SDPA)
         with torch.no_grad(), autotc.apply(model, policy), counter:
             model(**inputs)
-        cost = prefill_cost(adapter, model.config, policy, [Request(tuple(items), text, query)])
+        cost = prefill_cost(bind(model), policy, [Request(tuple(items), text, query)])
         assert cost.total == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 

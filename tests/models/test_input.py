@@ -14,7 +14,7 @@ from autotc.cost import prefill_cost, request_shapes
 from autotc.errors import InputsError, PolicyError, UnsupportedModelError
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.samples import Sample
-from autotc.models import ADAPTERS, find_adapter
+from autotc.models import ADAPTERS, bind, find_adapter
 from autotc.models.media import marked
 from autotc.policy import Policy, Stage
 from autotc.runtime.processor import tracked
@@ -77,17 +77,17 @@ def policy_of(modality: str, ratio: float, *more: Stage) -> Policy:
 @pytest.mark.parametrize(("name", "modality"), OFFERED)
 def test_counts_cost_and_generation(name: str, modality: str, ratio: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = FAMILIES[name].build()
-    adapter, processor = find_adapter(model), PROCESSORS[name]()
+    bound, processor = bind(model), PROCESSORS[name]()
     monkeypatch.setattr(model.config.get_text_config(), "_experts_implementation_internal", "eager", raising=False)
     later = Stage(modality=modality, location="projector", mechanism="random", keep_ratio=ratio / 2)  # type: ignore[arg-type]
     policy = policy_of(modality, ratio, later)
     fewer = False
     for number in range(len(SIZES)):
         plain = call(name, processor, modality, [number], tracked(processor))
-        (request,) = request_shapes(adapter, model.config, plain)
-        predicted = prefill_cost(adapter, model.config, policy, [request])
+        (request,) = request_shapes(bound, plain)
+        predicted = prefill_cost(bound, policy, [request])
         prepared = call(name, processor, modality, [number], autotc.configure(processor, policy))
-        (now,) = request_shapes(adapter, model.config, prepared)
+        (now,) = request_shapes(bound, prepared)
         counter = FlopCounterMode(display=False, custom_mapping=SDPA)
         with autotc.apply(model, policy) as handle, torch.no_grad(), counter:
             model(**prepared)
@@ -181,9 +181,9 @@ def test_what_has_no_input_stage() -> None:
 def test_tiles_without_their_pictures_are_not_guessed() -> None:
     model: Any = FAMILIES["internvl"].build()
     processor = PROCESSORS["internvl"]()
-    (request,) = request_shapes(find_adapter(model), model.config, call("internvl", processor, "image", [0], processor))
+    (request,) = request_shapes(bind(model), call("internvl", processor, "image", [0], processor))
     with pytest.raises(InputsError, match="do not tell which tiles were cut from one picture"):
-        prefill_cost(find_adapter(model), model.config, policy_of("image", 0.5), [request])
+        prefill_cost(bind(model), policy_of("image", 0.5), [request])
 
 
 class Few(ModelEvaluator):
@@ -204,11 +204,7 @@ def test_the_evaluator_charges_what_is_left(name: str) -> None:
     policy = policy_of("image", 0.3)
     cost = evaluator.cost(policy, "test")
     prepared = evaluator.request(policy, "test", "image", 3)
-    left = sum(
-        item.count
-        for request in request_shapes(find_adapter(evaluator.loaded), evaluator.loaded.config, prepared)
-        for item in request.items
-    )
+    left = sum(item.count for request in request_shapes(bind(evaluator.loaded), prepared) for item in request.items)
     assert cost.flops_ratio < 1
     floors = evaluator.floors("test")
     assert floors["image", "input"] <= cost.flops_ratio
@@ -248,12 +244,11 @@ def test_what_input_stages_prepare_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_omni"])
 def test_frames_that_are_left_out_take_their_time_stamps_along(name: str) -> None:
-    adapter, processor = find_adapter(FAMILIES[name].build()), PROCESSORS[name]()
-    config: Any = FAMILIES[name].build().config
+    bound, processor = bind(FAMILIES[name].build()), PROCESSORS[name]()
     stage = Stage(modality="video", location="input", mechanism="downsample", keep_ratio=0.5, params={"axis": "time"})
-    (request,) = request_shapes(adapter, config, call(name, processor, "video", [0], tracked(processor)))
+    (request,) = request_shapes(bound, call(name, processor, "video", [0], tracked(processor)))
     prepared = call(name, processor, "video", [0], autotc.configure(processor, Policy.of([stage])))
-    (now,) = request_shapes(adapter, config, prepared)
+    (now,) = request_shapes(bound, prepared)
     assert (request.items[0].grid, now.items[0].grid) == ((4, 4, 3), (2, 4, 3))
-    cost = prefill_cost(adapter, config, Policy.of([stage]), [request])
+    cost = prefill_cost(bound, Policy.of([stage]), [request])
     assert cost.lengths[0] == prepared["input_ids"].shape[1]

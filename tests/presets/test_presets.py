@@ -11,7 +11,7 @@ from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS
 from autotc.mechanisms.registry import PRESETS_ALONE
-from autotc.models import bind_config, find_architecture
+from autotc.models import bind_config
 from autotc.models.published import CONFIRMED, published_config
 from autotc.models.published import PUBLISHED as SHAPES
 from autotc.policy import Policy
@@ -117,14 +117,13 @@ def test_filters_and_listing() -> None:
 def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
     architecture, _ = SHAPES[model]
     config = published_config(model)
-    adapter = find_architecture(architecture)
-    reference = bind_config(config, architecture).reference
+    bound = bind_config(config, architecture)
     folder = Path(__file__).parents[2] / "policies" / model
     shipped = {path.stem: path for path in folder.glob("*.yaml")}
     made = {
         f"{name}-{keep:g}": policy
         for keep in (0.5, 0.25, 0.1)
-        for name, policy in every_policy(keep, adapter, config, reference).items()
+        for name, policy in every_policy(keep, bound, bound.reference).items()
     }
     again = f"autotc presets all --model {model} --keep R --out policies/{model}"
     assert set(shipped) == set(made), again
@@ -132,7 +131,7 @@ def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
         assert shipped[name].read_text(encoding="utf-8") == policy.to_yaml(), again
         assert policy.note is not None
         assert "published settings, not measured here" in policy.note
-        check_rules(policy, adapter.depths(config), {str(m): places for m, places in adapter.offers(config).items()})
+        check_rules(policy, bound.depths, bound.offers)
 
 
 def test_presets_that_are_no_mechanism_are_known_where_mechanisms_are_named() -> None:
