@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from autotc.search.session import search
     from autotc.search.space import SearchSpace
     from autotc.studies import front, report, study
+    from autotc.validation import validate
 
 __version__ = "0.1.0"
 
@@ -74,6 +75,7 @@ __all__ = [
     "search",
     "show",
     "study",
+    "validate",
 ]
 
 _HOMES = {
@@ -98,6 +100,7 @@ _HOMES = {
     "search": "autotc.search.session",
     "show": "autotc.report.policy",
     "study": "autotc.studies",
+    "validate": "autotc.validation",
 }
 """Public name -> its module, imported when the name is first used: torch's environment is set before that."""
 

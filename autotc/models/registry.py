@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotc.errors import UnsupportedModelError
+from autotc.errors import UnsupportedModelError, quote
 from autotc.lazy import nn
 from autotc.models.adapter import Adapter
 from autotc.models.bound import BoundAdapter
@@ -49,7 +49,7 @@ def find_architecture(name: str) -> Adapter:
             return adapter
     known = ", ".join(a for adapter in ADAPTERS for a in adapter.architectures)
     raise UnsupportedModelError(
-        f"{name} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
+        f"{quote(name)} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
     )
 
 
