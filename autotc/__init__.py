@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from autotc.check import check
     from autotc.compare import compare
     from autotc.deployment import export
+    from autotc.evaluate.evaluation import evaluate
+    from autotc.evaluate.factory import evaluator
     from autotc.interactions import conflicts
     from autotc.models.listing import models
     from autotc.models.loading import load
@@ -66,6 +68,8 @@ __all__ = [
     "compare",
     "configure",
     "conflicts",
+    "evaluate",
+    "evaluator",
     "export",
     "front",
     "init",
@@ -91,6 +95,8 @@ _HOMES = {
     "compare": "autotc.compare",
     "configure": "autotc.runtime",
     "conflicts": "autotc.interactions",
+    "evaluate": "autotc.evaluate.evaluation",
+    "evaluator": "autotc.evaluate.factory",
     "export": "autotc.deployment",
     "front": "autotc.studies",
     "init": "autotc.resources",

@@ -12,6 +12,7 @@ from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of
 from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
 from autotc.cli.output import Output, files_written
 from autotc.errors import DataError, PolicyError
+from autotc.report.progress import ProgressBar
 
 BENCH_TOKENS = 1024
 """`autotc.bench.TOKENS`, which --help must not wait for."""
@@ -73,7 +74,6 @@ def run(args: argparse.Namespace) -> Output:
 def _bench(args: argparse.Namespace) -> Output:
     from autotc.bench import Requests
     from autotc.report.bench import bench_text
-    from autotc.report.progress import ProgressBar
 
     policy_of(args.policy)  # a wrong file is told before the model is loaded
     model = evaluator = None
@@ -120,7 +120,6 @@ def _calibrate(args: argparse.Namespace) -> Output:
     from autotc.bench import EMBEDDED_TOKENS, CalibrationSettings
     from autotc.mechanisms import build_mechanism
     from autotc.report.bench import calibration_text
-    from autotc.report.progress import ProgressBar
 
     if args.policy is not None or args.data is not None:
         raise PolicyError("bench: --calibrate takes no policy and no --data")

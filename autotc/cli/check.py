@@ -10,6 +10,8 @@ from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_evaluator_options
 from autotc.cli.output import Output
+from autotc.report.check import check_text
+from autotc.report.progress import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Compare a policy with what its file says."""
     from autotc.check import load_measured, write_junit
-    from autotc.report.check import check_text
-    from autotc.report.progress import ProgressBar
 
     policy, measured, split = load_measured(args.policy)
     limit = args.limit

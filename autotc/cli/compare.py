@@ -17,6 +17,7 @@ from autotc.cli.options import (
     ratios,
 )
 from autotc.cli.output import Output, files_written
+from autotc.report.progress import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,6 @@ def run(args: argparse.Namespace) -> Output:
     """Measure presets on equal terms, or one mechanism at every place."""
     from autotc.compare import KEEPS, check_names
     from autotc.report.comparison import comparison_text
-    from autotc.report.progress import ProgressBar
 
     check_names(args.presets, args.by, args.mechanism)  # what is wrong is told before the model is loaded
     evaluator = evaluator_of(args, args.split_seed)

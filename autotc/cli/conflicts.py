@@ -20,6 +20,7 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output, files_written
 from autotc.errors import PolicyError
+from autotc.report.progress import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,6 @@ def run(args: argparse.Namespace) -> Output:
     """Predict and measure what stacks of two stages gain or lose."""
     from autotc.interactions import ConflictsSettings
     from autotc.report.conflicts import conflicts_text
-    from autotc.report.progress import ProgressBar
 
     if args.pairs is not None and args.space is not None:
         raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")

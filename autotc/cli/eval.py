@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import add_evaluator_options, add_split_option, add_split_seed_option
 from autotc.cli.output import Output
+from autotc.report.evaluation import eval_table
+from autotc.report.progress import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Evaluate a policy."""
-    from autotc.evaluate.evaluation import evaluate
-    from autotc.report.evaluation import eval_table
-    from autotc.report.progress import ProgressBar
-
     policy = policy_of(args.policy)  # what is wrong with it is told before a model is loaded
     evaluator = evaluator_of(args, args.split_seed)
     warn_untouched(evaluator, policy, args.split)
     with ProgressBar("eval") as progress:
-        measured = evaluate(args.policy, evaluator, split=args.split, limit=args.limit, progress=progress)
+        measured = autotc.evaluate(args.policy, evaluator, split=args.split, limit=args.limit, progress=progress)
     document = measured.to_json()
     return Output(document, f"{policy.label()}\n\n{eval_table(document)}")
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import autotc
 from autotc.cli.options import LOADING
 from autotc.errors import DataError
 
@@ -30,10 +31,8 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    from autotc.evaluate.factory import evaluator
-
     _one_source(args)
-    return evaluator(
+    return autotc.evaluator(
         args.model,
         loading=loading_of(args),
         data=args.data,

@@ -27,6 +27,8 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
+from autotc.report.progress import ProgressBar
+from autotc.report.search import front_table, search_report
 
 if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
@@ -112,7 +114,6 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
-    from autotc.report.search import search_report
     from autotc.search.errors import SearchInterrupted
 
     space = _space(args)
@@ -220,8 +221,6 @@ def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = No
 
 def _search_progress() -> Any:
     """A search's progress on stderr; a function, since its base class needs the search extra."""
-    from autotc.report.progress import ProgressBar
-    from autotc.report.search import front_table
     from autotc.search.progress import SearchProgress
     from autotc.search.result import FrontRow
 
