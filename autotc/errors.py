@@ -12,7 +12,7 @@ EXTRAS = {
         ("optuna", "mlflow", "moocore", "plotly", "matplotlib", "rich", "pandas", "pyarrow", "sklearn", "scipy"),
         "search",
     ),
-    **dict.fromkeys(("soundfile", "PIL", "psutil", "torchvision"), "search"),
+    **dict.fromkeys(("av", "soundfile", "PIL", "psutil", "torchvision"), "search"),
 }
 """Package -> the extra that brings it."""
 _DISTRIBUTIONS = {"PIL": "pillow", "lmms_eval": "lmms-eval", "sklearn": "scikit-learn"}
@@ -49,6 +49,10 @@ def _shallow(value: dict[object, object] | list[object] | tuple[object, ...] | s
 
 def _named(value: object) -> str:
     return f"<{type(value).__name__}>" if isinstance(value, dict | list | tuple | set) else quote(value, 30)
+
+
+class AutotcWarning(UserWarning):
+    """Something that goes on, but not as a user would think; shown once in one line."""
 
 
 class AutotcError(Exception):

@@ -33,7 +33,7 @@ from autotc.cli import (
 )
 from autotc.cli import eval as evaluate
 from autotc.cli.command import Command
-from autotc.errors import EXTRAS, AutotcError, missing_dependency, one_line
+from autotc.errors import EXTRAS, AutotcError, AutotcWarning, missing_dependency, one_line
 
 _ALL: tuple[Command, ...] = (
     *(search.COMMAND, evaluate.COMMAND, check.COMMAND, front.COMMAND, report.COMMAND, study.COMMAND, show.COMMAND),
@@ -85,6 +85,13 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", category=AutotcWarning)
+        warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line on stderr."""
+    print(f"warning: {one_line(message)}", file=sys.stderr)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotc.errors import DataError
-from autotc.evaluate.media import load_audio, load_image, load_video
+from autotc.evaluate.media import Reading, load_image, load_video
 from autotc.evaluate.metrics import Metric, find_metric
 from autotc.evaluate.model import ModelEvaluator
-from autotc.evaluate.records import KINDS, Record, load_jsonl, split_records
-from autotc.evaluate.samples import Sample
+from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, split_records
+from autotc.evaluate.samples import Media, Sample
 from autotc.vocabulary import Group, Split
 
 
@@ -62,11 +62,12 @@ class JsonlEvaluator(ModelEvaluator):
                     f"{path}: line {record.line}: {lacking[0]}: given; {type(model).__name__} takes"
                     f" {', '.join(self.locations)}"
                 )
-        rate = int(processor.feature_extractor.sampling_rate) if any(r.audio for r in records) else 0
+        reading = Reading.of(processor)
         task = Path(path).stem
         self._splits: dict[Split, list[Sample]] = {
             split: [
-                Sample(r.id, task, r.modality, r.prompt, r.answer, functools.partial(_load, r, rate)) for r in members
+                Sample(r.id, task, r.modality, r.prompt, r.answer, functools.partial(_load, path, r, reading))
+                for r in members
             ]
             for split, members in split_records(records, seed).items()
         }
@@ -77,11 +78,22 @@ class JsonlEvaluator(ModelEvaluator):
         return self._splits[split]
 
 
-def _load(record: Record, rate: int) -> Mapping[str, list[Any]]:
-    """Media of a record, in the form that processors take."""
-    out = {
-        "images": [np.asarray(load_image(path)) for path in record.images],
-        "videos": [load_video(path).frames for path in record.video],
-        "audio": [load_audio(path, rate) for path in record.audio],
+def _load(file: str | Path, record: Record, reading: Reading) -> Media:
+    """Media of a record, in the form that processors take.
+
+    Raises:
+        DataError: naming the data file, the line and the medium.
+    """
+    readers: dict[Kind, Callable[[Path], Any]] = {
+        "images": lambda path: np.asarray(load_image(path)),
+        "video": lambda path: load_video(path, reading.frames).frames,
+        "audio": reading.sound,
     }
-    return {key: items for key, items in out.items() if items}
+    media: dict[str, list[Any]] = {}
+    for kind, read in readers.items():
+        for path in getattr(record, kind):
+            try:
+                media.setdefault(PROCESSOR_KEYS[kind], []).append(read(path))
+            except DataError as error:
+                raise DataError(f"{file}: line {record.line}: {kind}: {error}") from error
+    return media

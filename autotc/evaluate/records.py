@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotc.errors import DataError
-from autotc.evaluate.media import VIDEO_FORMS
+from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS
 from autotc.evaluate.splits import SHARES, Member, divide
 from autotc.vocabulary import Group, Split
 
@@ -23,6 +23,8 @@ Kind = Literal["images", "video", "audio"]
 KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer")
 KINDS: dict[Kind, str] = {"images": "image", "video": "video", "audio": "audio"}
 """Key of a line -> modality of its items."""
+PROCESSOR_KEYS: dict[Kind, str] = {"images": "images", "video": "videos", "audio": "audio"}
+"""Key of a line -> what processors call its items."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _paths(data: dict[str, Any], kind: Kind, where: str, folder: Path) -> tuple[
         if not path.exists():
             raise DataError(f"{where}: {kind}: {name!r} does not exist in {folder}; a readable file is expected")
         if kind == "video":
-            if not path.is_dir() and path.suffix.lower() not in (".npy", ".gif"):
+            if not path.is_dir() and path.suffix.lower() not in (".npy", ".gif", *FILE_SUFFIXES):
                 raise DataError(f"{where}: {kind}: {name!r} cannot be decoded; supported are {VIDEO_FORMS}")
         elif path.is_dir():
             raise DataError(f"{where}: {kind}: {name!r} is a directory; a file is expected")

@@ -12,9 +12,10 @@ from typing import Any
 from autotc.cost import Request
 from autotc.errors import DataError
 from autotc.evaluate.lmms.answers import TaskAnswerer
-from autotc.evaluate.lmms.media import MODALITIES, Prompt, Reading
+from autotc.evaluate.lmms.prompts import Prompt
 from autotc.evaluate.lmms.samples import LmmsSample
 from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
+from autotc.evaluate.media import MODALITIES, Reading
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample

@@ -22,8 +22,9 @@ from autotc.errors import DataError
 from autotc.evaluate.batches import chat_text, process_inputs
 from autotc.evaluate.decoding import continuations, prefill
 from autotc.evaluate.lmms import require_lmms_eval
-from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prompt
+from autotc.evaluate.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from autotc.evaluate.lmms.tasks import Generation
+from autotc.evaluate.media import Reading
 from autotc.models import bind, find_adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure

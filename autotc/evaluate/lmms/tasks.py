@@ -17,7 +17,8 @@ from typing import Any
 
 from autotc.errors import AutotcError, DataError
 from autotc.evaluate.lmms import EMBEDDED, require_lmms_eval
-from autotc.evaluate.lmms.media import Prompt, Reading, chat_prompt, simple_prompt
+from autotc.evaluate.lmms.prompts import Prompt, chat_prompt, simple_prompt
+from autotc.evaluate.media import Reading
 
 GENERATE = "generate_until"
 CHOOSE = "multiple_choice"

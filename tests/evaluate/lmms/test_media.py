@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from autotc.errors import DataError
-from autotc.evaluate.lmms.media import Reading, chat_prompt, read_medium, simple_prompt
+from autotc.evaluate.lmms.prompts import chat_prompt, simple_prompt
+from autotc.evaluate.media import Reading, read_medium
 
 HEARS = Reading(rate=1600, frames=4)
 SEES = Reading(rate=None, frames=4)
