@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Mapping
 
 from autotc.conflicts.calibration import SAMPLES, SPLIT, Calibration
 from autotc.conflicts.equal_cost import flops_ratio, stage_at_cost, with_final_ratio
 from autotc.conflicts.trace import concentrated_loss, covered, disagreement, redundancy
 from autotc.errors import PolicyError
-from autotc.evaluate.base import Evaluator, ObservableEvaluator
+from autotc.evaluate.base import ObservableEvaluator
 from autotc.policy import Policy, Stage
 from autotc.records.interaction import Prediction
 from autotc.vocabulary import MODALITIES
@@ -103,25 +102,6 @@ class ConflictPredictor:
             out["disagreement"] = disagreement(level, second)
             out["input"] = max(covered(level), covered(second)) - covered(both)
         return out
-
-
-_PREDICTORS: weakref.WeakKeyDictionary[ObservableEvaluator, dict[int, ConflictPredictor]] = weakref.WeakKeyDictionary()
-
-
-def _predictor(evaluator: ObservableEvaluator, samples: int) -> ConflictPredictor:
-    known = _PREDICTORS.setdefault(evaluator, {})
-    return known.setdefault(samples, ConflictPredictor(evaluator, samples))
-
-
-def predict(evaluator: ObservableEvaluator, stack: Policy, *, samples: int = SAMPLES) -> Prediction:
-    """As `ConflictPredictor.predict`; what an evaluator's samples showed is kept with it."""
-    return _predictor(evaluator, samples).predict(stack)
-
-
-def forwards_run(evaluator: Evaluator) -> int:
-    """Calibration samples that were run on an evaluator's model so far, each under one policy."""
-    known = _PREDICTORS.get(evaluator, {})  # type: ignore[call-overload]
-    return sum(predictor.forwards for predictor in known.values())
 
 
 def score_of(values: Mapping[str, float]) -> float:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from autotc.conflicts.predicted import CONFLICT_THRESHOLD, forwards_run, predict
-from autotc.evaluate.base import Evaluator
+from autotc.conflicts.predicted import CONFLICT_THRESHOLD, ConflictPredictor
+from autotc.evaluate.base import Evaluator, ObservableEvaluator
 from autotc.policy import Policy
-from autotc.search.engine import ConflictPredictor
 
 
-def conflict_predictor(evaluator: Evaluator) -> ConflictPredictor | None:
-    """Tells of a stack why it is predicted to do worse than the better of its stages; None without a model to watch."""
-    observable = evaluator.observable()
-    if observable is None:
-        return None
+class StackJudge:
+    """Tells of a stack why it is predicted to do worse than the better of its stages.
 
-    def ask(stack: Policy) -> str | None:
-        prediction = predict(observable, stack)
+    Args:
+        evaluator: model and samples.
+    """
+
+    def __init__(self, evaluator: ObservableEvaluator) -> None:
+        self._predictor = ConflictPredictor(evaluator)
+
+    def __call__(self, stack: Policy) -> str | None:
+        """The reason, or None where no conflict is predicted."""
+        prediction = self._predictor.predict(stack)
         return prediction.reason if prediction.score > CONFLICT_THRESHOLD else None
 
-    return ask
+    @property
+    def forwards(self) -> int:
+        """Samples that were run to predict so far."""
+        return self._predictor.forwards
 
 
-def calibration_forwards(evaluator: Evaluator) -> int:
-    """Samples that were run to predict conflicts since the evaluator was made."""
-    return forwards_run(evaluator)
+def stack_judge(evaluator: Evaluator) -> StackJudge | None:
+    """A judge of an evaluator's stacks; None where there is no model to watch."""
+    observable = evaluator.observable()
+    return None if observable is None else StackJudge(observable)

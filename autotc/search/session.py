@@ -19,7 +19,7 @@ from autotc.search.engine import Engine, Strategy
 from autotc.search.errors import SearchError, SearchInterrupted
 from autotc.search.finish import Ending, finish
 from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
-from autotc.search.prediction import calibration_forwards, conflict_predictor
+from autotc.search.prediction import stack_judge
 from autotc.search.problem import Problem, pose
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import open_tracker, record_trial
@@ -129,6 +129,8 @@ class Session:
         self.exhausted = False
         settings = study.settings
         self._evaluator, self._progress = evaluator, progress
+        self._judge = stack_judge(evaluator) if settings.predict_conflicts else None
+        self._calibration_forwards = 0
         self._engine = Engine(
             evaluator,
             problem.space,
@@ -136,7 +138,7 @@ class Session:
             problem.costs,
             limit=settings.search_limit,
             races=settings.races,
-            predict_conflict=conflict_predictor(evaluator) if settings.predict_conflicts else None,
+            predict_conflict=self._judge,
         )
         # A resumed study does not repeat the draws of its beginning.
         seed = settings.seed + 1_000_003 * len(study)
@@ -144,7 +146,6 @@ class Session:
         for trial, stored in study.trials():
             self._engine.tried.add(stored.hash)
             self.tally.add(stored, _state(trial))
-        self._calibration_forwards = calibration_forwards(evaluator)
 
     def run(self, tracker: Tracker | None) -> None:
         """Evaluate policies until enough distinct feasible ones have run.
@@ -246,7 +247,7 @@ class Session:
             "origin": outcome.origin,
             "policy": policy.to_yaml(),
         }
-        forwards = calibration_forwards(self._evaluator)
+        forwards = 0 if self._judge is None else self._judge.forwards
         if forwards > self._calibration_forwards:
             values["watched"] = forwards - self._calibration_forwards
             self._calibration_forwards = forwards
