@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from autotc.models.listing import models
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
-    from autotc.presets.listing import presets
     from autotc.report.policy import show
     from autotc.resources import init
     from autotc.runtime import Handle, apply, configure
@@ -76,7 +75,6 @@ __all__ = [
     "init",
     "load",
     "models",
-    "presets",
     "report",
     "search",
     "show",
@@ -104,7 +102,6 @@ _HOMES = {
     "init": "autotc.resources",
     "load": "autotc.models.loading",
     "models": "autotc.models.listing",
-    "presets": "autotc.presets.listing",
     "report": "autotc.studies",
     "search": "autotc.search.session",
     "show": "autotc.report.policy",

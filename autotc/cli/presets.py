@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotc.cli.command import Command
-from autotc.cli.loading import evaluator_of, loading_of
+from autotc.cli.loading import checkpoint_of, evaluator_of
 from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
 
 if TYPE_CHECKING:
-    from autotc.policy import Policy
+    from autotc.policy import Policy, Stage
 
 FAMILIES = ("control", "transformation", "similarity", "attention", "query")
 
@@ -63,23 +63,26 @@ def run(args: argparse.Namespace) -> Output:
         return _write_all(args)
     if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
         return _describe(args.name)
+    from autotc.presets import get_preset
+    from autotc.presets.listing import preset_policy
+
+    get_preset(args.name)
     if args.calibrate is not None:
         return _written(_calibrated(args), args.out)
-    from autotc.presets.policies import preset_policy
-
-    policy = preset_policy(args.name, args.keep, model=args.model, modalities=args.modality, loading=loading_of(args))
+    checkpoint = checkpoint_of(args, args.model)
+    policy = preset_policy(args.name, args.keep, checkpoint.bound, checkpoint.reference, args.modality)
     return _written(policy, args.out)
 
 
 def _list(args: argparse.Namespace) -> Output:
-    import autotc
+    from autotc.presets.listing import entry, markdown, select
     from autotc.report.tables import table
 
     if any(value is not None for value in (args.out, args.keep, args.model, args.calibrate)):
         raise PolicyError(
             "presets: --out, --keep, --model and --calibrate go with the name of a preset, e.g. autotc presets fastv"
         )
-    chosen = autotc.presets(
+    chosen = select(
         family=args.family,
         location=args.location,
         modality=args.modality[0] if args.modality else None,
@@ -87,9 +90,9 @@ def _list(args: argparse.Namespace) -> Output:
         paper=args.paper,
         flash_safe=args.flash_safe,
     )
-    document = chosen.to_json()
+    document = [entry(preset) for preset in chosen]
     if args.markdown:
-        return Output(document, chosen.to_markdown())
+        return Output(document, markdown(chosen))
     headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
     rows = [[_cell(line[key]) for key in headers] for line in document]
     return Output(document, table(headers, rows) if document else "no preset is like that")
@@ -102,20 +105,36 @@ def _cell(value: Any) -> str:
 
 
 def _describe(name: str) -> Output:
+    from autotc.mechanisms import MECHANISMS
     from autotc.presets import get_preset
-    from autotc.presets.listing import describe, entry
+    from autotc.presets.listing import entry
 
     preset = get_preset(name)
-    return Output(entry(preset), describe(preset))
+    lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
+    lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
+    for part in preset.parts:
+        layer = part.layer if isinstance(part.layer, tuple) else None
+        where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
+        lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
+        lines.append(f"              {MECHANISMS[part.mechanism].source}")
+    lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")
+    lines.append(f"FlashAttention  the published form {'runs' if preset.flash_safe else 'does not run'} under it")
+    lines += [f"adaptation    {preset.adaptation}"] if preset.adaptation else []
+    return Output(entry(preset), "\n".join(lines))
 
 
 def _write_all(args: argparse.Namespace) -> Output:
     """Every preset that the model takes, each as a file ``NAME-KEEP.yaml`` in a folder."""
-    from autotc.presets.policies import save_every_policy
+    from autotc.presets.listing import every_policy
 
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
-    files = save_every_policy(args.out, args.keep, model=args.model, loading=loading_of(args))
+    checkpoint = checkpoint_of(args, args.model)
+    policies = every_policy(args.keep, checkpoint.bound, checkpoint.reference)
+    files = []
+    for name, policy in policies.items():
+        files.append(args.out / f"{name}-{args.keep:g}.yaml")
+        policy.save(files[-1])
     return Output({"policies": files}, f"wrote {len(files)} policies to {args.out}")
 
 
@@ -129,16 +148,18 @@ def _written(policy: Policy, out: Path | None) -> Output:
 
 def _calibrated(args: argparse.Namespace) -> Policy:
     """A preset fitted to the model on samples of the search split."""
-    from autotc.evaluate.fitting import check_fitted, fit_preset
+    from autotc.evaluate.fitting import FITTED, fit_fitprune
+    from autotc.policy import Policy
 
-    check_fitted(args.name)
-    return fit_preset(
-        args.name,
-        evaluator_of(args, 0),
-        keep=0.5 if args.keep is None else args.keep,
-        samples=args.calibrate,
-        modalities=args.modality,
-    )
+    if args.name not in FITTED:
+        raise PolicyError(f"--calibrate: {args.name} has nothing to fit; it is for {', '.join(FITTED)}")
+    evaluator = evaluator_of(args, 0)
+    keep = 0.5 if args.keep is None else args.keep
+    stages: list[Stage] = []
+    for modality in args.modality or [m for m in evaluator.modalities if m in evaluator.info("search").samples]:
+        stages += fit_fitprune(evaluator, modality, keep, args.calibrate).stages
+    note = f"preset {args.name} (arXiv 2409.10197), fitted on {args.calibrate} samples, accuracy not measured"
+    return Policy.of(stages, evaluator.model).model_copy(update={"note": note})
 
 
 COMMAND = Command(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 
-from autotc.errors import PolicyError, quote
+from autotc.errors import PolicyError
 from autotc.presets.attention import ATTENTION
 from autotc.presets.base import Preset
 from autotc.presets.control import CONTROL
@@ -13,23 +12,11 @@ from autotc.presets.query import QUERY
 from autotc.presets.similarity import SIMILARITY
 from autotc.presets.transformation import TRANSFORMATION
 
-
-def by_name(presets: Iterable[Preset]) -> dict[str, Preset]:
-    """Presets by name, in order.
-
-    Raises:
-        PolicyError: two have one name.
-    """
-    out: dict[str, Preset] = {}
-    for preset in presets:
-        if preset.name in out:
-            raise PolicyError(f"presets: two are named {preset.name!r}; give each a name of its own, and list it once")
-        out[preset.name] = preset
-    return out
-
-
-PRESETS: dict[str, Preset] = by_name((*CONTROL, *TRANSFORMATION, *SIMILARITY, *ATTENTION, *QUERY))
+_ALL = (*CONTROL, *TRANSFORMATION, *SIMILARITY, *ATTENTION, *QUERY)
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 """Presets by name."""
+if len(PRESETS) != len(_ALL):
+    raise RuntimeError("two presets share a name")
 
 
 def get_preset(name: str) -> Preset:
@@ -39,7 +26,7 @@ def get_preset(name: str) -> Preset:
         PolicyError: the name is unknown.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name[:100], PRESETS, n=1)
+        near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(PRESETS))}"
-        raise PolicyError(f"preset: unknown preset {quote(name)}; {hint}")
+        raise PolicyError(f"preset: unknown preset {name!r}; {hint}")
     return PRESETS[name]

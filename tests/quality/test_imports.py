@@ -1,4 +1,4 @@
-"""What importing loads, and that the code keeps to its floors, its types and its style."""
+"""What importing loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def loaded(statement: str) -> set[str]:
@@ -38,25 +38,3 @@ def test_importing_loads_no_optional_package(statement: str) -> None:
 def test_the_command_line_loads_torch_only_when_it_must() -> None:
     # OMP_WAIT_POLICY is read when torch is loaded: the command line has to set it before.
     assert "torch" not in loaded("import autotc.cli")
-
-
-def run(*command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def test_imports_run_downward_only() -> None:
-    # importlinter has no __main__; its command is a function.
-    code = "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout
-    assert "2 kept, 0 broken" in done.stdout
-
-
-def test_types() -> None:
-    run("mypy", "--strict", "autotc")
-
-
-def test_style() -> None:
-    run("ruff", "check", ".")
-    run("ruff", "format", "--check", ".")

@@ -1,0 +1,87 @@
+"""Every exception that the quality checks allow, in one place, each with its reason.
+
+An exception that is needed no longer fails the checks as well: strike it out.
+"""
+
+from __future__ import annotations
+
+_SHARED = "to be divided"
+_REFERENCE = "a published algorithm written out from its paper, slow and obvious"
+RUFF: dict[str, dict[str, str]] = {
+    "tests/**": {
+        "D": "the name of a test says what it tests",
+        "SLF001": "a test looks behind the public face where nothing else shows what it checks",
+    },
+    "tests/mechanisms/rows/**": {"C901": _REFERENCE, "PLR0912": _REFERENCE, "PLR0915": _REFERENCE},
+    "tests/benchmarks/conflicts.py": {"C901": _SHARED, "PLR0915": _SHARED},
+    "tests/models/attention.py": {"PLR0913": "takes what flash attention takes"},
+    "tests/models/test_exactness.py": {"PLR0915": _SHARED},
+    "tests/runtime/test_exactness.py": {"PLR0915": _SHARED},
+    "autotc/evaluate/lmms/model.py": {"PLR0913": "lmms-eval passes --model_args as keywords, one each"},
+    "autotc/evaluate/lmms/tasks.py": {"SLF001": "lmms-eval offers no public way to what it reads"},
+    "autotc/models/synthetic.py": {"SLF001": _SHARED},
+    "autotc/search/seeds.py": {"C901": _SHARED, "PLR0912": _SHARED},
+    "autotc/search/strategies/parts.py": {"C901": _SHARED, "PLR0912": _SHARED},
+}
+"""File pattern -> rule that `pyproject.toml` does not hold there -> why. Its `per-file-ignores` name the same."""
+
+SOURCE_LINES: dict[str, str] = {
+    "autotc/evaluate/lmms/tasks.py": _SHARED,
+    "autotc/search/session.py": _SHARED,
+    "autotc/search/space.py": _SHARED,
+}
+"""Source file of more than 400 lines -> why."""
+
+TEST_LINES: dict[str, str] = {
+    "tests/benchmarks/search.py": _SHARED,
+}
+"""Test file of more than 450 lines -> why."""
+
+BODY_LINES: dict[str, str] = {
+    "autotc/search/space.py:_suggest_stage": _SHARED,
+    "tests/benchmarks/conflicts.py:report": _SHARED,
+    "tests/benchmarks/openvino.py:continued": _SHARED,
+    "tests/benchmarks/prefill.py:main": _SHARED,
+    "tests/benchmarks/search.py:do_live": _SHARED,
+    "tests/benchmarks/search.py:do_speed": _SHARED,
+    "tests/mechanisms/rows/holitom.py:reference": _REFERENCE,
+    "tests/mechanisms/rows/sttm.py:reference": _REFERENCE,
+    "tests/models/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _SHARED,
+    "tests/runtime/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _SHARED,
+}
+"""File and function of more than 50 lines, its docstring not counted -> why."""
+
+PARAMETERS: dict[str, str] = {
+    "autotc/evaluate/lmms/model.py:__init__": "lmms-eval passes --model_args as keywords, one each",
+    "tests/models/attention.py:flash_stand_in": "takes what flash attention takes",
+}
+"""File and function of more than 8 parameters -> why."""
+
+FIGURES: dict[str, str] = {}
+"""File that imports matplotlib or plotly outside of `autotc/report/figures` -> why."""
+
+ARGPARSE = {
+    "autotc/tiny/train/__main__.py": "a program of its own, not a command of autotc: the recipe of the embedded model",
+}
+"""File that imports argparse outside of `autotc/cli` -> why."""
+
+INNER_IMPORTS: dict[str, str] = {
+    "autotc/bench/run.py": _SHARED,
+    "autotc/evaluate/factory.py": _SHARED,
+    "autotc/evaluate/jsonl.py": _SHARED,
+    "autotc/evaluate/lmms/evaluator.py": _SHARED,
+    "autotc/evaluate/lmms/model.py": _SHARED,
+    "autotc/models/checkpoints.py": _SHARED,
+    "autotc/models/loading.py": _SHARED,
+    "autotc/resources.py": _SHARED,
+    "autotc/search/session.py": _SHARED,
+    "autotc/search/space.py": _SHARED,
+    "autotc/search/strategies/__init__.py": _SHARED,
+}
+"""File that imports parts of autotc inside functions, and is no start-up module -> why."""
+
+MOST_USES_OF_ANY = 705
+"""`Any` in annotations of `autotc/`, in total. Only ever lower this."""
+
+MOST_FORMAT_SKIPS = 121
+"""`fmt: skip` in the whole tree: tables that are read by column."""
