@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast, get_args
 
-from autotc.errors import DataError, PolicyError
+from autotc.errors import DataError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.files import write_text
 from autotc.policy import Measured, Policy
 from autotc.progress import Progress
-from autotc.records.check import CheckReport, Finding
+from autotc.records.check import CheckReport, Finding, junit_error
 from autotc.results import Results
 from autotc.statistics import Interval
 from autotc.vocabulary import Split
@@ -152,7 +153,7 @@ def _stored(policy_path: str | Path, measured: Measured) -> tuple[Results | None
     stored = Results.load(path)
     means = {name: float(values.mean()) for name, values in stored.groups("modality").items()}
     for name, (mean, _, _) in measured.accuracy.items():
-        if abs(means.get(name, math.inf) - mean) > 1e-3:
+        if not abs(means.get(name, math.inf) - mean) <= 1e-3:  # written so that NaN is told too
             shown = f"{means[name]:.4f}" if name in means else "none"
             found = f"{name} accuracy {shown}: the samples file is not this policy's"
             return None, Finding("pairing", f"{name} accuracy {mean:.4f}", found, "fail")
@@ -194,6 +195,23 @@ def _unpaired(now: Interval, before: Interval) -> Interval:
     low = mean - math.hypot(now.mean - now.low, before.high - before.mean)
     high = mean + math.hypot(now.high - now.mean, before.mean - before.low)
     return Interval(mean, low, high)
+
+
+@contextmanager
+def errors_as_junit(policy: str | Path, path: str | Path | None) -> Iterator[None]:
+    """Write what ends a check before it has findings as JUnit XML too, so that CI shows an error, no regression.
+
+    Args:
+        policy: its file, for the report.
+        path: of the JUnit file; None writes nothing.
+    """
+    try:
+        yield
+    except Exception as error:
+        if path is not None:
+            with suppress(DataError):
+                write_text(path, junit_error(str(policy), one_line(error)), "--junit")
+        raise
 
 
 def write_junit(report: CheckReport, path: str | Path) -> Path:

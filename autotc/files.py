@@ -106,3 +106,27 @@ def write_text(path: str | Path, text: str, option: str | None = None) -> Path:
     with replacing(path, option) as beside:
         beside.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def check_writable_folder(path: str | Path, option: str) -> None:
+    """See that a folder can be made and written to, before work begins; nothing is made.
+
+    Args:
+        path: of the folder, which need not exist.
+        option: that named it, for errors, e.g. ``--runs``.
+
+    Raises:
+        DataError: it, or what it would be made in, is no folder or cannot be written to.
+    """
+    shown = quote(os.fspath(path), 120).strip("'")
+    try:
+        nearest = Path(path).absolute()
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        right = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    except (OSError, ValueError) as cause:  # a name too long, one with a NUL
+        reason = getattr(cause, "strerror", None) or cause
+        raise DataError(f"{option}: {shown} cannot be made ({reason}); give another folder") from cause
+    if not right:
+        what = "cannot be written to" if nearest.is_dir() else "is no folder"
+        raise DataError(f"{option}: {shown} cannot be used ({nearest.name or nearest} {what}); give another folder")

@@ -12,6 +12,7 @@ from autotc.bench.cases import Case
 from autotc.bench.generation import prefill_flops, timed_generation
 from autotc.bench.memory import prefill_memory
 from autotc.cost import prefill_cost, request_shapes
+from autotc.errors import DataError, one_line
 from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
@@ -48,10 +49,15 @@ def measure_cases(
 
     Raises:
         PolicyError: the policy does not fit the model.
+        DataError: the model cannot run a request.
     """
     rows = []
     for case in cases:
-        rows.append(measure_case(model, policy, case, repeats, new_tokens))
+        try:
+            rows.append(measure_case(model, policy, case, repeats, new_tokens))
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            # transformers and torch raise these where a request does not fit the model or its memory.
+            raise DataError(f"bench: {case.name}: the model cannot run this request ({one_line(error)})") from error
         if progress is not None:
             progress(len(rows), len(cases))
     return rows

@@ -29,17 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Compare a policy with what its file says."""
-    from autotc.check import load_measured, write_junit
+    from autotc.check import errors_as_junit, load_measured, write_junit
 
-    policy, measured, split = load_measured(args.policy)
-    limit = args.limit
-    if args.tasks is not None and limit is None:
-        limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
-    evaluator = evaluator_of(args, measured.seed, limit=limit)
-    if args.tasks is not None:
-        warn_untouched(evaluator, policy, split)
-    with ProgressBar("check") as progress:
-        report = autotc.check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
+    with errors_as_junit(args.policy, args.junit):
+        policy, measured, split = load_measured(args.policy)
+        limit = args.limit
+        if args.tasks is not None and limit is None:
+            limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
+        evaluator = evaluator_of(args, measured.seed, limit=limit)
+        if args.tasks is not None:
+            warn_untouched(evaluator, policy, split)
+        with ProgressBar("check") as progress:
+            report = autotc.check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
     if args.junit is not None:
         write_junit(report, args.junit)
     return Output(report.to_json(), check_text(report), 0 if report.passed else 1)

@@ -47,27 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Measure presets on equal terms, or one mechanism at every place."""
-    from autotc.compare import KEEPS, check_names
+    from autotc.compare import KEEPS, CompareOptions, CompareSettings, check_request
     from autotc.report.comparison import comparison_text
 
-    check_names(args.presets, args.by, args.mechanism)  # what is wrong is told before the model is loaded
+    options: CompareOptions = {
+        "tokens": args.tokens,
+        "costs": args.cost,
+        "mechanism": args.mechanism,
+        "keeps": args.keeps or KEEPS,
+        "split": args.split,
+        "limit": args.limit,
+        "runs": args.runs,
+        "name": args.name,
+        "tracking_uri": args.tracking_uri,
+    }
+    # What is wrong is told before the model is loaded.
+    check_request(args.presets, args.by, CompareSettings(**options))
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("compare") as progress:
-        comparison = autotc.compare(
-            evaluator,
-            args.presets,
-            by=args.by,
-            progress=progress,
-            tokens=args.tokens,
-            costs=args.cost,
-            mechanism=args.mechanism,
-            keeps=args.keeps or KEEPS,
-            split=args.split,
-            limit=args.limit,
-            runs=args.runs,
-            name=args.name,
-            tracking_uri=args.tracking_uri,
-        )
+        comparison = autotc.compare(evaluator, args.presets, by=args.by, progress=progress, **options)
     return Output(comparison.to_json(), comparison_text(comparison) + "\n" + files_written(comparison.files))
 
 

@@ -19,7 +19,6 @@ from autotc.cli.options import (
     names,
 )
 from autotc.cli.output import Output, files_written
-from autotc.errors import PolicyError
 from autotc.report.progress import ProgressBar
 
 
@@ -55,32 +54,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Predict and measure what stacks of two stages gain or lose."""
-    from autotc.interactions import ConflictsSettings
+    from autotc.interactions import ConflictsOptions, ConflictsSettings, check_request
     from autotc.report.conflicts import conflicts_text
 
-    if args.pairs is not None and args.space is not None:
-        raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
+    options: ConflictsOptions = {
+        "modalities": args.modality,
+        "keeps": args.keep or ConflictsSettings.keeps,
+        "samples": args.samples,
+        "split": args.split,
+        "limit": args.limit,
+        "runs": args.runs,
+        "name": args.name,
+        "tracking_uri": args.tracking_uri,
+    }
+    # What is wrong is told before the model is loaded.
+    check_request(args.pairs, args.space, ConflictsSettings(**options))
     space = None
     if args.space is not None:
         from autotc.search.space import SearchSpace
 
-        space = SearchSpace.load(space_file(args.space))  # a wrong file is told before the model is loaded
+        space = SearchSpace.load(space_file(args.space))
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("conflicts") as progress:
-        measured = autotc.conflicts(
-            evaluator,
-            args.pairs,
-            space=space,
-            progress=progress,
-            modalities=args.modality,
-            keeps=args.keep or ConflictsSettings.keeps,
-            samples=args.samples,
-            split=args.split,
-            limit=args.limit,
-            runs=args.runs,
-            name=args.name,
-            tracking_uri=args.tracking_uri,
-        )
+        measured = autotc.conflicts(evaluator, args.pairs, space=space, progress=progress, **options)
     return Output(measured.to_json(), conflicts_text(measured) + "\n\n" + files_written(measured.files))
 
 

@@ -1,7 +1,7 @@
 """Compare presets on equal terms: the same samples, at equal language-model tokens or at equal cost."""
 
 from autotc.compare.candidates import WITHIN
-from autotc.compare.run import check_names, compare
+from autotc.compare.run import check_request, compare
 from autotc.compare.settings import COSTS, KEEPS, TOKENS, CompareOptions, CompareSettings
 from autotc.records.comparison import Comparison, ComparisonRow, Skipped
 
@@ -15,6 +15,6 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "Skipped",
-    "check_names",
+    "check_request",
     "compare",
 ]

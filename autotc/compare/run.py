@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, get_args
 
 from autotc.compare.candidates import chosen_presets, location_candidates, preset_candidates
 from autotc.compare.measure import Measurements
 from autotc.compare.record import log, write_files
 from autotc.compare.settings import By, CompareOptions, CompareSettings, Presets
-from autotc.errors import PolicyError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.files import check_writable_folder
 from autotc.mechanisms import build_mechanism
 from autotc.progress import Progress
+from autotc.ranges import check_choice
 from autotc.records.comparison import Comparison, Match
 
 
@@ -49,19 +49,17 @@ def compare(
         >>> comparison.to_pandas().sort_values("accuracy")  # doctest: +SKIP
     """
     settings = CompareSettings(**options)
-    if by not in ("preset", "location"):
-        raise PolicyError(f"by: {by!r} given; preset or location is right")
-    check_names(presets, by, settings.mechanism)
-    chosen = chosen_presets(presets)
+    check_request(presets, by, settings)
     evaluator = BuiltinEvaluator() if evaluator is None else evaluator
-    usual = "compare" if by == "preset" else f"locations-{settings.mechanism}"
-    folder = Path(settings.runs) / (settings.name or usual)
+    folder = settings.folder(by)
     stamp: dict[str, Any] = {"by": by} if by == "preset" else {"by": by, "mechanism": settings.mechanism}
     measurements = Measurements(evaluator, settings.split, settings.limit, folder, stamp)
     if by == "preset":
         tokens, costs = settings.targets()
         targets: list[tuple[Match, float]] = [*(("tokens", t) for t in tokens), *(("cost", c) for c in costs)]
-        candidates, skipped = preset_candidates(evaluator, chosen, targets, measurements.modalities, settings.split)
+        candidates, skipped = preset_candidates(
+            evaluator, chosen_presets(presets), targets, measurements.modalities, settings.split
+        )
     else:
         candidates, skipped = location_candidates(
             evaluator, settings.mechanism, settings.keeps, measurements.modalities
@@ -74,12 +72,15 @@ def compare(
     return comparison
 
 
-def check_names(presets: Presets, by: By, mechanism: str) -> None:
-    """See that presets and mechanism are known, before a model is loaded.
+def check_request(presets: Presets, by: By, settings: CompareSettings) -> None:
+    """See that a comparison can be made and written, before a model is loaded.
 
     Raises:
-        PolicyError: one is unknown.
+        PolicyError: a preset or the mechanism is unknown.
+        DataError: ``by`` is neither of its words, or the folder cannot be written to.
     """
+    check_choice(by, "by", get_args(By))
     chosen_presets(presets)
     if by == "location":
-        build_mechanism(mechanism)
+        build_mechanism(settings.mechanism)
+    check_writable_folder(settings.folder(by), "--runs")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from autotc.vocabulary import Split
+from autotc.names import check_name
+from autotc.ranges import check_choice, check_count, check_ratios
+from autotc.vocabulary import SPLITS, Split
 
 TOKENS = (0.5, 0.25, 0.1)
 """Shares of the uncompressed language-model tokens at which presets are compared by default."""
@@ -34,6 +36,10 @@ class CompareSettings:
         runs, name: everything is written to ``runs/name``; what is there already is not measured again. Without a name
             ``compare``, or ``locations-MECHANISM``.
         mlflow, tracking_uri: whether and where to log; None logs into a local store in ``runs``.
+
+    Raises:
+        DataError: the name is no name, the split is unknown, or the limit is no whole number from 1.
+        PolicyError: a target or a keep ratio is no ratio.
     """
 
     tokens: Sequence[float] | None = None
@@ -46,6 +52,20 @@ class CompareSettings:
     name: str | None = None
     mlflow: bool = True
     tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, ratios in (("tokens", self.tokens), ("costs", self.costs), ("keeps", self.keeps)):
+            check_ratios(ratios, what)
+        check_choice(self.split, "split", SPLITS)
+        if self.limit is not None:
+            check_count(self.limit, "limit")
+        if self.name is not None:
+            check_name(self.name, "--name")
+
+    def folder(self, by: By) -> Path:
+        """Where everything is written."""
+        usual = "compare" if by == "preset" else f"locations-{self.mechanism}"
+        return Path(self.runs) / (self.name or usual)
 
     def targets(self) -> tuple[Sequence[float], Sequence[float]]:
         """Targets for tokens and for costs."""

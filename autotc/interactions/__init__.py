@@ -3,7 +3,7 @@
 from autotc.interactions.estimate import additive, interaction
 from autotc.interactions.measure import measure_pair, open_store
 from autotc.interactions.pairs import default_placements, legal_pairs, parse_pairs, parse_placement
-from autotc.interactions.run import conflicts
+from autotc.interactions.run import check_request, conflicts
 from autotc.interactions.settings import ConflictsOptions, ConflictsSettings
 from autotc.records.interaction import Conflicts, Interaction, InteractionRow, Pair, effect
 
@@ -15,6 +15,7 @@ __all__ = [
     "InteractionRow",
     "Pair",
     "additive",
+    "check_request",
     "conflicts",
     "default_placements",
     "effect",

@@ -9,6 +9,7 @@ from autotc.conflicts.predicted import ConflictPredictor
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.files import check_writable_folder
 from autotc.interactions.measure import measure_pairs, open_store
 from autotc.interactions.pairs import check_pair, default_placements, legal_pairs, parse_pairs, space_placements
 from autotc.interactions.record import log, write_files
@@ -49,8 +50,7 @@ def conflicts(
         >>> measured.ranked()[0].words()  # doctest: +SKIP
     """
     settings = ConflictsSettings(**options)
-    if pairs is not None and space is not None:
-        raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
+    check_request(pairs, space, settings)
     evaluator = BuiltinEvaluator() if evaluator is None else evaluator
     modalities = _modalities(evaluator, settings)
     chosen = _chosen_pairs(evaluator, pairs, space, modalities, settings)
@@ -66,6 +66,18 @@ def conflicts(
     if settings.mlflow:
         log(evaluator, settings, measured)
     return measured
+
+
+def check_request(pairs: Sequence[str | Pair] | None, space: object, settings: ConflictsSettings) -> None:
+    """See that pairs can be measured and written, before a model is loaded.
+
+    Raises:
+        PolicyError: both pairs and a space are given.
+        DataError: the folder cannot be written to.
+    """
+    if pairs is not None and space is not None:
+        raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
+    check_writable_folder(settings.folder, "--runs")
 
 
 def _modalities(evaluator: ObservableEvaluator, settings: ConflictsSettings) -> list[Modality]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
+from autotc.errors import one_line
 from autotc.tabular import frame, html_table
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class CheckReport:
             "testsuite", name="autotc check", tests=str(len(self.findings)), failures=str(failures), errors="0"
         )
         for finding in self.findings:
-            case = ElementTree.SubElement(suite, "testcase", classname=self.policy, name=finding.what)
-            text = f"expected {finding.expected}, found {finding.found}"
+            case = ElementTree.SubElement(suite, "testcase", classname=one_line(self.policy), name=finding.what)
+            text = one_line(f"expected {finding.expected}, found {finding.found}", 2000)  # XML knows no control signs
             if finding.verdict == "fail":
                 ElementTree.SubElement(case, "failure", message=text)
             else:
@@ -82,7 +83,7 @@ class CheckReport:
 def junit_error(policy: str, message: str) -> str:
     """JUnit XML of a check that could not be made: one test case with the error."""
     suite = ElementTree.Element("testsuite", name="autotc check", tests="1", failures="0", errors="1")
-    case = ElementTree.SubElement(suite, "testcase", classname=policy, name="check")
+    case = ElementTree.SubElement(suite, "testcase", classname=one_line(policy), name="check")
     ElementTree.SubElement(case, "error", message=message)
     return _junit(suite)
 
