@@ -169,13 +169,14 @@ def _space(args: argparse.Namespace) -> SearchSpace | None:
 def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
     """What an engine can run of a space; says which modalities stay uncompressed."""
     from autotc.export import get_engine
+    from autotc.search.space.engines import deployable_space
 
     engine = get_engine(args.deployable_on)
     # The embedded model stands in for whatever will be served.
     architecture = args.architecture
     if architecture is None and args.model is not None:
         architecture = checkpoint_of(args, args.model).bound.architecture
-    deployable = space.deployable(engine, architecture)
+    deployable = deployable_space(space, engine, architecture)
     for modality in MODALITY_NAMES:
         if modality not in deployable.modalities:
             print(f"autotc search: {modality} stays uncompressed: {engine.title} has nothing for it", file=sys.stderr)

@@ -17,6 +17,7 @@ from autotc.export.base import combined, nearest
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.search.space import SearchSpace, SpaceError
+from autotc.search.space.engines import deployable_space
 
 QWEN25 = "Qwen2_5_VLForConditionalGeneration"
 QWEN3 = "Qwen3VLForConditionalGeneration"
@@ -176,17 +177,19 @@ def test_space_of_an_engine() -> None:
             }
         )
     )
-    space = full.deployable(get_engine("vllm"))
+    space = deployable_space(full, get_engine("vllm"))
     assert list(space.modalities) == ["video"]
     assert [c.key for c in space.modalities["video"].choices] == ["evs@projector", "vidcom2@projector"]
-    assert [c.key for c in full.deployable(get_engine("vllm"), QWEN25).modalities["video"].choices] == ["evs@projector"]
+    assert [c.key for c in deployable_space(full, get_engine("vllm"), QWEN25).modalities["video"].choices] == [
+        "evs@projector"
+    ]
     assert SearchSpace.from_yaml(space.to_yaml()) == space
     assert space.deployable_on == "vllm"
     assert "deployable_on" not in full.to_yaml()  # studies of before go on
     with pytest.raises(SpaceError, match=r"OpenVINO GenAI can run nothing of this space; .*cdpruner"):
-        full.deployable(get_engine("openvino"))
+        deployable_space(full, get_engine("openvino"))
     with pytest.raises(SpaceError, match=QWEN25):
-        full.deployable(get_engine("sglang"), QWEN25)
+        deployable_space(full, get_engine("sglang"), QWEN25)
 
 
 def test_all_that_a_space_proposes_is_expressible() -> None:
@@ -195,7 +198,7 @@ def test_all_that_a_space_proposes_is_expressible() -> None:
     from autotc.resources import search_space
 
     engine = get_engine("vllm")
-    space = SearchSpace.load(search_space("deployable")).deployable(engine)
+    space = deployable_space(SearchSpace.load(search_space("deployable")), engine)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
         plan = plan_export(space.suggest(study.ask()), engine)

@@ -9,6 +9,7 @@ from autotc.policy import Policy
 from autotc.resources import search_space
 from autotc.search import search
 from autotc.search.space import SearchSpace
+from autotc.search.space.engines import deployable_space
 from tests.search.synthetic import SyntheticEvaluator
 
 
@@ -16,7 +17,7 @@ def test_everything_that_ran_can_be_served(tmp_path: Path) -> None:
     engine = get_engine("vllm")
     ran: list[Policy] = []
     evaluator = SyntheticEvaluator(on_run=lambda policy, split: ran.append(policy))
-    space = SearchSpace.load(search_space("deployable")).deployable(engine)
+    space = deployable_space(SearchSpace.load(search_space("deployable")), engine)
     result = search(
         evaluator, space=space, budget=1.0, budgets={"video": 0.7}, trials=8, track=False, runs=tmp_path / "runs",
         out_dir=tmp_path / "policies",

@@ -13,11 +13,13 @@ import pytest
 from autotc.depths import Depths
 from autotc.policy import Policy
 from autotc.resources import search_space
-from autotc.search.space import SearchSpace, SpaceError, _falls, _line, _sigmoid
+from autotc.search.space import SearchSpace, SpaceError
+from autotc.search.space.schedules import falls, line, sigmoid
 
 DEPTHS = Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3})
 SHIPPED = sorted(search_space().parent.glob("*.yaml"))
 MINIMAL = """
+version: 1
 modalities:
   image:
     choices:
@@ -83,12 +85,12 @@ def test_every_schedule_is_encoded(trials: list[optuna.Trial]) -> None:
 
 
 def test_sigmoid_schedules_fall_from_the_first_ratio_to_the_last() -> None:
-    steps = _falls([0, 1, 2, 3, 4], _sigmoid([0, 1, 2, 3, 4], 80, 10, 2.0, 2.0))
+    steps = falls([0, 1, 2, 3, 4], sigmoid([0, 1, 2, 3, 4], 80, 10, 2.0, 2.0))
     assert steps[0] == 80
     assert steps[4] == 10
     assert steps[2] == 45  # half way down in the middle
     assert steps[1] > 70
-    assert _falls([0, 1, 2], _line([0, 1, 2], 80, 20)) == {0: 80, 1: 50, 2: 20}
+    assert falls([0, 1, 2], line([0, 1, 2], 80, 20)) == {0: 80, 1: 50, 2: 20}
 
 
 def _image(**stage: Any) -> Policy:
@@ -141,7 +143,7 @@ def test_modality_outside_is_refused() -> None:
         (MINIMAL, "- 1", "holds list"),
     ],
 )
-def test_wrong_files_are_told_in_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_wrong_files_are_told_in_oneline(tmp_path: Path, old: str, new: str, said: str) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(MINIMAL.replace(old, new))
     with pytest.raises(SpaceError) as caught:

@@ -27,6 +27,7 @@ from autotc.search.strategies.surrogate import Surrogate, improvement
 from .synthetic import SyntheticEvaluator
 
 DECODER = """
+version: 1
 modalities:
   image:
     choices:
@@ -144,6 +145,7 @@ def test_the_first_schedules_are_a_falling_one_and_the_cheapest() -> None:
 
 def test_a_kind_that_cannot_meet_the_budget_holds_up_no_other() -> None:
     space = """
+version: 1
 modalities:
   image:
     choices:

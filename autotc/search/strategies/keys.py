@@ -29,7 +29,7 @@ class Keys:
 
     def decode(self, keys: Mapping[str, float]) -> Policy:
         """The policy that a point stands for; it may conflict by rule."""
-        return self._space.suggest(_Reader(keys))  # type: ignore[arg-type]
+        return self._space.suggest(_Reader(keys))
 
     def encode(
         self, policy: Policy, rng: np.random.Generator, keys: Mapping[str, float] = MappingProxyType({})
@@ -45,7 +45,7 @@ class Keys:
         writer = _Writer(params)
         for modality in self._space.modalities:
             if modality in params:
-                self._space.suggest_modality(writer, modality)  # type: ignore[arg-type]
+                self._space.suggest_modality(writer, modality)
         return {name: writer.keys.get(name, keys.get(name, float(rng.random()))) for name in self.names}
 
 
@@ -59,7 +59,7 @@ class _Reader:
         """The choice in whose share the key lies."""
         return choices[min(int(self._keys[name] * len(choices)), len(choices) - 1)]
 
-    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """The number in whose share the key lies."""
         return int(self.suggest_categorical(name, range(low, high + 1, step)))
 
@@ -77,6 +77,6 @@ class _Writer:
         self.keys[name] = (list(choices).index(value) + 0.5) / len(choices)
         return value
 
-    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """The given value."""
         return int(self.suggest_categorical(name, range(low, high + 1, step)))

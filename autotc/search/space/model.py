@@ -1,0 +1,303 @@
+"""The file of a search space, its checks, and what it offers: policies to draw and the parameters that draw them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from autotc.depths import Depths
+from autotc.documents import load_mapping, parse, read_mapping
+from autotc.errors import PolicyError
+from autotc.mechanisms import build_mechanism
+from autotc.policy import Policy, Stage
+from autotc.search.space.drawing import encode_modality, parameter_names, suggest_modality
+from autotc.search.space.errors import SpaceError
+from autotc.search.space.schedules import Schedule, to_percent
+from autotc.search.space.trials import EnumeratingTrial, RandomTrial, Trial
+from autotc.vocabulary import MODALITIES, Location, Modality
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(_Strict):
+    """A kind of stage that may be chosen.
+
+    Attributes:
+        mechanism, location, params: of the stage.
+        layers: layers it may act at (encoder and decoder), counted from 0.
+        keep_ratio: lowest and highest ratio, both multiples of the step.
+        step: grid of its ratios; None takes the space's.
+        schedules: how ratios fall over the layers. ``single``: at one of them; ``step``: at two or three of them;
+            ``free``: any ratios that do not rise; ``linear``: from the first layer's ratio to the last's along a line;
+            ``sigmoid``: along a sigmoid of the depth (after P-Sigmoid, arXiv 2412.00556). All but the first are the
+            decoder's.
+    """
+
+    mechanism: str
+    location: Location
+    layers: tuple[int, ...] = ()
+    keep_ratio: tuple[float, float]
+    step: float | None = None
+    schedules: tuple[Schedule, ...] = ("single",)
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name among the choices of a modality, e.g. ``tome@encoder``."""
+        return f"{self.mechanism}@{self.location}"
+
+    @property
+    def several(self) -> bool:
+        """Whether one stage may act at several layers."""
+        return any(name != "single" for name in self.schedules)
+
+    def first_problem(self, modality: Modality, step: float) -> str | None:
+        """``place: what is wrong``, or None."""
+        mechanism = build_mechanism(self.mechanism, self.params)
+        if self.location not in mechanism.locations:
+            allowed = ", ".join(mechanism.locations)
+            return f"location: {self.mechanism} cannot act at {self.location!r}; it can at {allowed}"
+        if modality not in mechanism.modalities:
+            return f"mechanism: {self.mechanism} does not take {modality!r}; it takes {', '.join(mechanism.modalities)}"
+        layered = self.location in ("encoder", "decoder")
+        if layered and not self.layers:
+            return f"layers: missing; a choice at the {self.location} needs at least one"
+        if not layered and self.layers:
+            return f"layers: {list(self.layers)} given; a choice at the {self.location} has none"
+        if len(set(self.layers)) < len(self.layers) or any(layer < 0 for layer in self.layers):
+            return f"layers: {list(self.layers)} given; distinct layers from 0 are allowed"
+        low, high = self.keep_ratio
+        if not 0 < low <= high <= 1:
+            return f"keep_ratio: [{low:g}, {high:g}] given; 0 < low <= high <= 1 is allowed"
+        if self.step is not None and not _whole_percent(self.step):
+            return f"step: {self.step:g} given; a multiple of 0.01 in [0.01, 0.5] is allowed"
+        grid = to_percent(self.step or step)
+        for ratio in self.keep_ratio:
+            if abs(ratio * 100 - round(ratio * 100)) > 1e-6 or to_percent(ratio) % grid:
+                return f"keep_ratio: {ratio:g} given; multiples of the step {grid / 100:g} are allowed"
+        if not self.schedules or len(set(self.schedules)) < len(self.schedules):
+            return f"schedules: empty or repeated; list some of {', '.join(get_args(Schedule))}"
+        if self.several and (self.location != "decoder" or len(self.layers) < 2):
+            first = next(name for name in self.schedules if name != "single")
+            return f"schedules: {first} needs the decoder and at least two layers"
+        return None
+
+
+class ModalitySpace(_Strict):
+    """What may be done to one modality.
+
+    Attributes:
+        max_stages: longest stack.
+        choices: kinds of stages; a stack takes them at ever deeper locations.
+        presets: names of presets that seed a study; None takes every preset of the modality.
+    """
+
+    max_stages: int = Field(2, ge=1, le=4)
+    choices: tuple[Choice, ...]
+    presets: tuple[str, ...] | None = None
+
+
+class SearchSpace(_Strict):
+    """All policies that a search may propose.
+
+    Attributes:
+        version: of the file format, 1.
+        step: grid of keep ratios, a multiple of 0.01, so that ratios are whole percents and encode exactly.
+        deployable_on: engine that all its policies are for; a study then starts with none from outside it.
+        modalities: modality -> what may be done to it.
+    """
+
+    version: Literal[1] = 1
+    step: float = 0.05
+    deployable_on: str | None = None
+    modalities: dict[Modality, ModalitySpace]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSpace:
+        if not _whole_percent(self.step):
+            raise SpaceError(f"step: {self.step:g} given; a multiple of 0.01 in [0.01, 0.5] is allowed")
+        if not self.modalities:
+            raise SpaceError(f"modalities: empty; name at least one of {', '.join(MODALITIES)}")
+        for modality, space in self.modalities.items():
+            where = f"modalities.{modality}"
+            if not space.choices:
+                raise SpaceError(f"{where}.choices: empty; at least one is needed")
+            keys: set[str] = set()
+            for i, choice in enumerate(space.choices):
+                try:
+                    problem = choice.first_problem(modality, self.step)
+                except PolicyError as error:
+                    problem = str(error)
+                if problem is None and choice.key in keys:
+                    problem = f"{choice.key} is listed twice; merge the two"
+                if problem is not None:
+                    raise SpaceError(f"{where}.choices.{i}.{problem}")
+                keys.add(choice.key)
+            _check_presets(space, modality, where)
+        return self
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str = "space") -> SearchSpace:
+        """Parse YAML text.
+
+        Raises:
+            SpaceError: one line naming file, place, value and what would be right.
+        """
+        return parse(cls, read_mapping(text, where, "version and modalities", SpaceError), where, SpaceError)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SearchSpace:
+        """Read a search space file.
+
+        Raises:
+            SpaceError: the file is missing, no regular file, too large, empty or wrong.
+        """
+        data = load_mapping(path, "a search space file (.yaml)", "version and modalities", SpaceError)
+        return parse(cls, data, str(path), SpaceError)
+
+    def to_yaml(self) -> str:
+        """YAML text; equal spaces give equal text."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=120)
+
+    def fit(self, modalities: Iterable[str], depths: Depths) -> SearchSpace:
+        """This space for a model and data: modalities the data does not hold are left out, layers are checked.
+
+        Raises:
+            SpaceError: no modality is left, or a layer is out of the model's range.
+        """
+        held = set(modalities)
+        left = {name: space for name, space in self.modalities.items() if name in held}
+        if not left:
+            given, there = ", ".join(self.modalities), ", ".join(sorted(held))
+            raise SpaceError(f"modalities: {given} given; the data holds {there}")
+        for modality, space in left.items():
+            for i, choice in enumerate(space.choices):
+                decoder = choice.location == "decoder"
+                depth = depths.decoder if decoder else depths.encoder.get(modality, 0)
+                for layer in choice.layers:
+                    if layer >= depth:
+                        what = "decoder" if decoder else f"{modality} tower"
+                        raise SpaceError(
+                            f"modalities.{modality}.choices.{i}.layers: {layer} given; the {what} has {depth} layers, "
+                            f"0 to {depth - 1} are allowed"
+                        )
+        return self.model_copy(update={"modalities": left})
+
+    def choice(self, stage: Stage) -> Choice | None:
+        """The choice that a stage is an instance of, or None."""
+        space = self.modalities.get(stage.modality)
+        for choice in space.choices if space else ():
+            if choice.key == f"{stage.mechanism}@{stage.location}" and choice.params == stage.params:
+                return choice
+        return None
+
+    def grid(self, choice: Choice | None = None) -> int:
+        """Step of the ratios in percent."""
+        return to_percent((choice.step if choice else None) or self.step)
+
+    def suggest(self, trial: Trial) -> Policy:
+        """Draw a policy: conditional parameters, define by run. The policy may still conflict by rule."""
+        return Policy.of(stage for modality in self.modalities for stage in self.suggest_modality(trial, modality))
+
+    def suggest_modality(self, trial: Trial, modality: Modality) -> list[Stage]:
+        """Draw the stages of one modality."""
+        return suggest_modality(self, trial, modality)
+
+    def draw(self, modality: Modality, rng: np.random.Generator) -> tuple[Stage, ...]:
+        """A random stack, each choice as likely as its alternatives; it may still conflict by rule."""
+        return tuple(self.suggest_modality(RandomTrial(rng), modality))
+
+    def stacks(self, modality: Modality) -> Iterator[tuple[Stage, ...]]:
+        """Every distinct stack that `suggest_modality` can draw, legal by rule or not, in a fixed order."""
+        seen: set[str] = set()
+        trial = EnumeratingTrial()
+        while True:
+            stack = tuple(self.suggest_modality(trial, modality))
+            key = Policy(stages=stack).content_hash()
+            if key not in seen:
+                seen.add(key)
+                yield stack
+            if not trial.advance():
+                return
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters that `suggest` may ask for, in a fixed order."""
+        return parameter_names(self)
+
+    def encode(self, policy: Policy) -> dict[str, Any]:
+        """The parameters with which `suggest` draws this policy: its exact inverse.
+
+        A schedule that several kinds describe is taken for the first of them that the choice lists.
+
+        Raises:
+            SpaceError: the policy lies outside the space.
+        """
+        params: dict[str, Any] = {}
+        for modality in policy.modalities:
+            if modality not in self.modalities:
+                raise SpaceError(f"{modality}: the space has no such modality; it has {', '.join(self.modalities)}")
+        for modality in self.modalities:
+            params.update(self.encode_modality(modality, policy.modality(modality)))
+        return params
+
+    def encode_modality(self, modality: Modality, stages: tuple[Stage, ...]) -> dict[str, Any]:
+        """The parameters with which `suggest_modality` draws these stages.
+
+        Raises:
+            SpaceError: they lie outside the space.
+        """
+        return encode_modality(self, modality, stages)
+
+    def holds(self, modality: Modality, stages: tuple[Stage, ...]) -> bool:
+        """Whether `suggest_modality` can draw these stages."""
+        try:
+            self.encode_modality(modality, stages)
+        except SpaceError:
+            return False
+        return True
+
+    def encode_known(self, policy: Policy) -> dict[str, Any]:
+        """Parameters of the modalities whose stages lie inside the space: what a sampler can learn from a policy."""
+        params: dict[str, Any] = {}
+        for modality in self.modalities:
+            try:
+                params.update(self.encode_modality(modality, policy.modality(modality)))
+            except SpaceError:
+                continue
+        return params
+
+    def distributions(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna distributions of encoded parameters (of whole modalities)."""
+        from optuna.trial import FixedTrial
+
+        trial = FixedTrial(dict(params))
+        for modality in self.modalities:
+            if modality in params:
+                self.suggest_modality(trial, modality)
+        return dict(trial.distributions)
+
+
+def _whole_percent(step: float) -> bool:
+    return 0.01 <= step <= 0.5 and abs(step * 100 - round(step * 100)) < 1e-6
+
+
+def _check_presets(space: ModalitySpace, modality: str, where: str) -> None:
+    if space.presets is None:
+        return
+    from autotc.presets import PRESETS
+
+    for i, name in enumerate(space.presets):
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}"
+            raise SpaceError(f"{where}.presets.{i}: unknown preset {name!r}; {hint}")
+        if modality not in PRESETS[name].modalities:
+            raise SpaceError(f"{where}.presets.{i}: {name} does not take {modality!r}")
