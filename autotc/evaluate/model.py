@@ -20,7 +20,7 @@ from autotc.evaluate.metrics import Metric, exact
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample, grouped
 from autotc.latency import LatencyModel
-from autotc.models import bind
+from autotc.models import bind, unwrap
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
@@ -72,7 +72,7 @@ class ModelEvaluator(ObservableEvaluator):
         batch_size: int = 32,
         max_new_tokens: int = 16,
     ) -> None:
-        self._model, self.processor = model.eval(), tracked(processor)
+        self._model, self.processor = unwrap(model).eval(), tracked(processor)
         self._bound = bind(model)
         self.seed = seed
         self.model = self._bound.reference

@@ -11,6 +11,7 @@ from autotc.models.registry import (
     find_architecture,
     find_processor_adapter,
     processor_adapter,
+    unwrap,
 )
 from autotc.models.shapes import DecoderShape, Projections, TowerShape
 
@@ -31,4 +32,5 @@ __all__ = [
     "find_processor_adapter",
     "processor_adapter",
     "spread",
+    "unwrap",
 ]

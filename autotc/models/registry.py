@@ -53,22 +53,53 @@ def find_architecture(name: str) -> Adapter:
     )
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model of a supported class inside wrappers: PEFT, `torch.compile`, ``DataParallel``, FSDP, DeepSpeed.
+
+    Adapters that PEFT put into its layers (LoRA) are inside, and stay. A model without a wrapper, or of a class that no
+    adapter knows, comes back as it is.
+    """
+    inner: nn.Module | None = model
+    while inner is not None and not _supported(inner):
+        inner = _inside(inner)
+    return model if inner is None else inner
+
+
+def _supported(model: nn.Module) -> bool:
+    return any(type(model).__name__ in adapter.architectures for adapter in ADAPTERS)
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    """What a wrapper holds; None for a module that is no wrapper."""
+    parts = getattr(model, "_modules", {})
+    for name in ("_orig_mod", "module"):  # torch.compile; DataParallel, DistributedDataParallel, FSDP, DeepSpeed
+        if parts.get(name) is not None:
+            inner: nn.Module = parts[name]
+            return inner
+    if parts.get("base_model") is not None and hasattr(model, "peft_config"):
+        base = parts["base_model"]  # a tuner (LoraModel) that holds the model, or for prompt learning the model itself
+        held: nn.Module = getattr(base, "_modules", {}).get("model", base) if not _supported(base) else base
+        return held
+    return None
+
+
 def find_adapter(model: nn.Module) -> Adapter:
-    """The adapter of a model's class.
+    """The adapter of a model's class; wrappers are looked through.
 
     Raises:
         UnsupportedModelError: no adapter knows the class; the message lists those that are known.
     """
-    return find_architecture(type(model).__name__)
+    return find_architecture(type(unwrap(model)).__name__)
 
 
 def bind(model: nn.Module) -> BoundAdapter:
-    """The adapter of a model's class, with the model's configuration.
+    """The adapter of a model's class, with the model's configuration; wrappers are looked through.
 
     Raises:
         UnsupportedModelError: no adapter knows the class.
     """
-    return bind_config(model.config, type(model).__name__)
+    model = unwrap(model)
+    return bind_config(getattr(model, "config", None), type(model).__name__)
 
 
 def bind_config(config: Any, architecture: str) -> BoundAdapter:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES
-from autotc.models import Adapter, bind, find_adapter
+from autotc.models import BoundAdapter, bind, unwrap
 from autotc.policy import Policy, read_policy
 from autotc.runtime.cache import CACHE, cache_length, given_cache
 from autotc.runtime.encoders import Encoders
@@ -41,14 +41,13 @@ class Handle:
         last: modality -> `Track` of the last request: which input each surviving token stands for.
     """
 
-    def __init__(self, model: nn.Module, policy: Policy, adapter: Adapter, observer: Observer | None = None) -> None:
+    def __init__(self, model: nn.Module, policy: Policy, bound: BoundAdapter, observer: Observer | None = None) -> None:
         self.model, self.policy = model, policy
         self.last: dict[Modality, Track] = {}
-        self._adapter = adapter
-        self._config: Any = model.config
+        self._bound = bound
         self._steps = Steps(policy, observer)
         self._hooks = Hooks()
-        self._encoders = Encoders(adapter, model, self._steps, self._hooks)
+        self._encoders = Encoders(bound, model, self._steps, self._hooks)
         self._argument_names = list(inspect.signature(model.forward).parameters)
         self._arguments: dict[str, Any] = {}
         self._request: Request | None = None
@@ -92,14 +91,14 @@ class Handle:
     # --- attaching ---
 
     def _attach(self) -> None:
-        adapter, model = self._adapter, self.model
+        bound, adapter, model = self._bound, self._bound.adapter, self.model
         # A copy would keep hooks that are bound to this handle, and that nothing takes away: both look here first.
         self._hooks.replace(model, "__reduce_ex__", _refuse_copy)
         self._encoders.attach()
         self._hooks.before(model, self._before_model)
         self._hooks.before(adapter.language_model(model), self._before_language)
         layers = adapter.layers(model)
-        levels = (len(adapter.deepstack(self._config, modality)) for modality in adapter.feature_methods())
+        levels = (len(bound.deepstack(modality)) for modality in adapter.feature_methods())
         with_deepstack = max(levels, default=0)
         for i, layer in enumerate(layers):
             self._hooks.before(layer, functools.partial(self._before_layer, i))
@@ -143,7 +142,7 @@ class Handle:
             changed = self._request.decode(self._arguments, kwargs)
         else:
             self._steps.begin()
-            self._request = Request(self._adapter, self.model, self._steps, self._encoders.take())
+            self._request = Request(self._bound, self.model, self._steps, self._encoders.take())
             changed = self._request.prefill(kwargs)
             if self._request.tracks:
                 self.last = self._request.tracks
@@ -174,7 +173,8 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
     """Apply a policy to a model; use the handle as a context manager, or call its ``remove()``.
 
     Args:
-        model: a supported Hugging Face model, left as it is.
+        model: a supported Hugging Face model, left as it is; also inside the wrappers of PEFT, `torch.compile`,
+            ``DataParallel`` and the like.
         policy: a policy or the path of its file.
         observer: called after every reduction with what it saw and did, also where it had nothing to remove.
 
@@ -189,13 +189,12 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
         ([512], [512])
     """
     policy = read_policy(policy)
-    wrapped = getattr(model, "_orig_mod", None)  # what torch.compile(model) has returned
-    model = wrapped if isinstance(wrapped, nn.Module) else model
-    adapter = find_adapter(model)
-    bind(model).validate(policy)
+    model = unwrap(model)
+    bound = bind(model)
+    bound.validate(policy)
     if model in _ACTIVE:
         raise PolicyError("a policy is already applied to this model; remove it first")
-    handle = Handle(model, policy, adapter, observer)
+    handle = Handle(model, policy, bound, observer)
     _ACTIVE[model] = handle
     forget_compiled(model)
     return handle

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autotc.errors import InputsError
 from autotc.mechanisms import TOWER_SCORES, Score
-from autotc.models import Adapter, Item
+from autotc.models import BoundAdapter, Item
 from autotc.models.media import marked
 from autotc.runtime.hooks import Hooks
 from autotc.runtime.layers import Call
@@ -24,14 +24,14 @@ class Encoders:
     """Follows each modality into its tower, from the call of its feature method to the language model's entry.
 
     Args:
-        adapter, model: whose.
+        bound, model: whose.
         steps: the policy's.
         hooks: where hooks are registered.
     """
 
-    def __init__(self, adapter: Adapter, model: nn.Module, steps: Steps, hooks: Hooks) -> None:
-        self._adapter, self._model, self._steps, self._hooks = adapter, model, steps, hooks
-        self._config: Any = model.config
+    def __init__(self, bound: BoundAdapter, model: nn.Module, steps: Steps, hooks: Hooks) -> None:
+        self._bound, self._adapter = bound, bound.adapter
+        self._model, self._steps, self._hooks = model, steps, hooks
         self._followed: list[Modality] = []
         # Of the model's call that is running: its arguments, its ids on the host, and items that were found in it.
         self._arguments: dict[str, Any] = {}
@@ -48,7 +48,7 @@ class Encoders:
         touched = {step.stage.modality for step in self._steps}
         for modality, name in adapter.feature_methods().items():
             # Deep-stack features of all media arrive together: then all of them are followed.
-            if modality in touched or adapter.deepstack(self._config, modality):
+            if modality in touched or self._bound.deepstack(modality):
                 self._follow(base, name, modality)
                 self._followed.append(modality)
         for modality in adapter.feature_methods():
@@ -76,9 +76,9 @@ class Encoders:
         if ids is None:
             return
         self._ids = ids.cpu()
-        placeholders = self._adapter.placeholders(self._config)
+        placeholders = self._bound.placeholders
         for modality in given:
-            items = self._announced[modality] = self._adapter.geometry(self._config, modality, self._arguments)
+            items = self._announced[modality] = self._bound.geometry(modality, self._arguments)
             check_placeholders(modality, items, int((self._ids == placeholders[modality]).sum()))
 
     @property
@@ -133,7 +133,7 @@ class Encoders:
         if modality in self._announced and arguments.get(shape) is self._arguments.get(shape):
             items = self._announced[modality]
         else:
-            items = self._adapter.geometry(self._config, modality, arguments)
+            items = self._bound.geometry(modality, arguments)
         if self._steps.at("input", modality):
             originals = marked(arguments.get(shape))
             if originals is None:
@@ -155,8 +155,8 @@ class Encoders:
         if not scored_blocks and not self._steps.at("encoder", modality):
             return
         blocks = self._adapter.blocks(self._model, modality)
-        expand_at = self._adapter.expand_at(self._config, modality)
-        tiled = self._adapter.tower_shape(self._config, modality).tiled
+        expand_at = self._bound.expand_at(modality)
+        tiled = self._bound.tower(modality).tiled
         for i, block in enumerate(blocks):
             self._hooks.before(block, functools.partial(self._before_block, modality, i))
             if tiled:
@@ -181,7 +181,7 @@ class Encoders:
     def _score_block(self, modality: Modality, step: Step, need: Score) -> int:
         if step.stage.location == "encoder":
             return step.layer
-        return self._adapter.score_block(self._config, modality, need)
+        return self._bound.score_block(modality, need)
 
     def _before_block(
         self, modality: Modality, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -192,7 +192,7 @@ class Encoders:
             args, kwargs = (kwargs["hidden_states"],), {k: v for k, v in kwargs.items() if k != "hidden_states"}
         if index == 0:
             items = self._items[modality]
-            self._towers[modality] = TowerRun(self._adapter, self._config, modality, items, args[0], self._steps)
+            self._towers[modality] = TowerRun(self._bound, modality, items, args[0], self._steps)
         out: Call = self._towers[modality].before(index, module, args, kwargs)
         return out
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autotc.errors import InputsError, MechanismError
 from autotc.mechanisms import TEXT_SCORES, TOWER_SCORES
-from autotc.models import Adapter, Item
+from autotc.models import BoundAdapter, Item
 from autotc.runtime.columns import Columns
 from autotc.runtime.context_scores import context_scores
 from autotc.runtime.deepstack import DeepStack
@@ -25,7 +25,7 @@ class Prefill:
     """One prompt on its way into the language model.
 
     Args:
-        adapter, model: whose.
+        bound, model: whose.
         steps: the policy's.
         prompt: what came before the language model; it has media.
         kwargs: of the language model's call.
@@ -39,11 +39,9 @@ class Prefill:
     """
 
     def __init__(
-        self, adapter: Adapter, model: nn.Module, steps: Steps, prompt: EncodedPrompt, kwargs: dict[str, Any]
+        self, bound: BoundAdapter, model: nn.Module, steps: Steps, prompt: EncodedPrompt, kwargs: dict[str, Any]
     ) -> None:
-        self._adapter, self._model, self._steps, self._prompt = adapter, model, steps, prompt
-        config: Any = model.config
-        self._config = config
+        self._bound, self._model, self._steps, self._prompt = bound, model, steps, prompt
         self._kwargs = kwargs
         self._embeds: Tensor = kwargs["inputs_embeds"]
         ids = self._ids()
@@ -54,9 +52,9 @@ class Prefill:
             )
         mask = self._mask()
         valid = torch.ones(ids.shape, dtype=torch.bool) if mask is None else mask.cpu().bool()
-        blocks = adapter.blocks_seen_whole(config, prompt.arguments)
-        masks = LayerMasks(config.get_text_config(), adapter.windows(config), valid, blocks)
-        depth = len(adapter.layers(model))
+        blocks = bound.blocks_seen_whole(prompt.arguments)
+        masks = LayerMasks(bound.config.get_text_config(), bound.windows, valid, blocks)
+        depth = len(bound.adapter.layers(model))
         query = self._query_mask(ids, valid) if any(TEXT_SCORES & {*s.mechanism.needs} for s in steps) else None
         self.state = PromptState(valid, query, masks, here=[None] * depth, stored=[None] * depth)
         # Modality -> columns (B, L) bool of all units that its items had, holes too.
@@ -90,7 +88,7 @@ class Prefill:
             raise InputsError("input_ids: missing; the policy needs them, or inputs_embeds, to find the media")
         table: Any = self._model
         ids = torch.full(embeds.shape[:2], -1, dtype=torch.long)
-        placeholders = self._adapter.placeholders(self._config)
+        placeholders = self._bound.placeholders
         for modality in self._prompt.items:
             token = torch.tensor([placeholders[modality]], device=embeds.device)
             matches = (embeds == table.get_input_embeddings()(token)).all(-1)
@@ -103,7 +101,7 @@ class Prefill:
             raise InputsError(
                 f"input_ids: missing; {needy.stage.mechanism} reads the query, which inputs_embeds do not tell"
             )
-        return self._adapter.query_mask(self._config, ids, valid)
+        return self._bound.query_mask(ids, valid)
 
     # --- where the media stand ---
 
@@ -113,7 +111,7 @@ class Prefill:
         Items come in the order of the rows, and in a row in the order of its placeholders, so they are handed out by
         counting: each row takes as many items as fill its placeholders exactly.
         """
-        places = (ids == self._adapter.placeholders(self._config)[modality]).nonzero()
+        places = (ids == self._bound.placeholders[modality]).nonzero()
         repeats = check_placeholders(modality, items, len(places))
         per_row = torch.bincount(places[:, 0], minlength=ids.shape[0]).tolist()
         order: list[int] = []
@@ -224,7 +222,7 @@ class Prefill:
                 for need in step.mechanism.needs:
                     if need in TOWER_SCORES:
                         assert tower is not None  # followed because of this need
-                        block = self._adapter.score_block(self._config, modality, need)
+                        block = self._bound.score_block(modality, need)
                         scores[need] = tower.scored(block, need, track).to(values.device)
                 reduction = self._steps.run(step, tokens, targets, scores)
             self._steps.done(step, tokens, scores, reduction)
@@ -239,7 +237,7 @@ class Prefill:
             return {}
         seen = torch.stack([units for modality, units in self._units.items() if modality != "audio"]).any(0)
         for modality, units in self._units.items():
-            blocks = self._adapter.deepstack(self._config, modality)
+            blocks = self._bound.deepstack(modality)
             if blocks:
                 track = self.state.tracks[modality]
                 original = Track.start(self._prompt.items[modality], torch.device("cpu")).ids

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError
-from autotc.models import Adapter
+from autotc.models import BoundAdapter
 from autotc.runtime.cache import cache_length, given_cache
 from autotc.runtime.columns import Columns
 from autotc.runtime.deepstack import DeepStack
@@ -25,13 +25,13 @@ class Request:
     """A request from the language model's entry on. What says where things stand is on the host.
 
     Args:
-        adapter, model: whose.
+        bound, model: whose.
         steps: the policy's.
         prompt: what came before the language model.
     """
 
-    def __init__(self, adapter: Adapter, model: nn.Module, steps: Steps, prompt: EncodedPrompt) -> None:
-        self._adapter, self._model, self._steps, self._prompt = adapter, model, steps, prompt
+    def __init__(self, bound: BoundAdapter, model: nn.Module, steps: Steps, prompt: EncodedPrompt) -> None:
+        self._bound, self._model, self._steps, self._prompt = bound, model, steps, prompt
         self._state: PromptState | None = None  # None for a prompt without media: nothing is done to it
         self._layers: DecoderLayers | None = None
         self._deepstack = DeepStack()
@@ -49,9 +49,9 @@ class Request:
         """The language model's arguments without what holes and projector stages have removed; None to leave them."""
         if not self._prompt.items:
             return None
-        prefill = Prefill(self._adapter, self._model, self._steps, self._prompt, kwargs)
+        prefill = Prefill(self._bound, self._model, self._steps, self._prompt, kwargs)
         self._state, self._deepstack = prefill.state, prefill.deepstack
-        self._layers = DecoderLayers(self._adapter, self._model, self._steps, self._state)
+        self._layers = DecoderLayers(self._bound.adapter, self._model, self._steps, self._state)
         return prefill.run()
 
     def before_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -99,7 +99,7 @@ class Request:
             # M-RoPE they are the first of four rows, or, on a cache, the one row less the offset the media have made.
             text = positions if positions.dim() == 2 else positions[0]
             if positions.dim() == 3 and len(positions) != 4:
-                base: Any = self._adapter.base(self._model)
+                base: Any = self._bound.adapter.base(self._model)
                 text = text - base.rope_deltas
             total = int(text.max()) + 1
         else:

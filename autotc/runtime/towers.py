@@ -12,7 +12,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from autotc.errors import InputsError
 from autotc.mechanisms import TOWER_SCORES, Reduction, Score, Tokens
-from autotc.models import Adapter, Item, Projections, column_index, spread
+from autotc.models import BoundAdapter, Item, Projections, column_index, spread
 from autotc.runtime.columns import Columns
 from autotc.runtime.scores import class_attention, received_attention
 from autotc.runtime.steps import Step, Steps
@@ -28,14 +28,14 @@ class TowerRun:
     out on the host.
 
     Args:
-        adapter, config: of the model.
+        bound: of the model.
         modality, items: what is encoded.
         hidden: what the first block gets.
         steps: the policy's.
     """
 
     def __init__(
-        self, adapter: Adapter, config: Any, modality: Modality, items: Sequence[Item], hidden: Tensor, steps: Steps
+        self, bound: BoundAdapter, modality: Modality, items: Sequence[Item], hidden: Tensor, steps: Steps
     ) -> None:
         self.modality, self.device = modality, hidden.device
         self.track = Track.start(items, hidden.device)
@@ -43,10 +43,10 @@ class TowerRun:
         self.scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = {}
         # Block behind which the rows were all there -> reductions until then, and what was left.
         self.expanded: dict[int, tuple[int, Tensor]] = {}
-        self._adapter, self._config, self._steps = adapter, config, steps
+        self._bound, self._steps = bound, steps
         self._kept = torch.ones(hidden.numel() // hidden.shape[-1], dtype=torch.bool)
-        self._rows = adapter.unit_rows(config, modality, items)
-        self._class_rows = adapter.class_rows(config, modality, items)
+        self._rows = bound.unit_rows(modality, items)
+        self._class_rows = bound.class_rows(modality, items)
         self._owner = torch.repeat_interleave(torch.tensor(self.track.lengths))
         self._tile = self._rows[:, 0] // self.tiles[1] if self.tiles is not None else self._owner
         self._columns: Columns | None = None
@@ -153,7 +153,7 @@ class TowerRun:
         """A block's output at a point where the rows return to their original number; None to leave it."""
         hidden = output[0] if isinstance(output, tuple) else output
         rows = self._packed(hidden)
-        last = index == self._adapter.depths(self._config).encoder[self.modality] - 1
+        last = index == self._bound.depths.encoder[self.modality] - 1
         if last:
             for step in self._steps.at("encoder", self.modality, index):
                 rows = self._reduce(step, rows)
@@ -183,7 +183,7 @@ class TowerRun:
         attention = wanted & (TOWER_SCORES - {"keys"})
         if not attention:
             return
-        query, key = self._adapter.rotate_block(query, heads, self._position_embeddings)
+        query, key = self._bound.adapter.rotate_block(query, heads, self._position_embeddings)
         received = None
         for need in sorted(attention):
             if need == "cls_attention" and self._class_rows is not None:

@@ -168,7 +168,7 @@ def masked(family: Family, inputs: Any, hidden_from: Tensor) -> Tensor:
 def gone_from(family: Family, handle: Handle, inputs: Any, layer: int) -> Tensor:
     """First layer from which each prompt token is gone, 99 if never."""
     out = torch.full(inputs["input_ids"].shape, 99)
-    placeholders = handle._adapter.placeholders(family.build().config)
+    placeholders = handle._bound.placeholders
     taken = dict.fromkeys(placeholders, 0)
     for row in range(len(out)):
         for modality, track in handle.last.items():

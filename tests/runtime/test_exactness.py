@@ -121,7 +121,7 @@ def test_removing_in_the_tower_equals_masking_keys(modality: str, block: int, mo
     try:
         _, handle = logits(single(modality, "encoder", "random", 0.4, block), inputs)
         track: Track = handle.last[modality]
-        adapter_rows = handle._adapter.unit_rows(model().config, modality, track.items)  # type: ignore[arg-type]
+        adapter_rows = handle._bound.unit_rows(modality, track.items)  # type: ignore[arg-type]
         total = int(adapter_rows.max()) + 1 + (track.items[-1].extra if modality == "audio" else 0)  # type: ignore[attr-defined]
         gone = torch.ones(len(adapter_rows), dtype=torch.bool)
         start = 0
@@ -140,7 +140,7 @@ def test_removing_in_the_tower_equals_masking_keys(modality: str, block: int, mo
                 kwargs["attention_mask"] = (~here)[None, None, None].expand(1, 1, q.shape[2], -1)
             return sdpa_attention_forward(module, q, k, v, *args, **kwargs)
 
-        tower = handle._adapter.blocks(model(), modality)  # type: ignore[arg-type]
+        tower = handle._bound.adapter.blocks(model(), modality)  # type: ignore[arg-type]
 
         def count(module: Any, args: Any) -> None:
             calls.update(block=calls["block"] + 1, row=0)
