@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from autotc.errors import DataError
+from autotc.errors import DataError, one_line, quote
+from autotc.files import replacing
 from autotc.statistics import Array, Interval, mean_interval, mean_of_groups_interval
 
 
@@ -106,32 +108,71 @@ class Results:
         return out
 
     def save(self, path: str | Path) -> Path:
-        """Write ``x.samples.parquet``; returns its path."""
+        """Write ``x.samples.parquet`` whole or not at all; returns its path.
+
+        Raises:
+            DataError: it cannot be written.
+        """
         import pandas as pd
 
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        columns = ("id", "task", "modality", "correct", "answer", "log_probability", "divergence")
-        pd.DataFrame({c: [getattr(s, c) for s in self.samples] for c in columns}).to_parquet(path, index=False)
-        return path
+        columns = {name: [getattr(sample, name) for sample in self.samples] for name in _COLUMNS}
+        with replacing(path) as beside:
+            pd.DataFrame(columns).to_parquet(beside, index=False)
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
         """Read a samples file.
 
         Raises:
-            DataError: it is missing or not a samples file.
+            DataError: it is missing, is not a samples file, holds no samples, or a value that no sample can have.
         """
         import pandas as pd
 
+        if not Path(path).exists():
+            raise DataError(f"{path}: no such file; a samples file (.samples.parquet) is expected")
         try:
-            frame = pd.read_parquet(path)
-            rows = frame.to_dict("records")
-            return cls(tuple(SampleResult(**{str(k): v for k, v in row.items()}) for row in rows))
-        except FileNotFoundError as error:
-            raise DataError(f"{path}: no such file; a samples file (.samples.parquet) is expected") from error
-        except Exception as error:
-            raise DataError(f"{path}: is not a samples file ({type(error).__name__}: {error})") from error
+            rows = pd.read_parquet(path).to_dict("records")
+        except Exception as error:  # pyarrow and pandas raise many kinds
+            raise DataError(f"{path}: is not a samples file ({one_line(error, 120)})") from error
+        if not rows:
+            raise DataError(f"{path}: holds no samples; a samples file with at least one is expected")
+        samples = tuple(_sample(row, f"{path}: row {number}") for number, row in enumerate(rows))
+        ids = set[str]()
+        for number, sample in enumerate(samples):
+            if sample.id in ids:
+                raise DataError(f"{path}: row {number}: id: {quote(sample.id)} given twice; one row a sample is right")
+            ids.add(sample.id)
+        return cls(samples)
+
+
+_COLUMNS = tuple(field.name for field in fields(SampleResult))
+_WORDS = ("id", "task", "modality", "answer")
+
+
+def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
+    """A row of a samples file as a sample's outcome; files of before ``divergence`` lack that column."""
+    missing = [name for name in _COLUMNS if name not in row and name != "divergence"]
+    if missing:
+        raise DataError(f"{where}: has no column {missing[0]!r}; a samples file (.samples.parquet) is expected")
+    for name in _WORDS:
+        if not isinstance(row[name], str):
+            raise DataError(f"{where}: {name}: {quote(row[name])} given; a text is right")
+    numbers = {name: row.get(name, math.nan) for name in _COLUMNS if name not in _WORDS}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DataError(f"{where}: {name}: {quote(value)} given; a number is right")
+    if not 0 <= numbers["correct"] <= 1:
+        raise DataError(f"{where}: correct: {quote(numbers['correct'])} given; a score in [0, 1] is right")
+    return SampleResult(
+        id=row["id"],
+        task=row["task"],
+        modality=row["modality"],
+        correct=float(numbers["correct"]),
+        answer=row["answer"],
+        log_probability=float(numbers["log_probability"]),
+        divergence=float(numbers["divergence"]),
+    )
 
 
 @dataclass(frozen=True)
