@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from autotc.errors import AutotcError, DataError, quote
 
@@ -47,6 +49,28 @@ def to_name(text: str, otherwise: str = "model") -> str:
     """
     kept = re.sub(r"[^\w.\-]+", "-", text, flags=re.ASCII).strip("-.")
     return kept[:NAME_LENGTH].strip("-.") or otherwise
+
+
+def nearest(name: str, known: Iterable[str], listed: int = 12) -> str:
+    """What may have been meant by a name that is not known, as the end of an error.
+
+    Args:
+        name: as given.
+        known: the names that are right.
+        listed: how many of them are listed where none is near; with 0 the end is empty.
+
+    Example:
+        >>> nearest("serach", ["search", "eval"])
+        "did you mean 'search'?"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name[:NAME_LENGTH], names, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if not listed:
+        return ""
+    rest = f" and {len(names) - listed} more" if len(names) > listed else ""
+    return f"known: {', '.join(names[:listed]) or 'none'}{rest}"
 
 
 def _bytes(text: str) -> int:

@@ -8,7 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.errors import DataError, missing_dependency
+from autotc.errors import DataError, missing_dependency, quote
+from autotc.names import NAME_LENGTH, nearest
 
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = 10
@@ -40,9 +41,9 @@ def search_space(name: str = "default") -> Path:
     """
     folder = search_spaces()
     path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise DataError(f"search space: {name!r} is not shipped; a file or one of: {known}")
+    if not (name and name == Path(name).name and len(name) <= NAME_LENGTH and path.is_file()):
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        raise DataError(f"search space: {quote(name)} is not shipped and is no file; {nearest(name, known)}")
     return path
 
 

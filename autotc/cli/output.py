@@ -23,14 +23,10 @@ class Output:
     text: str
     code: int = 0
 
-    def shown(self, *, as_json: bool) -> str:
-        """What stands on stdout."""
-        return to_json(self.document) if as_json else self.text
 
-
-def to_json(document: Any) -> str:
+def to_json(document: Any, *, ascii_only: bool = False) -> str:
     """One JSON document: no NaN, no tuples, texts for paths."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False)
+    return json.dumps(_plain(document), indent=2, ensure_ascii=ascii_only)
 
 
 def _plain(value: Any) -> Any:

@@ -1,79 +1,123 @@
-"""The program ``autotc``: its parser, the run of a command, and how errors are told.
+"""The program ``autotc``: it runs a command, prints what it found and tells errors.
 
-stdout holds the result alone (with ``--json`` one JSON document), stderr progress and errors. Exit code 0: done; 1: a
-check failed; 2: the user's input is wrong, told in one line; 130: interrupted.
+stdout holds the result alone (with ``--json`` one JSON document, also of an error), stderr progress and errors.
+Exit code 0: done; 1: a check failed; 2: the user's input is wrong, told in one line; 70: autotc is at fault;
+130: interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
 
-from autotc.cli import (
-    bench,
-    check,
-    compare,
-    conflicts,
-    export,
-    front,
-    init,
-    models,
-    presets,
-    report,
-    search,
-    show,
-    study,
-    validate,
-)
-from autotc.cli import eval as evaluate
-from autotc.cli.command import Command
-from autotc.errors import EXTRAS, AutotcError, AutotcWarning, missing_dependency, one_line
-
-_ALL: tuple[Command, ...] = (
-    *(search.COMMAND, evaluate.COMMAND, check.COMMAND, front.COMMAND, report.COMMAND, study.COMMAND, show.COMMAND),
-    *(validate.COMMAND, presets.COMMAND, compare.COMMAND, conflicts.COMMAND, bench.COMMAND, export.COMMAND),
-    *(models.COMMAND, init.COMMAND),
-)
-COMMANDS = {command.name: command for command in _ALL}
-"""Command's name -> command, in the order of ``autotc --help``."""
+from autotc.cli.failures import DEBUG, HINT_LENGTH, INTERRUPTED, WRONG_INPUT, explain, show_traceback
+from autotc.cli.output import Output, to_json
+from autotc.cli.parser import COMMANDS, ShellParser, UsageError
+from autotc.errors import MESSAGE_LENGTH, AutotcWarning, one_line
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a wrong argument in one line, without the usage."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    # Torch's workers otherwise spin while they wait, which on busy cores costs a factor of ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = ShellParser()
+    try:
+        args = parser.parse(words)
+    except UsageError as error:
+        return _tell(str(error), str(error), WRONG_INPUT, as_json="--json" in words)
+    except SystemExit as leaving:  # argparse leaves after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"autotc {version('autotc')}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 0
+    _quiet()
+    return _run(args)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
-    parser = _Parser(
-        prog="autotc",
-        description="Finds, for a multimodal language model and a compute budget, the best way to compress its image, "
-        "video and audio tokens.",
-        epilog="example: autotc search --budget 0.5",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS.values():
-        sub = parsers.add_parser(
-            command.name,
-            help=command.summary,
-            description=command.description,
-            epilog=command.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
-        command.add_arguments(sub)
-    return parser
+def _run(args: argparse.Namespace) -> int:
+    """Run a command; print what it found on stdout, and everything else on stderr."""
+    try:
+        with _stdout_left_alone():
+            output: Output = COMMANDS[args.command].run(args)
+    # Whatever a command raises is told in one line; a library or a metric of the user's may call exit().
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if args.debug or os.environ.get(DEBUG, "0") not in ("", "0"):
+            show_traceback(error)
+        failure = explain(error)
+        prefix = "autotc: " if isinstance(error, KeyboardInterrupt) else f"autotc {args.command}: "
+        return _tell(prefix + failure.message, failure.message, failure.code, as_json=args.json)
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    text = to_json(output.document, ascii_only=encoding != "utf8") if args.json else output.text
+    return _print(text) or output.code
+
+
+def _print(text: str) -> int:
+    """Print a result on stdout; returns the exit code of printing it."""
+    if not text:
+        return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no text in the terminal's encoding
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader left: `autotc front | head`
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        return _tell(f"autotc: stdout cannot be written ({error.strerror})", "", WRONG_INPUT, as_json=False)
+    return 0
+
+
+def _discard_stdout() -> None:
+    """Write what is left in its buffer nowhere; the interpreter otherwise complains once more as it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(line: str, message: str, code: int, *, as_json: bool) -> int:
+    """Tell an error: a line on stderr and with ``--json`` a document on stdout; returns the exit code."""
+    if as_json:
+        _print(to_json({"error": message}, ascii_only=True))
+    with contextlib.suppress(OSError, ValueError):
+        limit = HINT_LENGTH if code == INTERRUPTED else MESSAGE_LENGTH
+        print(one_line(line, limit), file=sys.stderr, flush=True)
+    return code
+
+
+@contextlib.contextmanager
+def _stdout_left_alone() -> Iterator[None]:
+    """Have everything that prints on stdout print on stderr: Python, C libraries and programs that are called."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            out, err = sys.__stdout__.fileno(), sys.__stderr__.fileno()  # type: ignore[union-attr]
+            kept = os.dup(out)
+        except (AttributeError, OSError, ValueError):  # one of them is closed or no file
+            yield
+            return
+        try:
+            os.dup2(err, out)
+            yield
+        finally:
+            os.dup2(kept, out)
+            os.close(kept)
 
 
 def _quiet() -> None:
@@ -92,56 +136,3 @@ def _quiet() -> None:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line on stderr."""
     print(f"warning: {one_line(message)}", file=sys.stderr)
-
-
-def _run(args: argparse.Namespace) -> int:
-    """Run a command; print what it found on stdout, and everything else on stderr."""
-    with contextlib.redirect_stdout(sys.stderr):
-        output = COMMANDS[args.command].run(args)
-    if text := output.shown(as_json=args.json):
-        print(text, flush=True)
-    return output.code
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line.
-
-    Args:
-        argv: arguments without the program's name; None takes those of the process.
-
-    Returns:
-        The exit code.
-    """
-    # Torch's workers otherwise spin while they wait, which on busy cores costs a factor of ten.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    parser = build_parser()
-    try:
-        args = parser.parse_args(argv)
-    except SystemExit as leaving:  # argparse leaves after --help and wrong arguments
-        return leaving.code if isinstance(leaving.code, int) else 0
-    if args.version:
-        from importlib.metadata import version
-
-        print(f"autotc {version('autotc')}")
-        return 0
-    if args.command is None:
-        parser.print_help()
-        return 0
-    _quiet()
-    try:
-        return _run(args)
-    except AutotcError as error:
-        message = one_line(error)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRAS:
-            raise
-        message = str(missing_dependency(error))
-    except BrokenPipeError:
-        # The reader left (`autotc front | head`); without this the interpreter complains once more as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt as error:
-        print(f"autotc: {one_line(error) or 'interrupted'}", file=sys.stderr)
-        return 130
-    print(f"autotc {args.command}: {message}", file=sys.stderr)
-    return 2

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.output import Output
 
@@ -19,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Check files without running them."""
-    from autotc.validation import validate
-
-    checks = validate(*args.files)
+    checks = autotc.validate(*args.files)
     for check in checks:
         if not check.valid:
             print(f"autotc validate: {check.message}", file=sys.stderr)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
-from autotc.errors import PolicyError
+from autotc.errors import PolicyError, quote
+from autotc.names import nearest
 from autotc.presets.attention import ATTENTION
 from autotc.presets.base import Preset
 from autotc.presets.control import CONTROL
@@ -26,7 +25,5 @@ def get_preset(name: str) -> Preset:
         PolicyError: the name is unknown.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(PRESETS))}"
-        raise PolicyError(f"preset: unknown preset {name!r}; {hint}")
+        raise PolicyError(f"preset: unknown preset {quote(name)}; {nearest(name, sorted(PRESETS), len(PRESETS))}")
     return PRESETS[name]

@@ -259,8 +259,10 @@ def test_bugs_missing_extras_and_interruption(
     assert (code, out) == (130, "")
     assert err.count("\n") == 1
     raising(ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["models"])
+    code, out, err = run(capsys, "models")
+    assert (code, out) == (70, "")
+    assert err.startswith("autotc models: unexpected ZeroDivisionError")
+    assert err.count("\n") == 1
 
 
 def test_what_libraries_print_stays_off_stdout(
