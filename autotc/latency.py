@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import nn
 
 from autotc.cost import Cost, Reduced, Request, prefill_cost
 from autotc.errors import AutotcError
+from autotc.lazy import nn, torch
 from autotc.models import BoundAdapter, bind
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.vocabulary import Location

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from autotc.lazy import Tensor, nn, torch
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply
 from autotc.statistics import Interval, median_ratio_interval

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from autotc.cost import Request, prefill_cost
+from autotc.lazy import torch
 from autotc.models.bound import BoundAdapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.vocabulary import Modality

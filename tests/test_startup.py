@@ -1,0 +1,30 @@
+"""Light commands start without torch and transformers; how long they take is `tests/benchmarks/startup.py`'s."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+STARTUP = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "startup.py"))
+NAMES = (
+    "--help",
+    "validate policy",
+    "validate space",
+    "validate data",
+    "presets",
+    "presets NAME",
+    "models",
+    "show",
+    "study",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_light_commands_load_neither_torch_nor_transformers(name: str, tmp_path: Path) -> None:
+    commands = STARTUP["commands"](tmp_path)
+    assert tuple(commands) == NAMES
+    found = STARTUP["started"](commands[name])
+    assert found["code"] == 0
+    assert not {"torch", "transformers"} & {*found["modules"]}
