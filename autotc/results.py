@@ -63,7 +63,7 @@ class Results:
         """Mean over modalities of their accuracy: what the search maximises."""
         return float(np.mean([values.mean() for values in self.groups("modality").values()]))
 
-    def guide(self) -> float:
+    def mean_log_probability(self) -> float:
         """Mean over modalities of the right answers' log-probability, none below -10: dense, accuracy is coarse.
 
         A sample without one counts as right for sure or as wrong as can be.

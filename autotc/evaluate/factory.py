@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from autotc.errors import DataError
-from autotc.evaluate.metrics import Metric
+from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.jsonl import JsonlEvaluator
+from autotc.evaluate.lmms import require_lmms_eval
+from autotc.evaluate.lmms.evaluator import LmmsEvaluator
+from autotc.evaluate.lmms.loading import load_tasks
+from autotc.evaluate.metrics import Metric, find_metric
 from autotc.evaluate.model import ModelEvaluator
+from autotc.evaluate.records import load_jsonl, split_records
 from autotc.models.loading import load_model, place
 from autotc.models.settings import AS_STORED, Loading
-
-if TYPE_CHECKING:
-    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 
 
 class Samples(TypedDict, total=False):
@@ -102,8 +105,6 @@ def _shared(samples: Samples) -> dict[str, Any]:
 
 
 def _on_benchmark(source: _Model, samples: Samples) -> ModelEvaluator:
-    from autotc.evaluate.builtin import BuiltinEvaluator
-
     if samples.get("metric") is not None:
         raise DataError(
             f"--metric: {samples['metric']!r} given without --data or --tasks; the embedded benchmark has its own"
@@ -112,10 +113,6 @@ def _on_benchmark(source: _Model, samples: Samples) -> ModelEvaluator:
 
 
 def _on_data(source: _Model, data: str | Path, samples: Samples) -> ModelEvaluator:
-    from autotc.evaluate.jsonl import JsonlEvaluator
-    from autotc.evaluate.metrics import find_metric
-    from autotc.evaluate.records import load_jsonl, split_records
-
     metric = samples.get("metric") or "exact"
     score = find_metric(metric) if isinstance(metric, str) else metric
     split_records(load_jsonl(data), samples.get("seed", 0))
@@ -123,12 +120,7 @@ def _on_data(source: _Model, data: str | Path, samples: Samples) -> ModelEvaluat
 
 
 def _on_tasks(source: _Model, tasks: Sequence[str], samples: Samples) -> LmmsEvaluator:
-    from autotc.evaluate.lmms import require_lmms_eval
-
     require_lmms_eval()
-    from autotc.evaluate.lmms.evaluator import LmmsEvaluator
-    from autotc.evaluate.lmms.tasks import load_tasks
-
     metric = samples.get("metric")
     if metric is not None and not isinstance(metric, str):
         raise DataError("metric: a function given with tasks, which score by metrics of their own; name one of theirs")

@@ -15,6 +15,7 @@ from autotc.evaluate.metrics import Metric, find_metric
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, split_records
 from autotc.evaluate.samples import Media, Sample
+from autotc.tiny import load
 from autotc.vocabulary import Group, Split
 
 
@@ -49,8 +50,6 @@ class JsonlEvaluator(ModelEvaluator):
         records = load_jsonl(path)
         score = find_metric(metric) if isinstance(metric, str) else metric
         if model is None:
-            from autotc.tiny import load
-
             model, processor = load()
         super().__init__(
             model, processor, metric=score, seed=seed, batch_size=batch_size, max_new_tokens=max_new_tokens

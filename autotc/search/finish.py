@@ -127,7 +127,7 @@ def choose(
     scored = []
     for record in candidates.values():
         results = evaluator.run(record.policy, "val", limit=limit)
-        scored.append((-results.mean(), -results.guide(), record.number, record))
+        scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
     return min(scored, key=lambda row: row[:3])[3]
 
 

@@ -361,7 +361,7 @@ def _measurements(outcome: Ran | Raced) -> dict[str, object]:
     return {
         **({"audited": True} if outcome.audited else {}),
         "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},
-        "guide": results.guide(),
+        "guide": results.mean_log_probability(),
         "divergence": results.divergence(),
         "tasks": {key: float(groups.mean()) for key, groups in results.groups("task").items()},
         "tokens": dict(cost.tokens),

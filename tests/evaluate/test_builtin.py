@@ -193,9 +193,7 @@ def test_floors_bound_every_policy(evaluator: BuiltinEvaluator) -> None:
     assert set(floors) == {
         (m, w) for m in ("image", "video", "audio") for w in ("input", "encoder", "projector", "decoder")
     }
-    tight = Policy.of(
-        [Stage(modality="image", location="projector", mechanism="random", keep_ratio=0.02)]
-    )  # fmt: skip
+    tight = Policy.of([Stage(modality="image", location="projector", mechanism="random", keep_ratio=0.02)])
     assert evaluator.cost(tight, "val").flops_ratio_by["image"] >= floors["image", "projector"] - 1e-9
 
 

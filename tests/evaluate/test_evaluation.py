@@ -27,8 +27,16 @@ def test_an_evaluation_says_what_the_command_says(evaluator: BuiltinEvaluator) -
     )
     document = measured.to_json()
     assert list(document) == [
-        "policy", "split", "accuracy", "tasks", "chance", "flops_ratio", "flops", "tokens", "samples",
-    ]  # fmt: skip
+        "policy",
+        "split",
+        "accuracy",
+        "tasks",
+        "chance",
+        "flops_ratio",
+        "flops",
+        "tokens",
+        "samples",
+    ]
     assert document["samples"] == {"image": 4, "video": 4, "audio": 4, "image+audio": 4}
     assert measured.accuracy["image"].mean == document["accuracy"]["image"][0]
     assert document["flops_ratio"] == evaluator.cost(HALF, "val").flops_ratio < 1

@@ -82,7 +82,7 @@ def test_scores_of_any_size_can_be_raced() -> None:
 def test_samples_without_a_log_probability_count_by_their_score() -> None:
     samples = [SampleResult(str(i), "t", "image", float(i % 2), "", float("nan")) for i in range(4)]
     assert Evidence.of(samples).soft.tolist() == [0.0, 1.0, 0.0, 1.0]
-    assert Results(tuple(samples)).guide() == -5.0
+    assert Results(tuple(samples)).mean_log_probability() == -5.0
 
 
 def test_rungs_rise_to_the_whole() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 from autotc.evaluate.answers import Answered
 from autotc.evaluate.batches import Batch
 from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain, prefill
+from autotc.evaluate.lmms.generation import Generation
 from autotc.evaluate.lmms.samples import LmmsSample
-from autotc.evaluate.lmms.tasks import Generation
 from autotc.evaluate.phases import Phases
 from autotc.policy import Policy
 from autotc.results import SampleResult

@@ -12,9 +12,11 @@ from typing import Any
 from autotc.cost import Request
 from autotc.errors import DataError
 from autotc.evaluate.lmms.answers import TaskAnswerer
+from autotc.evaluate.lmms.generation import CHOOSE, Generation
+from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.lmms.prompts import Prompt
 from autotc.evaluate.lmms.samples import LmmsSample
-from autotc.evaluate.lmms.tasks import CHOOSE, Generation, LmmsTask, load_tasks
+from autotc.evaluate.lmms.tasks import LmmsTask
 from autotc.evaluate.media import MODALITIES, Reading
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.phases import Phases
@@ -23,6 +25,7 @@ from autotc.evaluate.splits import SHARES, Member, divide, rank
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SplitInfo
+from autotc.tiny import load
 from autotc.vocabulary import Group, Split
 
 KEPT_BYTES = 1 << 30
@@ -92,8 +95,6 @@ class LmmsEvaluator(ModelEvaluator):
             if metric is not None and metric not in task.metrics:
                 raise DataError(f"--metric: {task.name} has no {metric!r}; it has {', '.join(task.metrics)}")
         if model is None:
-            from autotc.tiny import load
-
             with self.phases.phase("model loading"):
                 model, processor = load()
         super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=defaults.max_new_tokens)
@@ -162,9 +163,18 @@ class LmmsEvaluator(ModelEvaluator):
         generation = None if choices else Generation.of(task.task.config.generation_kwargs, self._max_new_tokens)
         answer = self._texts[task.name][index][1]
         return LmmsSample(
-            task.id(index), task.name, prompt.group, prompt.text, answer, functools.partial(self._media, task, index),
-            task, index, prompt.turns, generation, choices,
-        )  # fmt: skip
+            task.id(index),
+            task.name,
+            prompt.group,
+            prompt.text,
+            answer,
+            functools.partial(self._media, task, index),
+            task,
+            index,
+            prompt.turns,
+            generation,
+            choices,
+        )
 
     def _media(self, task: LmmsTask, index: int) -> Mapping[str, list[Any]]:
         kept = self._kept.get(task.id(index))

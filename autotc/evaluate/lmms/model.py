@@ -9,6 +9,7 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from autotc.errors import DataError
 from autotc.evaluate.batches import chat_text, process_inputs
 from autotc.evaluate.decoding import continuations, prefill
 from autotc.evaluate.lmms import require_lmms_eval
+from autotc.evaluate.lmms.generation import Generation
 from autotc.evaluate.lmms.prompts import Prompt, chat_prompt, simple_prompt
-from autotc.evaluate.lmms.tasks import Generation
 from autotc.evaluate.media import Reading
 from autotc.models import bind, find_adapter
+from autotc.models.loading import load_model
+from autotc.models.settings import Loading
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure
 from autotc.vocabulary import Group
@@ -41,9 +44,9 @@ class AutotcModel(lmms):  # type: ignore[misc]
         policy: a policy file; ``none`` for the uncompressed model.
         batch_size: requests of one forward.
         device: where the model goes without a device map (default: a GPU where there is one).
-        dtype, device_map, attn_implementation, revision: of ``from_pretrained``.
         max_new_tokens: of answers, where a task does not say.
         max_num_frames: that longer videos are thinned to.
+        loading: ``dtype``, ``device_map``, ``attn_implementation``, ``revision``, ``trust_remote_code``; see `Loading`.
 
     Raises:
         DataError: the checkpoint cannot be loaded.
@@ -56,12 +59,9 @@ class AutotcModel(lmms):  # type: ignore[misc]
         policy: str = "none",
         batch_size: int | str = 1,
         device: str | None = None,
-        dtype: str = "auto",
-        device_map: str | None = None,
-        attn_implementation: str | None = None,
-        revision: str = "main",
         max_new_tokens: int = 128,
         max_num_frames: int = 32,
+        **loading: Any,
     ) -> None:
         super().__init__()
         require_lmms_eval()
@@ -71,9 +71,10 @@ class AutotcModel(lmms):  # type: ignore[misc]
         self.batch_size = int(batch_size)
         # What is wrong with the policy is told before the model is loaded.
         self.policy = UNCOMPRESSED if policy == "none" else Policy.load(policy)
-        options = {"dtype": dtype, "device_map": device_map, "attn_implementation": attn_implementation}
-        self._model, self.processor = _load(pretrained, revision, **options)
-        if device_map is None:
+        how = _loading(loading)
+        embedded = pretrained == "tiny-omni"
+        self._model, self.processor = load_model(None) if embedded else load_model(pretrained, how)
+        if how.device_map is None:
             self._model.to(device or _device())
         bind(self._model).validate(self.policy)
         self.pretrained = pretrained
@@ -265,17 +266,13 @@ def _device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def _load(pretrained: str, revision: str, **options: Any) -> tuple[Any, Any]:
-    """Model in eval mode and processor."""
-    if pretrained == "tiny-omni":
-        from autotc.tiny import load
-
-        return load()
-    from autotc.models.loading import load as load_checkpoint
-
-    return load_checkpoint(
-        pretrained, revision=revision, **{name: value for name, value in options.items() if value is not None}
-    )
+def _loading(options: Mapping[str, Any]) -> Loading:
+    """How the model's arguments say that it is loaded."""
+    known = [field.name for field in fields(Loading)]
+    for name in options:
+        if name not in known:
+            raise DataError(f"--model_args: {name}: unknown; known beside policy and batch_size: {', '.join(known)}")
+    return Loading(**options)
 
 
 def _key_by_policy() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotc.evaluate.lmms.tasks import Generation, LmmsTask
+from autotc.evaluate.lmms.generation import Generation
+from autotc.evaluate.lmms.tasks import LmmsTask
 from autotc.evaluate.samples import Media, Sample
 
 

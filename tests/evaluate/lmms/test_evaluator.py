@@ -19,7 +19,7 @@ from autotc.errors import DataError, MissingDependencyError
 from autotc.evaluate.builtin import BuiltinEvaluator, build_samples
 from autotc.evaluate.lmms import EMBEDDED, VERSIONS, require_lmms_eval
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
-from autotc.evaluate.lmms.tasks import load_tasks
+from autotc.evaluate.lmms.loading import load_tasks
 from autotc.policy import Policy, Stage
 from autotc.search.engine import announce_stops
 
@@ -214,9 +214,12 @@ def test_scores_that_cannot_be_had_are_refused(tmp_path: Path) -> None:
         metric_list=[metric("length"), *ACC],
     )
     write(
-        tmp_path, "pairs", rows(4), process_results="!percent",
+        tmp_path,
+        "pairs",
+        rows(4),
+        process_results="!percent",
         metric_list=[metric("share", "!pairs_of")],
-    )  # fmt: skip
+    )
     long, pairs = load_tasks(["long", "pairs"], tmp_path)
     with pytest.raises(DataError, match=r"long/1: metric length is 3; .* --metric of length, acc"):
         long.score(1, "abc")
@@ -232,9 +235,13 @@ def test_multiple_choice_takes_the_likeliest(tmp_path: Path) -> None:
     choices = ["red", "2", "4 4", "left"]
     documents = [dict(row, answer=i % 4, question=f"count digits {i}") for i, row in enumerate(rows(12))]
     write(
-        tmp_path, "choose", documents, output_type="multiple_choice", doc_to_choice=choices,
+        tmp_path,
+        "choose",
+        documents,
+        output_type="multiple_choice",
+        doc_to_choice=choices,
         metric_list=ACC,
-    )  # fmt: skip
+    )
     found = LmmsEvaluator(load_tasks(["choose"], tmp_path), batch_size=3)
     model, processor = found.loaded, found.processor
     results = {s.id: s for s in found.run(HALF, "search").samples}

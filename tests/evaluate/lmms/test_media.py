@@ -69,8 +69,12 @@ def test_videos_are_thinned_evenly(tmp_path: Path) -> None:
     frames = np.stack([np.full((8, 8, 3), i, np.uint8) for i in range(10)])
     np.save(tmp_path / "a.npy", frames)
     forms: list[Any] = [
-        frames, list(frames), [Image.fromarray(f) for f in frames], tmp_path / "a.npy", frames.transpose(0, 3, 1, 2)
-    ]  # fmt: skip
+        frames,
+        list(frames),
+        [Image.fromarray(f) for f in frames],
+        tmp_path / "a.npy",
+        frames.transpose(0, 3, 1, 2),
+    ]
     for value in forms:
         kind, item = read_medium(value, SEES)
         assert kind == "videos"

@@ -12,7 +12,7 @@ import torch
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.lmms import EMBEDDED
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
-from autotc.evaluate.lmms.tasks import load_tasks
+from autotc.evaluate.lmms.loading import load_tasks
 from autotc.policy import Policy, Stage
 
 from .tasks import rows, write
@@ -111,9 +111,13 @@ def test_several_rounds_and_templates_are_refused(tmp_path: Path) -> None:
 
     model = ChatModel()
     write(
-        tmp_path, "rounds", rows(4), output_type="generate_until_multi_round", process_results="!number",
+        tmp_path,
+        "rounds",
+        rows(4),
+        output_type="generate_until_multi_round",
+        process_results="!number",
         metric_list=ACC,
-    )  # fmt: skip
+    )
     with pytest.raises(DataError, match="rounds: asks in several rounds"):
         evaluate(model, "rounds", tmp_path)
     with pytest.raises(DataError, match="--apply_chat_template"):
@@ -182,9 +186,14 @@ def llava_processor() -> Any:
 
     images = CLIPImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40})
     return LlavaProcessor(
-        images, tokenizer(SPECIAL), patch_size=8, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, image_token="<image>", chat_template=TEMPLATE.replace("MEDIA", "<image>"),
-    )  # fmt: skip
+        images,
+        tokenizer(SPECIAL),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=TEMPLATE.replace("MEDIA", "<image>"),
+    )
 
 
 def qwen_processor(name: str) -> Any:
@@ -192,13 +201,18 @@ def qwen_processor(name: str) -> Any:
 
     names = {7: "<|vision_start|>", 8: "<|vision_end|>", 9: "<|image_pad|>", 10: "<|video_pad|>"}
     sizes = {
-        "patch_size": 4, "temporal_patch_size": 2, "merge_size": 2, "size": {"shortest_edge": 64, "longest_edge": 1024}
-    }  # fmt: skip
+        "patch_size": 4,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 64, "longest_edge": 1024},
+    }
     template = TEMPLATE.replace("MEDIA", "<|vision_start|> <|{{ part.type }}_pad|> <|vision_end|>")
     return getattr(transformers, name)(
-        transformers.Qwen2VLImageProcessor(**sizes), tokenizer(names), transformers.Qwen2VLVideoProcessor(**sizes),
+        transformers.Qwen2VLImageProcessor(**sizes),
+        tokenizer(names),
+        transformers.Qwen2VLVideoProcessor(**sizes),
         chat_template=template,
-    )  # fmt: skip
+    )
 
 
 def gemma_processor() -> Any:
@@ -207,9 +221,7 @@ def gemma_processor() -> Any:
     marks = {"boi_token": "<start>", "eoi_token": "<stop>", "image_token": "<image>"}
     words = tokenizer({7: "<start>", 8: "<stop>", 9: "<image>"}, extra_special_tokens=marks)
     images = Gemma3ImageProcessor(size={"height": 32, "width": 32})
-    return Gemma3Processor(
-        images, words, image_seq_length=16, chat_template=TEMPLATE.replace("MEDIA", " <start> ")
-    )  # fmt: skip
+    return Gemma3Processor(images, words, image_seq_length=16, chat_template=TEMPLATE.replace("MEDIA", " <start> "))
 
 
 def audio_processor() -> Any:
@@ -226,14 +238,19 @@ def internvl_processor() -> Any:
 
     size = {"height": 24, "width": 24}
     marks = {
-        "start_image_token": "<start>", "end_image_token": "<stop>", "context_image_token": "<image>",
+        "start_image_token": "<start>",
+        "end_image_token": "<stop>",
+        "context_image_token": "<image>",
         "video_token": "<video>",
-    }  # fmt: skip
+    }
     images = GotOcr2ImageProcessor(size=size, crop_to_patches=True, min_patches=1, max_patches=3)
     return InternVLProcessor(
-        images, tokenizer(SPECIAL, extra_special_tokens=marks), InternVLVideoProcessor(size=size), image_seq_length=4,
+        images,
+        tokenizer(SPECIAL, extra_special_tokens=marks),
+        InternVLVideoProcessor(size=size),
+        image_seq_length=4,
         chat_template=TEMPLATE.replace("MEDIA", "<image>"),
-    )  # fmt: skip
+    )
 
 
 TILES = [[24, 48], [48, 24], [48, 48], [24, 72]]
@@ -248,17 +265,23 @@ def tiled_processor(name: str) -> Any:
     if name == "LlavaNext":
         images = transformers.LlavaNextImageProcessor(
             size={"shortest_edge": 24}, crop_size=size, image_grid_pinpoints=TILES
-        )  # fmt: skip
+        )
         return transformers.LlavaNextProcessor(
             images, tokenizer(SPECIAL), num_additional_image_tokens=1, chat_template=template, **shared
         )
     images = transformers.LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=TILES)
     videos = transformers.LlavaOnevisionVideoProcessor(size=size)
     return transformers.LlavaOnevisionProcessor(
-        images, tokenizer(SPECIAL), videos, num_image_tokens=16, vision_feature_select_strategy="full",
-        image_token="<image>", video_token="<video>", vision_aspect_ratio="anyres_max_2",
+        images,
+        tokenizer(SPECIAL),
+        videos,
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        image_token="<image>",
+        video_token="<video>",
+        vision_aspect_ratio="anyres_max_2",
         chat_template=TEMPLATE.replace("MEDIA", "<{{ part.type }}>"),
-    )  # fmt: skip
+    )
 
 
 PROCESSORS = {
@@ -296,9 +319,14 @@ def test_families_answer_from_a_checkpoints_folder(name: str, modality: Any, tmp
     policy = Policy.of([Stage(modality=modality, location="projector", mechanism="divprune", keep_ratio=0.5)])
     documents = [dict(row, question="w30 w31 " * (1 + i % 2)) for i, row in enumerate(rows(6))]
     write(
-        tmp_path, "pictures", documents, process_results="!number", metric_list=ACC,
-        generation_kwargs={"max_new_tokens": 4}, doc_to_visual=SHOWS[modality],
-    )  # fmt: skip
+        tmp_path,
+        "pictures",
+        documents,
+        process_results="!number",
+        metric_list=ACC,
+        generation_kwargs={"max_new_tokens": 4},
+        doc_to_visual=SHOWS[modality],
+    )
     model = ChatModel(str(folder), saved(policy, tmp_path / "x.yaml"), batch_size=3)
     found = evaluate(model, "pictures", tmp_path, limit=6)["samples"]["pictures"]
     evaluator = LmmsEvaluator(load_tasks(["pictures"], tmp_path), model._model, model.processor, batch_size=2)
