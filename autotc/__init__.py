@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from autotc.models.listing import models
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
+    from autotc.presets.listing import presets
     from autotc.report.policy import show
     from autotc.resources import init
     from autotc.runtime import Handle, apply, configure
@@ -75,6 +76,7 @@ __all__ = [
     "init",
     "load",
     "models",
+    "presets",
     "report",
     "search",
     "show",
@@ -102,6 +104,7 @@ _HOMES = {
     "init": "autotc.resources",
     "load": "autotc.models.loading",
     "models": "autotc.models.listing",
+    "presets": "autotc.presets.listing",
     "report": "autotc.studies",
     "search": "autotc.search.session",
     "show": "autotc.report.policy",

@@ -9,8 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autotc.presets.catalogue import PRESETS
-from autotc.presets.listing import markdown
+from autotc.presets.listing import presets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,9 +21,7 @@ def between(start: str, end: str) -> str:
 
 def test_table_of_presets_is_what_the_registry_says() -> None:
     shown = between("<!-- presets: autotc presets --markdown -->\n", "<!-- end of presets -->").strip()
-    assert shown == markdown(list(PRESETS.values())), (
-        "run `autotc presets --markdown` and put its table into the README"
-    )
+    assert shown == presets().to_markdown(), "run `autotc presets --markdown` and put its table into the README"
 
 
 def test_its_commands_are_what_the_checks_run() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotc.cli.command import Command
-from autotc.cli.loading import checkpoint_of, evaluator_of
+from autotc.cli.loading import evaluator_of, loading_of
 from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
 
 if TYPE_CHECKING:
-    from autotc.policy import Policy, Stage
+    from autotc.policy import Policy
 
 FAMILIES = ("control", "transformation", "similarity", "attention", "query")
 
@@ -63,26 +63,23 @@ def run(args: argparse.Namespace) -> Output:
         return _write_all(args)
     if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
         return _describe(args.name)
-    from autotc.presets import get_preset
-    from autotc.presets.listing import preset_policy
-
-    get_preset(args.name)
     if args.calibrate is not None:
         return _written(_calibrated(args), args.out)
-    checkpoint = checkpoint_of(args, args.model)
-    policy = preset_policy(args.name, args.keep, checkpoint.bound, checkpoint.reference, args.modality)
+    from autotc.presets.policies import preset_policy
+
+    policy = preset_policy(args.name, args.keep, model=args.model, modalities=args.modality, loading=loading_of(args))
     return _written(policy, args.out)
 
 
 def _list(args: argparse.Namespace) -> Output:
-    from autotc.presets.listing import entry, markdown, select
+    import autotc
     from autotc.report.tables import table
 
     if any(value is not None for value in (args.out, args.keep, args.model, args.calibrate)):
         raise PolicyError(
             "presets: --out, --keep, --model and --calibrate go with the name of a preset, e.g. autotc presets fastv"
         )
-    chosen = select(
+    chosen = autotc.presets(
         family=args.family,
         location=args.location,
         modality=args.modality[0] if args.modality else None,
@@ -90,9 +87,9 @@ def _list(args: argparse.Namespace) -> Output:
         paper=args.paper,
         flash_safe=args.flash_safe,
     )
-    document = [entry(preset) for preset in chosen]
+    document = chosen.to_json()
     if args.markdown:
-        return Output(document, markdown(chosen))
+        return Output(document, chosen.to_markdown())
     headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
     rows = [[_cell(line[key]) for key in headers] for line in document]
     return Output(document, table(headers, rows) if document else "no preset is like that")
@@ -105,36 +102,20 @@ def _cell(value: Any) -> str:
 
 
 def _describe(name: str) -> Output:
-    from autotc.mechanisms import MECHANISMS
     from autotc.presets import get_preset
-    from autotc.presets.listing import entry
+    from autotc.presets.listing import describe, entry
 
     preset = get_preset(name)
-    lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
-    lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
-    for part in preset.parts:
-        layer = part.layer if isinstance(part.layer, tuple) else None
-        where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
-        lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
-        lines.append(f"              {MECHANISMS[part.mechanism].source}")
-    lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")
-    lines.append(f"FlashAttention  the published form {'runs' if preset.flash_safe else 'does not run'} under it")
-    lines += [f"adaptation    {preset.adaptation}"] if preset.adaptation else []
-    return Output(entry(preset), "\n".join(lines))
+    return Output(entry(preset), describe(preset))
 
 
 def _write_all(args: argparse.Namespace) -> Output:
     """Every preset that the model takes, each as a file ``NAME-KEEP.yaml`` in a folder."""
-    from autotc.presets.listing import every_policy
+    from autotc.presets.policies import save_every_policy
 
     if args.out is None or args.keep is None:
         raise PolicyError("presets all: --keep R and --out FOLDER are needed")
-    checkpoint = checkpoint_of(args, args.model)
-    policies = every_policy(args.keep, checkpoint.bound, checkpoint.reference)
-    files = []
-    for name, policy in policies.items():
-        files.append(args.out / f"{name}-{args.keep:g}.yaml")
-        policy.save(files[-1])
+    files = save_every_policy(args.out, args.keep, model=args.model, loading=loading_of(args))
     return Output({"policies": files}, f"wrote {len(files)} policies to {args.out}")
 
 
@@ -148,18 +129,16 @@ def _written(policy: Policy, out: Path | None) -> Output:
 
 def _calibrated(args: argparse.Namespace) -> Policy:
     """A preset fitted to the model on samples of the search split."""
-    from autotc.evaluate.fitting import FITTED, fit_fitprune
-    from autotc.policy import Policy
+    from autotc.evaluate.fitting import check_fitted, fit_preset
 
-    if args.name not in FITTED:
-        raise PolicyError(f"--calibrate: {args.name} has nothing to fit; it is for {', '.join(FITTED)}")
-    evaluator = evaluator_of(args, 0)
-    keep = 0.5 if args.keep is None else args.keep
-    stages: list[Stage] = []
-    for modality in args.modality or [m for m in evaluator.modalities if m in evaluator.info("search").samples]:
-        stages += fit_fitprune(evaluator, modality, keep, args.calibrate).stages
-    note = f"preset {args.name} (arXiv 2409.10197), fitted on {args.calibrate} samples, accuracy not measured"
-    return Policy.of(stages, evaluator.model).model_copy(update={"note": note})
+    check_fitted(args.name)
+    return fit_preset(
+        args.name,
+        evaluator_of(args, 0),
+        keep=0.5 if args.keep is None else args.keep,
+        samples=args.calibrate,
+        modalities=args.modality,
+    )
 
 
 COMMAND = Command(

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autotc.errors import PolicyError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.presets.catalogue import get_preset
 from autotc.presets.fitting import fit_counts
 from autotc.runtime.steps import Observation
-from autotc.vocabulary import Modality, Split
+from autotc.vocabulary import MODALITIES, Modality, Split
 
 FITTED = ("fitprune",)
 """Presets that can be fitted."""
+
+
+def fit_preset(
+    name: str,
+    evaluator: ObservableEvaluator,
+    *,
+    keep: float = 0.5,
+    samples: int = 16,
+    modalities: Sequence[Modality] | None = None,
+) -> Policy:
+    """A preset fitted to a model on samples of the search split.
+
+    Args:
+        name: of the preset, one of `FITTED`.
+        evaluator: model and samples.
+        keep: in (0, 1], mean keep ratio over the language model's layers.
+        samples: of each modality, to read attention on.
+        modalities: to compress; None takes all that the split holds.
+
+    Raises:
+        PolicyError: the preset has nothing to fit, or as `fit_fitprune` says.
+    """
+    check_fitted(name)
+    held = evaluator.info("search").samples
+    stages: list[Stage] = []
+    for modality in modalities or [name for name in MODALITIES if name in held]:
+        stages += fit_fitprune(evaluator, modality, keep, samples).stages
+    note = f"preset {name} (arXiv 2409.10197), fitted on {samples} samples, accuracy not measured"
+    return Policy.of(stages, evaluator.model).model_copy(update={"note": note})
+
+
+def check_fitted(name: str) -> None:
+    """Refuse a preset that has nothing to fit, before a model is loaded.
+
+    Raises:
+        PolicyError: it is not in `FITTED`.
+    """
+    get_preset(name)
+    if name not in FITTED:
+        raise PolicyError(f"--calibrate: {name} has nothing to fit; it is for {', '.join(FITTED)}")
 
 
 def fit_fitprune(

@@ -13,9 +13,9 @@ from autotc.mechanisms import MECHANISMS, Score
 from autotc.policy import Stage
 from autotc.vocabulary import MODALITIES, Family, Location, Modality
 
-Place = tuple[int, int] | int | float | Callable[[float, int], int] | None
-"""Where a part stands: (published layer, of so many), a block counted from the last (-1), a share of a tower's blocks,
-or a function of keep and depth."""
+PublishedLayer = tuple[int, int] | int | float | Callable[[float, int], int] | None
+"""Where a part is published to stand: (layer, of so many), a block counted from the last (-1), a share of a tower's
+blocks, or a function of keep and depth."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
     mechanism: str
     location: Location
     keep: float = 0.5
-    layer: Place = None
+    layer: PublishedLayer = None
     params: Mapping[str, Any] = field(default_factory=dict)
     modalities: tuple[Modality, ...] | None = None
     fixed: float | None = None

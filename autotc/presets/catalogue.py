@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from autotc.errors import PolicyError, quote
 from autotc.names import nearest
 from autotc.presets.attention import ATTENTION
@@ -11,11 +13,23 @@ from autotc.presets.query import QUERY
 from autotc.presets.similarity import SIMILARITY
 from autotc.presets.transformation import TRANSFORMATION
 
-_ALL = (*CONTROL, *TRANSFORMATION, *SIMILARITY, *ATTENTION, *QUERY)
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+def by_name(presets: Iterable[Preset]) -> dict[str, Preset]:
+    """Presets by name, in order.
+
+    Raises:
+        PolicyError: two have one name.
+    """
+    out: dict[str, Preset] = {}
+    for preset in presets:
+        if preset.name in out:
+            raise PolicyError(f"presets: two are named {preset.name!r}; give each a name of its own, and list it once")
+        out[preset.name] = preset
+    return out
+
+
+PRESETS: dict[str, Preset] = by_name((*CONTROL, *TRANSFORMATION, *SIMILARITY, *ATTENTION, *QUERY))
 """Presets by name."""
-if len(PRESETS) != len(_ALL):
-    raise RuntimeError("two presets share a name")
 
 
 def get_preset(name: str) -> Preset:

@@ -1,20 +1,92 @@
-"""The presets as a list to filter, as the README's table, and as policy files."""
+"""The published methods as a list to filter, as a table, and one by one in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS, Score
-from autotc.models import BoundAdapter
-from autotc.policy import ModelReference, Policy
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
+from autotc.tabular import frame, html_table
 from autotc.vocabulary import Family, Location, Modality
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def select(
+COLUMNS = ("name", "family", "modalities", "locations", "needs", "paper", "flash_safe", "adaptation")
+
+
+@dataclass(frozen=True)
+class PresetTable:
+    """Presets in the catalogue's order; iterate over it, or look one up by name.
+
+    Attributes:
+        presets: its rows.
+    """
+
+    presets: tuple[Preset, ...]
+
+    def __iter__(self) -> Iterator[Preset]:
+        return iter(self.presets)
+
+    def __len__(self) -> int:
+        return len(self.presets)
+
+    def __getitem__(self, name: str) -> Preset:
+        """A preset by name.
+
+        Raises:
+            PolicyError: the table has none of that name.
+        """
+        return {preset.name: preset for preset in self.presets}.get(name) or get_preset(name)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As ``autotc presets --json`` lists them."""
+        return [entry(preset) for preset in self.presets]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each preset.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        return frame(self._rows(), COLUMNS)
+
+    def to_markdown(self) -> str:
+        """The table of the reference."""
+        lines = [
+            "| preset | family | modalities | at | reads | paper | published form runs under FlashAttention |"
+            " adaptation |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for preset in self.presets:
+            paper = f"[{preset.paper}](https://arxiv.org/abs/{preset.paper})" if preset.paper else ""
+            cells = [
+                f"`{preset.name}`",
+                preset.family,
+                ", ".join(preset.modalities),
+                ", ".join(preset.locations),
+                ", ".join(preset.needs),
+                paper,
+                "yes" if preset.flash_safe else "no",
+                preset.adaptation or "",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        joined = {"modalities", "locations", "needs"}
+        return [
+            {key: ", ".join(value) if key in joined else value for key, value in row.items()} for row in self.to_json()
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows())
+
+
+def presets(
     *,
     family: Family | None = None,
     location: Location | None = None,
@@ -22,18 +94,33 @@ def select(
     needs: Score | None = None,
     paper: str | None = None,
     flash_safe: bool | None = None,
-) -> list[Preset]:
-    """The presets that meet every given condition, in the registry's order."""
-    return [
-        preset
-        for preset in PRESETS.values()
-        if family in (None, preset.family)
-        and (location is None or location in preset.locations)
-        and (modality is None or modality in preset.modalities)
-        and (needs is None or needs in preset.needs)
-        and paper in (None, preset.paper)
-        and flash_safe in (None, preset.flash_safe)
-    ]
+) -> PresetTable:
+    """The published methods that meet every given condition, in the catalogue's order.
+
+    Args:
+        family: of the survey's taxonomy, or ``control``.
+        location: a part acts there.
+        modality: it takes.
+        needs: a score that a part reads, e.g. ``last_query_attention``.
+        paper: its arXiv number.
+        flash_safe: whether its published form runs under FlashAttention.
+
+    Example:
+        >>> [preset.name for preset in autotc.presets(family="query", modality="audio")]  # doctest: +SKIP
+        ['speechprune', ...]
+    """
+    return PresetTable(
+        tuple(
+            preset
+            for preset in PRESETS.values()
+            if family in (None, preset.family)
+            and (location is None or location in preset.locations)
+            and (modality is None or modality in preset.modalities)
+            and (needs is None or needs in preset.needs)
+            and paper in (None, preset.paper)
+            and flash_safe in (None, preset.flash_safe)
+        )
+    )
 
 
 def entry(preset: Preset) -> dict[str, Any]:
@@ -50,83 +137,16 @@ def entry(preset: Preset) -> dict[str, Any]:
     }
 
 
-def markdown(presets: Sequence[Preset]) -> str:
-    """The README's table."""
-    lines = [
-        "| preset | family | modalities | at | reads | paper | published form runs under FlashAttention | adaptation |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for preset in presets:
-        paper = f"[{preset.paper}](https://arxiv.org/abs/{preset.paper})" if preset.paper else ""
-        cells = [
-            f"`{preset.name}`",
-            preset.family,
-            ", ".join(preset.modalities),
-            ", ".join(preset.locations),
-            ", ".join(preset.needs),
-            paper,
-            "yes" if preset.flash_safe else "no",
-            preset.adaptation or "",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+def describe(preset: Preset) -> str:
+    """What a preset is, in some lines of text: its paper, its parts and where they act, what it reads."""
+    lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
+    lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
+    for part in preset.parts:
+        layer = part.layer if isinstance(part.layer, tuple) else None
+        where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
+        lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
+        lines.append(f"              {MECHANISMS[part.mechanism].source}")
+    lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")
+    lines.append(f"FlashAttention  the published form {'runs' if preset.flash_safe else 'does not run'} under it")
+    lines += [f"adaptation    {preset.adaptation}"] if preset.adaptation else []
     return "\n".join(lines)
-
-
-def preset_policy(
-    name: str,
-    keep: float | None,
-    bound: BoundAdapter,
-    model: ModelReference | None,
-    modalities: Sequence[Modality] | None,
-) -> Policy:
-    """A preset as a policy for a model.
-
-    Args:
-        name: of the preset.
-        keep: keep ratio after the last part; None takes the published one of each modality.
-        bound: of the model.
-        model: what the policy says of it.
-        modalities: to compress; None takes all that both preset and model take.
-
-    Raises:
-        PolicyError: the preset is unknown, or preset and model share no modality at the preset's locations.
-    """
-    preset, offers, depths = get_preset(name), bound.offers, bound.depths
-
-    def fits(modality: Modality, mechanism: str, location: Location) -> bool:
-        return bound.refusal(MECHANISMS[mechanism], modality, location) is None
-
-    fitting = [
-        modality
-        for modality in preset.modalities
-        if all(fits(modality, part.mechanism, part.location) for part in preset.parts_of(modality))
-    ]
-    chosen = fitting if modalities is None else list(modalities)
-    wrong = [modality for modality in chosen if modality not in fitting]
-    if wrong or not chosen:
-        has = "; ".join(f"{modality} at {', '.join(places)}" for modality, places in offers.items())
-        raise PolicyError(
-            f"{name}: acts on {', '.join(preset.modalities)} at {', '.join(preset.locations)}"
-            f"{' and reads ' + ', '.join(preset.needs) if preset.needs else ''}; the model offers {has}"
-        )
-    stages = [
-        stage
-        for modality in chosen
-        for stage in preset.build(modality, depths, preset.published(modality) if keep is None else keep)
-    ]
-    note = f"preset {name}" + (f" (arXiv {preset.paper})" if preset.paper else "")
-    note += ": published settings, not measured here"
-    if preset.adaptation:
-        note += f"; adaptation: {preset.adaptation}"
-    return Policy.of(stages, model).model_copy(update={"note": note})
-
-
-def every_policy(keep: float, bound: BoundAdapter, model: ModelReference) -> dict[str, Policy]:
-    """Every preset that a model takes, by name, as a policy at one keep ratio."""
-    out = {}
-    for name in PRESETS:
-        try:
-            out[name] = preset_policy(name, keep, bound, model, None)
-        except PolicyError:
-            continue
-    return out

@@ -11,12 +11,13 @@ from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.mechanisms import MECHANISMS
 from autotc.mechanisms.registry import PRESETS_ALONE
-from autotc.models import bind_config
-from autotc.models.published import CONFIRMED, published_config
-from autotc.models.published import PUBLISHED as SHAPES
+from autotc.models.checkpoints import find_checkpoint
+from autotc.models.published import CONFIRMED
 from autotc.policy import Policy
 from autotc.presets import PRESETS, get_preset
-from autotc.presets.listing import entry, every_policy, select
+from autotc.presets.catalogue import by_name
+from autotc.presets.listing import entry, presets
+from autotc.presets.policies import every_policy, preset_policy
 from autotc.vocabulary import LOCATIONS, MODALITIES, Location
 
 DEPTHS = [
@@ -99,31 +100,56 @@ def test_errors_say_what_is_right() -> None:
 
 
 def test_filters_and_listing() -> None:
-    names = {preset.name for preset in select(family="query", modality="video")}
+    names = {preset.name for preset in presets(family="query", modality="video")}
     assert {"cdpruner", "text_similarity"} <= names
     assert "speechprune" not in names
-    assert {preset.name for preset in select(location="encoder", needs="received_attention")} >= {
+    assert {preset.name for preset in presets(location="encoder", needs="received_attention")} >= {
         "top_k_audio",
         "folder",
     }
-    assert {preset.name for preset in select(paper="2412.01818")} == {"vispruner", "fastervlm"}
-    assert {p.name for p in select(flash_safe=True)} | {p.name for p in select(flash_safe=False)} == set(PRESETS)
+    assert {preset.name for preset in presets(paper="2412.01818")} == {"vispruner", "fastervlm"}
+    assert {p.name for p in presets(flash_safe=True)} | {p.name for p in presets(flash_safe=False)} == set(PRESETS)
     assert set(entry(get_preset("fastv"))) >= {
         "name", "family", "modalities", "locations", "needs", "paper", "flash_safe"
     }  # fmt: skip
 
 
+def test_a_table_of_presets_is_records() -> None:
+    table = presets(family="control")
+    assert [preset.name for preset in table] == [row["name"] for row in table.to_json()]
+    assert len(table) == len(table.to_pandas()) == len(table.to_markdown().splitlines()) - 2
+    assert table.to_pandas().columns[0] == "name"
+    assert "<table>" in table._repr_html_()
+    assert presets()["fastv"] is get_preset("fastv")
+    with pytest.raises(PolicyError, match="did you mean 'fastv'"):
+        _ = presets()["fastvv"]
+
+
+def test_a_preset_as_a_policy_for_a_model() -> None:
+    policy = preset_policy("divprune", 0.25, model="qwen2.5-vl-7b", modalities=["video"])
+    assert policy.label() == "video projector divprune 0.25"
+    assert policy.model is not None
+    assert preset_policy("divprune", 0.25).modalities == ("image", "video", "audio")
+    with pytest.raises(PolicyError, match="evs: acts on video at projector; the model offers image at"):
+        preset_policy("evs", model="llava-1.5-7b")
+    with pytest.raises(PolicyError, match="evs: acts on video"):
+        preset_policy("evs", modalities=["image"])
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(PolicyError, match="two are named 'fastv'; give each a name of its own"):
+        by_name([*PRESETS.values(), get_preset("fastv")])
+
+
 @pytest.mark.parametrize("model", sorted(CONFIRMED))
 def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
-    architecture, _ = SHAPES[model]
-    config = published_config(model)
-    bound = bind_config(config, architecture)
+    bound = find_checkpoint(model).bound
     folder = Path(__file__).parents[2] / "policies" / model
     shipped = {path.stem: path for path in folder.glob("*.yaml")}
     made = {
         f"{name}-{keep:g}": policy
         for keep in (0.5, 0.25, 0.1)
-        for name, policy in every_policy(keep, bound, bound.reference).items()
+        for name, policy in every_policy(keep, model=model).items()
     }
     again = f"autotc presets all --model {model} --keep R --out policies/{model}"
     assert set(shipped) == set(made), again
