@@ -63,6 +63,11 @@ class Budget:
         """Whether a cost keeps within every budget."""
         return max(self.excess(cost).values()) <= 0
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing is asked of the cost over all samples, so that the whole front counts."""
+        return self.overall >= 1 and self.time is None and self.kv is None
+
     def of(self, modality: str) -> Budget:
         """What one modality's own samples may cost, none of them saving for another's."""
         return Budget(min(self.overall, self.by.get(modality, 1.0)), {}, self.time, self.kv)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from autotc.conflicts.rules import check_rules
 from autotc.depths import Depths
@@ -31,44 +31,58 @@ def seed_policies(
     done to another. A preset that cannot meet the budget is returned alone at its lowest ratio, to be recorded as too
     costly. A space whose policies are all for one engine starts with none.
     """
-    out: list[tuple[str, Policy]] = []
     if space.deployable_on is not None:
-        return out  # they would stand on the front, and could not be served
-    for name, location in CONTROLS.items():
-        stages: list[Stage] = []
-        for modality in space.modalities:
-            control = _control(name, location, modality, locations)
-            if control is not None:
-                found, _ = _at_budget(control, modality, space, depths, locations, costs, budget)
-                stages.extend(found)
-        if stages:
-            out.append((f"control:{name}", Policy.of(stages)))
+        return []  # they would stand on the front, and could not be served
+    at = _AtBudget(space, depths, locations, costs, budget)
     fitting: dict[str, dict[str, tuple[Stage, ...]]] = {modality: {} for modality in space.modalities}
     costly: list[tuple[str, Policy]] = []
-    presets_left = {name: preset for name, preset in PRESETS.items() if name not in CONTROLS}
-    for name, preset in presets_left.items():
+    presets = {name: preset for name, preset in PRESETS.items() if name not in CONTROLS}
+    for name, preset in presets.items():
         for modality, part in space.modalities.items():
             wanted = part.presets is None or name in part.presets
             if not wanted or modality not in preset.modalities:
                 continue
-            stages_at, met = _at_budget(preset, modality, space, depths, locations, costs, budget)
+            stages, met = at(preset, modality)
             if met:
-                fitting[modality][name] = stages_at
-            elif stages_at:
-                costly.append((f"preset:{name}", Policy.of(stages_at)))
+                fitting[modality][name] = stages
+            elif stages:
+                costly.append((f"preset:{name}", Policy.of(stages)))
+    return [*_controls(at), *_side_by_side(list(presets), fitting), *costly]
+
+
+def _controls(at: _AtBudget) -> Iterator[tuple[str, Policy]]:
+    """Each control on every modality that it takes."""
+    for name, location in CONTROLS.items():
+        stages: list[Stage] = []
+        for modality in at.space.modalities:
+            control = _control(name, location, modality, at.locations)
+            if control is not None:
+                stages.extend(at(control, modality)[0])
+        if stages:
+            yield f"control:{name}", Policy.of(stages)
+
+
+def _side_by_side(
+    names: Sequence[str], fitting: Mapping[str, Mapping[str, tuple[Stage, ...]]]
+) -> Iterator[tuple[str, Policy]]:
+    """A policy for each preset that fits anywhere; modalities it does not take get the others in turn.
+
+    Args:
+        names: of the presets, in order.
+        fitting: modality -> preset -> its stages at the budget.
+    """
     turn = dict.fromkeys(fitting, 0)
-    for name in presets_left:
+    for name in names:
         if not any(name in presets for presets in fitting.values()):
             continue
-        chosen: list[Stage] = []
-        for taker, presets in fitting.items():
+        stages: list[Stage] = []
+        for modality, presets in fitting.items():
             if name in presets:
-                chosen.extend(presets[name])
+                stages.extend(presets[name])
             elif presets:
-                chosen.extend(list(presets.values())[turn[taker] % len(presets)])
-                turn[taker] += 1
-        out.append((f"preset:{name}", Policy.of(chosen)))
-    return out + costly
+                stages.extend(list(presets.values())[turn[modality] % len(presets)])
+                turn[modality] += 1
+        yield f"preset:{name}", Policy.of(stages)
 
 
 class _Control:
@@ -88,37 +102,37 @@ def _control(name: str, location: Location, modality: Modality, locations: Locat
     return _Control(name, location)
 
 
-def _at_budget(
-    preset: Preset | _Control,
-    modality: Modality,
-    space: SearchSpace,
-    depths: Depths,
-    locations: Locations,
-    costs: Costs,
-    budget: Budget,
-) -> tuple[tuple[Stage, ...], bool]:
-    """The preset's stages at the largest keep ratio on the grid that meets the modality's budget.
+class _AtBudget:
+    """Finds a preset's stages at the largest keep ratio on the grid that meets the modality's budget."""
 
-    Returns:
-        The stages and whether they meet it; at the lowest legal ratio where none does; none where none is legal.
-    """
-    target, alone = budget.of(modality), costs(UNCOMPRESSED).flops_ratio_by
-    grid = space.grid()
-    legal: list[tuple[Stage, ...]] = []
-    for percent in range(grid, 100, grid):
+    def __init__(self, space: SearchSpace, depths: Depths, locations: Locations, costs: Costs, budget: Budget) -> None:
+        self.space, self.locations = space, locations
+        self._depths, self._costs, self._budget = depths, costs, budget
+
+    def __call__(self, preset: Preset | _Control, modality: Modality) -> tuple[tuple[Stage, ...], bool]:
+        """The stages, and whether they meet the budget.
+
+        At the lowest legal ratio where none does; no stages where none is legal.
+        """
+        legal = list(self._legal(preset, modality))
+        if not legal:
+            return (), False
+        target = self._budget.of(modality)
+        group = modality if modality in self._costs(UNCOMPRESSED).flops_ratio_by else None
         try:
-            stages = preset.build(modality, depths, percent / 100)
-            policy = Policy.of(stages)
-            check_rules(policy, depths, locations)
+            # Costs rise with the ratio.
+            largest = last_item(legal, lambda stages: target.met(self._costs(Policy(stages=stages), group=group)))
         except PolicyError:
-            continue
-        legal.append(policy.stages)
-    if not legal:
-        return (), False
-    group = modality if modality in alone else None
-    try:
-        # Costs rise with the ratio.
-        largest = last_item(legal, lambda stages: target.met(costs(Policy(stages=stages), group=group)))
-    except PolicyError:
-        return (), False
-    return (legal[0], False) if largest is None else (largest, True)
+            return (), False
+        return (legal[0], False) if largest is None else (largest, True)
+
+    def _legal(self, preset: Preset | _Control, modality: Modality) -> Iterator[tuple[Stage, ...]]:
+        """Stages at every ratio of the grid at which no rule refuses them, lowest first."""
+        grid = self.space.grid()
+        for percent in range(grid, 100, grid):
+            try:
+                policy = Policy.of(preset.build(modality, self._depths, percent / 100))
+                check_rules(policy, self._depths, self.locations)
+            except PolicyError:
+                continue
+            yield policy.stages

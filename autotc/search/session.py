@@ -23,10 +23,11 @@ from autotc.search.prediction import stack_judge
 from autotc.search.problem import Problem, pose
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import open_tracker, record_trial
+from autotc.search.records import restored_outcome, stored_trial, trial_record, trial_state
 from autotc.search.result import FrontRow, SearchResult
 from autotc.search.seeds import seed_policies
 from autotc.search.settings import SearchOptions, SearchSettings, StudySettings, load_space
-from autotc.search.storage import State, StoredTrial, Study, TrialRecord, create_study, resume_study, trial_front
+from autotc.search.storage import State, Study, TrialRecord, create_study, resume_study, trial_front
 from autotc.search.strategies import build_strategy
 from autotc.search.tally import Tally
 from autotc.statistics import Interval
@@ -221,58 +222,32 @@ class Session:
                 yield origin, policy
 
     def _keep(self, outcome: Outcome, tracker: Tracker | None, *, ran: bool) -> None:
-        """Store an outcome, whole, in one transaction, and log it."""
+        """Store an outcome, whole, in one transaction, and log it; ``ran``: whether any sample was run for it."""
         if isinstance(outcome, Known):
             return
-        stored = self._stored(outcome, ran)
-        state, values = _ended(outcome)
+        from autotc.search.strategies.sampled import frozen_trial
+
+        forwards = 0 if self._judge is None else self._judge.forwards
+        stored = stored_trial(outcome, ran=ran, calibration_forwards=forwards - self._calibration_forwards)
+        self._calibration_forwards = forwards
+        state, values = trial_state(outcome), None
         if isinstance(outcome, Ran | Raced):
             outcome.results.save(self.study.samples_file(outcome.policy))
-        number = self.study.add(self._frozen(outcome, stored, state, values))
+        if isinstance(outcome, Ran):
+            values = (outcome.results.mean(), outcome.cost.flops_ratio)
+        constraints = {} if isinstance(outcome, Failed) else outcome.constraints
+        number = self.study.add(
+            frozen_trial(self.problem.space, outcome.policy, state, values, constraints, stored.as_attributes())
+        )
         self.tally.add(stored, state)
         if isinstance(outcome, Failed):
             self._progress.on_event(f"trial {number} failed: {outcome.reason}")
         if isinstance(outcome, Ran):
-            self.records.append(_record(number, outcome, stored))
+            self.records.append(trial_record(number, outcome, stored))
         if tracker is not None:
             record_trial(tracker, self._engine, number, outcome, stored, self.study.settings.seed)
             if isinstance(outcome, Ran):
                 tracker.curve("hypervolume", self._hypervolume(), len(self.records))
-
-    def _stored(self, outcome: Ran | Raced | Refused | Failed, ran: bool) -> StoredTrial:
-        """An outcome as it is stored; ``ran``: whether any sample was run for it."""
-        policy = outcome.policy
-        values: dict[str, object] = {
-            "hash": policy.content_hash(),
-            "origin": outcome.origin,
-            "policy": policy.to_yaml(),
-        }
-        forwards = 0 if self._judge is None else self._judge.forwards
-        if forwards > self._calibration_forwards:
-            values["watched"] = forwards - self._calibration_forwards
-            self._calibration_forwards = forwards
-        match outcome:
-            case Refused():
-                values.update(refused=outcome.rule, reason=outcome.reason)
-            case Failed():
-                values["error"] = outcome.reason
-            case Raced():
-                values.update(_measurements(outcome), raced=outcome.reason)
-            case Ran():
-                values.update(_measurements(outcome), ran=ran)
-        return StoredTrial.model_validate(values)
-
-    def _frozen(
-        self,
-        outcome: Ran | Raced | Refused | Failed,
-        stored: StoredTrial,
-        state: State,
-        values: tuple[float, float] | None,
-    ) -> optuna.trial.FrozenTrial:
-        from autotc.search.strategies.sampled import frozen_trial
-
-        constraints = {} if isinstance(outcome, Failed) else outcome.constraints
-        return frozen_trial(self.problem.space, outcome.policy, state, values, constraints, stored.as_attributes())
 
     def _run_uncompressed(self) -> Results:
         path = self.study.folder / "uncompressed.samples.parquet"
@@ -293,28 +268,12 @@ class Session:
             results = Results.load(path) if path.exists() else None
             if results is not None:
                 self._engine.restore(policy, results, trial.state.name == "COMPLETE")
-            outcome = self._restored(trial, stored, policy, results)
+            outcome = restored_outcome(trial, stored, policy, results, self.problem.costs)
             if isinstance(outcome, Failed) or stored.refused == PREDICTED_CONFLICT:
                 self._engine.block(policy)
             self._engine.conflicts_predicted += stored.refused == PREDICTED_CONFLICT or stored.audited
             if outcome is not None:
                 self._strategy.learn(self._engine, outcome)
-
-    def _restored(
-        self, trial: optuna.trial.FrozenTrial, stored: StoredTrial, policy: Policy, results: Results | None
-    ) -> Outcome | None:
-        """The outcome that a stored trial tells of; None where its results are gone."""
-        constraints = dict(trial.constraints)
-        if trial.state.name == "FAIL":
-            return Failed(stored.origin, policy, stored.error or "")
-        if stored.refused is not None:
-            return Refused(stored.origin, policy, stored.refused, stored.reason or "", constraints)
-        if results is None:
-            return None
-        cost = self.problem.costs(policy)
-        if stored.raced is not None:
-            return Raced(stored.origin, policy, constraints, results, cost, stored.audited, reason=stored.raced)
-        return Ran(stored.origin, policy, constraints, results, cost, stored.audited)
 
     def _fitprune_ratios(self, modality: Modality, keep: float) -> list[float] | None:
         """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""
@@ -342,46 +301,6 @@ class Session:
 def _state(trial: optuna.trial.FrozenTrial) -> State:
     state: State = trial.state.name  # type: ignore[assignment]
     return state
-
-
-def _ended(outcome: Ran | Raced | Refused | Failed) -> tuple[State, tuple[float, float] | None]:
-    """State in which a trial ends, and its (accuracy, FLOPs ratio) where it ran on the whole split."""
-    match outcome:
-        case Ran():
-            return "COMPLETE", (outcome.results.mean(), outcome.cost.flops_ratio)
-        case Failed():
-            return "FAIL", None
-        case _:
-            return "PRUNED", None
-
-
-def _measurements(outcome: Ran | Raced) -> dict[str, object]:
-    """What is stored of a trial that ran."""
-    results, cost = outcome.results, outcome.cost
-    return {
-        **({"audited": True} if outcome.audited else {}),
-        "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},
-        "guide": results.mean_log_probability(),
-        "divergence": results.divergence(),
-        "tasks": {key: float(groups.mean()) for key, groups in results.groups("task").items()},
-        "tokens": dict(cost.tokens),
-        "flops_ratio_by": dict(cost.flops_ratio_by),
-        "scoring_share": cost.scoring_share,
-        "samples": len(results),
-    }
-
-
-def _record(number: int, outcome: Ran, stored: StoredTrial) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        policy=outcome.policy,
-        origin=outcome.origin,
-        accuracy=outcome.results.mean(),
-        accuracy_by=stored.accuracy,
-        flops_ratio=outcome.cost.flops_ratio,
-        tokens=stored.tokens,
-        log_probability=stored.log_probability,
-    )
 
 
 def _row(record: TrialRecord) -> FrontRow:

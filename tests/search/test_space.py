@@ -65,7 +65,7 @@ def test_encode_is_the_inverse_of_suggest(trials: list[optuna.Trial]) -> None:
 
 def test_every_schedule_is_encoded(trials: list[optuna.Trial]) -> None:
     text = (
-        "modalities:\n  image:\n    max_stages: 3\n    choices:\n"
+        "version: 1\nmodalities:\n  image:\n    max_stages: 3\n    choices:\n"
         "      - {mechanism: tome, location: encoder, layers: [0, 1], keep_ratio: [0.5, 0.9]}\n"
         "      - {mechanism: divprune, location: projector, keep_ratio: [0.2, 0.8]}\n"
         "      - {mechanism: fastv, location: decoder, layers: [1, 2, 3, 4], keep_ratio: [0.05, 0.8],"

@@ -19,7 +19,8 @@ from autotc.search.settings import SAMPLERS
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import build_strategy
 from autotc.search.strategies.keys import Keys
-from autotc.search.strategies.parts import changes, expected_gain
+from autotc.search.strategies.neighbours import neighbours
+from autotc.search.strategies.parts import expected_gain
 from autotc.search.strategies.published import sigmoid
 from autotc.search.strategies.sampled import Sampled
 from autotc.search.strategies.surrogate import Surrogate, improvement
@@ -163,7 +164,7 @@ modalities:
 def test_changes_are_small_steps_inside_the_space() -> None:
     space = SearchSpace.load(search_space())
     start = (Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.5),)
-    found = list(changes(start, space, "image"))
+    found = list(neighbours(start, space, "image"))
     assert () in found
     assert any(s[0].mechanism == "visionzip" for s in found if len(s) == 1)
     assert {s[0].keep_ratio for s in found if len(s) == 1 and s[0].mechanism == "divprune"} == {0.4, 0.45, 0.55, 0.6}

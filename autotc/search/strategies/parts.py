@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.search.archive import Entry
-from autotc.search.budget import Budget, bounds, with_ratios
 from autotc.search.combine import combine
 from autotc.search.engine import Engine, Strategy
 from autotc.search.outcome import Known, Outcome, Refused
-from autotc.search.space import Choice, SearchSpace
+from autotc.search.space import Choice
+from autotc.search.strategies.neighbours import interleaved, may_act_once, neighbours, single_stage
 from autotc.search.strategies.published import scheduled
 from autotc.search.strategies.surrogate import Surrogate, improvement
 from autotc.vocabulary import Group, Modality
@@ -117,12 +117,12 @@ class Parts(Strategy):
 
     def _least(self, engine: Engine, modality: Modality) -> tuple[Stage, ...] | None:
         """The cheapest schedule, where the front begins; none under a budget, where only what is near it counts."""
-        if not _unlimited(engine.budget):
+        if not engine.budget.unlimited:
             return None
         found: list[tuple[Stage, ...]] = []
         for choice in engine.space.modalities[modality].choices:
-            if choice.several and _alone(choice):
-                stage = _stage(modality, choice, min(choice.layers), round(choice.keep_ratio[0] * 100))
+            if choice.several and may_act_once(choice):
+                stage = single_stage(modality, choice, min(choice.layers), round(choice.keep_ratio[0] * 100))
                 if engine.legal(Policy(stages=(stage,))) is None:
                     found.append((stage,))
         group = engine.main_group(modality)
@@ -140,9 +140,9 @@ class Parts(Strategy):
             policy = scheduled(choice, modality, falling.tolist(), grid)
             if policy is not None and engine.legal(policy) is None:
                 return policy.stages
-        if _alone(choice):
+        if may_act_once(choice):
             ratio = max(low, round((low + high) / 2 / grid) * grid)
-            stage = _stage(modality, choice, layers[(len(layers) - 1) // 2] if layers else None, ratio)
+            stage = single_stage(modality, choice, layers[(len(layers) - 1) // 2] if layers else None, ratio)
             single = (stage,)
             return single if engine.legal(Policy(stages=single)) is None else None
         for _ in range(50):
@@ -204,8 +204,8 @@ class Parts(Strategy):
 
         front = engine.archive.front(group)
         order = self._rng.permutation(len(front))
-        for stages in _interleaved(
-            [changes(front[i].policy.modality(modality), engine.space, modality) for i in order]
+        for stages in interleaved(
+            [neighbours(front[i].policy.modality(modality), engine.space, modality) for i in order]
         ):
             add(stages)
             if len(found) >= _CANDIDATES - _RANDOM:
@@ -217,7 +217,7 @@ class Parts(Strategy):
     def _beside(self, engine: Engine, modality: Modality, stages: tuple[Stage, ...]) -> Policy | None:
         """The stack beside the best for the other modalities under the budget."""
         budget = engine.budget
-        if _unlimited(budget):
+        if budget.unlimited:
             # Without a budget the others are taken from anywhere on their fronts.
             budget = budget.tightened(float(self._rng.uniform(0.3, 1.0)))
         policy = combine(engine, budget, fixed={modality: stages}, lowered=False)
@@ -242,7 +242,7 @@ class Parts(Strategy):
 
     def _combination(self, engine: Engine) -> Policy | None:
         self._combined += 1
-        if _unlimited(engine.budget):
+        if engine.budget.unlimited:
             return combine(engine, engine.budget.tightened(float(self._rng.uniform(0.2, 1.0))), lowered=False)
         share = _TARGETS[self._combined % len(_TARGETS)]
         return combine(engine, engine.budget.tightened(share))
@@ -269,105 +269,3 @@ def expected_gain(
         if width.any():
             gain += width * improvement(mean, deviation, level)
     return gain
-
-
-def changes(stages: tuple[Stage, ...], space: SearchSpace, modality: Modality) -> Iterator[tuple[Stage, ...]]:
-    """Stacks a small step from a stack: a ratio, a layer or a mechanism changed, a stage added or left out."""
-    part = space.modalities[modality]
-    for i, stage in enumerate(stages):
-        low, high, grid = bounds(stage, space)
-        ratios = [round(ratio * 100) for _, ratio in stage.steps()]
-        for j in range(len(ratios)):
-            for step in (-grid, grid, -2 * grid, 2 * grid):
-                moved = [*ratios[:j], ratios[j] + step, *ratios[j + 1 :]]
-                if low <= moved[j] <= high and moved == sorted(set(moved), reverse=True):
-                    yield (*stages[:i], with_ratios(stage, moved), *stages[i + 1 :])
-        yield (*stages[:i], *stages[i + 1 :])
-        own = space.choice(stage)
-        if own is not None and {"step", "free"} & set(own.schedules):
-            yield from _other_layers(stages, i, own, grid)
-        if stage.layers is not None:
-            continue
-        for choice in part.choices:
-            for layer in choice.layers or (None,):
-                ratio = min(max(stage.final_ratio, choice.keep_ratio[0]), choice.keep_ratio[1])
-                other = _stage(modality, choice, layer, round(ratio * 100))
-                if other != stage and choice.location == stage.location and _alone(choice):
-                    yield (*stages[:i], other, *stages[i + 1 :])
-    if len(stages) < part.max_stages:
-        for choice in part.choices:
-            if not _alone(choice):
-                continue
-            low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
-            grid = space.grid(choice)
-            for layer in choice.layers or (None,):
-                for percent in range(low, high + 1, grid):
-                    added = _stage(modality, choice, layer, percent)
-                    if all(added.location != stage.location for stage in stages):
-                        yield (*stages, added)
-
-
-def _stage(modality: Modality, choice: Choice, layer: int | None, percent: int) -> Stage:
-    return Stage(
-        modality=modality,
-        location=choice.location,
-        layer=layer,
-        mechanism=choice.mechanism,
-        keep_ratio=percent / 100,
-        params=choice.params,
-    )
-
-
-def _unlimited(budget: Budget) -> bool:
-    """Whether nothing is asked of the cost over all samples, so that the whole front counts."""
-    return budget.overall >= 1 and budget.time is None and budget.kv is None
-
-
-def _alone(choice: Choice) -> bool:
-    """Whether a choice may act at one layer."""
-    return bool({"single", "free"} & set(choice.schedules))
-
-
-def _other_layers(stages: tuple[Stage, ...], i: int, choice: Choice, grid: int) -> Iterator[tuple[Stage, ...]]:
-    """Schedules with one step moved to another layer, left out, or put in."""
-    stage = stages[i]
-    low, high = (round(ratio * 100) for ratio in choice.keep_ratio)
-    steps = {int(layer or 0): round(ratio * 100) for layer, ratio in stage.steps()}
-
-    def written(changed: dict[int, int]) -> tuple[Stage, ...] | None:
-        ordered = dict(sorted(changed.items()))
-        if not ordered or list(ordered.values()) != sorted(set(ordered.values()), reverse=True):
-            return None
-        made = (
-            {"layer": next(iter(ordered)), "keep_ratio": next(iter(ordered.values())) / 100, "layers": None}
-            if len(ordered) == 1
-            else {"layer": None, "keep_ratio": None, "layers": {k: v / 100 for k, v in ordered.items()}}
-        )
-        return (*stages[:i], Stage.model_validate(stage.model_dump() | made), *stages[i + 1 :])
-
-    for layer in choice.layers:
-        if layer in steps:
-            less = written({k: v for k, v in steps.items() if k != layer})
-            if less is not None:
-                yield less
-            continue
-        for other in steps:
-            moved = written({(layer if k == other else k): v for k, v in steps.items()})
-            if moved is not None:
-                yield moved
-        for percent in range(low, high + 1, grid):
-            more = written({**steps, layer: percent})
-            if more is not None:
-                yield more
-
-
-def _interleaved(streams: Sequence[Iterator[tuple[Stage, ...]]]) -> Iterator[tuple[Stage, ...]]:
-    """One of each stream in turn."""
-    live = list(streams)
-    while live:
-        for stream in list(live):
-            found = next(stream, None)
-            if found is None:
-                live.remove(stream)
-            else:
-                yield found

@@ -1,0 +1,106 @@
+"""Outcomes as a study stores them, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotc.policy import Policy
+from autotc.results import Results
+from autotc.search.budget import Costs
+from autotc.search.outcome import Failed, Outcome, Raced, Ran, Refused
+from autotc.search.storage import State, StoredTrial, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def stored_trial(outcome: Ran | Raced | Refused | Failed, *, ran: bool, calibration_forwards: int = 0) -> StoredTrial:
+    """An outcome as it is stored.
+
+    Args:
+        outcome: of a proposal.
+        ran: whether any sample was run for it.
+        calibration_forwards: samples that were run for it to predict conflicts.
+    """
+    policy = outcome.policy
+    values: dict[str, object] = {
+        "hash": policy.content_hash(),
+        "origin": outcome.origin,
+        "policy": policy.to_yaml(),
+        **({"watched": calibration_forwards} if calibration_forwards else {}),
+    }
+    match outcome:
+        case Refused():
+            values.update(refused=outcome.rule, reason=outcome.reason)
+        case Failed():
+            values["error"] = outcome.reason
+        case Raced():
+            values.update(_measurements(outcome), raced=outcome.reason)
+        case Ran():
+            values.update(_measurements(outcome), ran=ran)
+    return StoredTrial.model_validate(values)
+
+
+def trial_state(outcome: Ran | Raced | Refused | Failed) -> State:
+    """State in which the trial of an outcome is stored."""
+    match outcome:
+        case Ran():
+            return "COMPLETE"
+        case Failed():
+            return "FAIL"
+        case _:
+            return "PRUNED"
+
+
+def trial_record(number: int, outcome: Ran, stored: StoredTrial) -> TrialRecord:
+    """A trial that ran on the whole split, by its number."""
+    return TrialRecord(
+        number=number,
+        policy=outcome.policy,
+        origin=outcome.origin,
+        accuracy=outcome.results.mean(),
+        accuracy_by=stored.accuracy,
+        flops_ratio=outcome.cost.flops_ratio,
+        tokens=stored.tokens,
+        log_probability=stored.log_probability,
+    )
+
+
+def restored_outcome(
+    trial: optuna.trial.FrozenTrial, stored: StoredTrial, policy: Policy, results: Results | None, costs: Costs
+) -> Outcome | None:
+    """The outcome that a stored trial tells of; None where it ran and its results are gone.
+
+    Args:
+        trial, stored: as Optuna and as autotc keep it.
+        policy: of the trial.
+        results: per-sample, where they are kept.
+        costs: of policies.
+    """
+    constraints = dict(trial.constraints)
+    if trial.state.name == "FAIL":
+        return Failed(stored.origin, policy, stored.error or "")
+    if stored.refused is not None:
+        return Refused(stored.origin, policy, stored.refused, stored.reason or "", constraints)
+    if results is None:
+        return None
+    cost = costs(policy)
+    if stored.raced is not None:
+        return Raced(stored.origin, policy, constraints, results, cost, stored.audited, reason=stored.raced)
+    return Ran(stored.origin, policy, constraints, results, cost, stored.audited)
+
+
+def _measurements(outcome: Ran | Raced) -> dict[str, object]:
+    """What is stored of a trial that ran."""
+    results, cost = outcome.results, outcome.cost
+    return {
+        **({"audited": True} if outcome.audited else {}),
+        "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},
+        "guide": results.mean_log_probability(),
+        "divergence": results.divergence(),
+        "tasks": {key: float(groups.mean()) for key, groups in results.groups("task").items()},
+        "tokens": dict(cost.tokens),
+        "flops_ratio_by": dict(cost.flops_ratio_by),
+        "scoring_share": cost.scoring_share,
+        "samples": len(results),
+    }
