@@ -1,4 +1,4 @@
-"""Density peaks (DPC-KNN), and the nearest of a set."""
+"""Clusters by density peaks, and the nearest of a set."""
 
 from __future__ import annotations
 
@@ -51,6 +51,9 @@ def density_peaks(
     distance: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Density and separation of DPC-KNN (Du et al. 2016, equations 6 and 4).
+
+    The official codes add random noise of 1e-6 to the density, so that no two tokens are equally dense. There is none
+    here, and nothing is random: of equally dense tokens the earlier counts as the denser one.
 
     Args:
         distance: (B, N, N) float, between tokens of a row, not negative.
@@ -116,3 +119,25 @@ def cluster_groups(
         centres[rows[present]] = centre[present]
         target[rows[present]] = into[present]
     return centres.view(valid.shape), target.view(valid.shape)
+
+
+def centres_apart(distance: Tensor, denser: Tensor, present: Tensor, bound: Tensor) -> Tensor:
+    """Tokens that have no denser centre within a bound, (B, C) bool (the visit of DBDPC, 2504.08966).
+
+    Visited by falling density, a token becomes a centre unless an earlier centre lies within the bound. All tokens that
+    can be settled are, in every round.
+
+    Args:
+        distance: (B, C, C) float.
+        denser: (B, C, C) bool, whether the second token is visited before the first.
+        present: (B, C) bool.
+        bound: (B,) float.
+    """
+    blocks = denser & (distance <= bound[:, None, None])
+    open_ = present.clone()
+    centre = torch.zeros_like(present)
+    while bool(open_.any()):
+        fresh = open_ & ~(blocks & open_[:, None]).any(2)
+        centre = centre | fresh
+        open_ = open_ & ~fresh & ~(blocks & fresh[:, None]).any(2)
+    return centre

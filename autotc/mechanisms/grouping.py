@@ -1,4 +1,4 @@
-"""Tokens in groups: how many, how alike, their means, and merging each group into one of its tokens."""
+"""Tokens in groups: how many, how alike, their means, and merging each into one of its tokens."""
 
 from __future__ import annotations
 
@@ -139,3 +139,15 @@ def merge_groups(
     first.scatter_reduce_(1, clean, place.masked_fill(~valid, valid.shape[1]), "amin")
     target = torch.where(merged, first.gather(1, clean), place)
     return Reduction.merge(valid & (target == place), target.masked_fill(~valid, -1), tokens.mass), merged
+
+
+def weighted(kept: Tensor, *edges: tuple[Tensor, Tensor, Tensor, Tensor]) -> Reduction:
+    """Survivors as weighted sums of tokens, from edges that name the surviving token each leads to.
+
+    Args:
+        kept: (B, N) bool, the survivors.
+        edges: sets of (row, source, target, weight), each (E,): the token ``source`` enters the survivor ``target``.
+    """
+    column = kept.cumsum(1) - 1
+    row, source, target, weight = (torch.cat(parts) for parts in zip(*edges, strict=True))
+    return Reduction.linear(kept, row, source, column[row, target], weight)

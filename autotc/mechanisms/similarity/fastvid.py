@@ -11,10 +11,11 @@ from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.frames import present_frames
-from autotc.mechanisms.grouping import count_groups, group_mean
+from autotc.mechanisms.grouping import count_groups, group_mean, weighted
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import top_mask, top_per_group, unit
+from autotc.mechanisms.segments import cut_at_transitions, frames_to_end
+from autotc.mechanisms.selection import top_per_group, unit
 from autotc.mechanisms.tokens import Tokens
 
 _NEIGHBOURS = 4
@@ -64,7 +65,10 @@ class FastVid(Mechanism):
         valid = tokens.valid
         frame = present_frames(tokens)
         size = count_groups(frame, valid, int(frame.max()) + 1)
-        segment, anchors = self._segments(tokens, frame, size > 0)
+        present = size > 0
+        means = unit(group_mean(tokens.features, frame, valid.float(), size.shape[1]), present)
+        segment = cut_at_transitions(means, present, self.params.segments, self.params.threshold)
+        anchors = present & (frames_to_end(segment, present) % self.params.anchor_step == 0)
 
         context = self._context(budget)
         salient_count = allocate(budget - context, size.double(), size)
@@ -81,18 +85,6 @@ class FastVid(Mechanism):
         """Anchors among the survivors, (B,) long."""
         return (budget.double() * self.params.context_share + 1e-9).long()
 
-    def _segments(self, tokens: Tokens, frame: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment of each frame (B, T) long, and whether it holds anchors (B, T) bool."""
-        means = unit(group_mean(tokens.features, frame, tokens.valid.float(), present.shape[1]), present)
-        cosine = (means[:, 1:] * means[:, :-1]).sum(2)
-        joints = present[:, 1:]
-        wanted = joints.sum(1).clamp_max(self.params.segments - 1)
-        cuts = (top_mask(-cosine, wanted, joints) | (cosine < self.params.threshold)) & joints
-        segment = torch.nn.functional.pad(cuts.long(), (1, 0)).cumsum(1)
-        place = torch.arange(present.shape[1], device=present.device).expand_as(segment)
-        last = torch.zeros_like(segment).scatter_reduce_(1, segment, place.masked_fill(~present, 0), "amax")
-        return segment, present & ((last.gather(1, segment) - place) % self.params.anchor_step == 0)
-
     def _gather(self, tokens: Tokens, salient: Tensor, centres: Tensor, frame: Tensor, segment: Tensor) -> Reduction:
         """What is neither salient nor an anchor flows into the nearest anchor of each anchor frame of its segment."""
         kept = salient | centres
@@ -100,9 +92,11 @@ class FastVid(Mechanism):
         movers, sinks = Reduction.select(tokens.valid & ~kept), Reduction.select(centres)
         mover, sink = movers.keep.clamp_min(0), sinks.keep.clamp_min(0)
         cosine = torch.bmm(movers.apply(scaled), sinks.apply(scaled).mT)
+        # Only anchors of a token's own segment count.
         near = segment.gather(1, mover)[:, :, None] == segment.gather(1, sink)[:, None]
         near = near & (movers.keep >= 0)[:, :, None] & (sinks.keep >= 0)[:, None]
         cosine = cosine.masked_fill(~near, -torch.inf)
+        # Of the anchors in each frame, the most alike; of equals, the first.
         held = frame.gather(1, sink)[:, None].expand(cosine.shape)
         shape = (*cosine.shape[:2], int(frame.max()) + 1)
         best = cosine.new_full(shape, -torch.inf).scatter_reduce_(2, held, cosine, "amax")
@@ -112,6 +106,7 @@ class FastVid(Mechanism):
         row, at, frame_at = (first < cosine.shape[2]).nonzero(as_tuple=True)
         source, target = mover[row, at], sink[row, first[row, at, frame_at]]
 
+        # An anchor is w x itself + (1 - w) x the mean, by mass, of what it gathers.
         mass = tokens.mass.float()
         gathered, amount = torch.zeros_like(mass), torch.zeros_like(mass)
         gathered.index_put_((row, target), torch.ones_like(mass[row, source]), accumulate=True)
@@ -119,14 +114,7 @@ class FastVid(Mechanism):
         own = (1.0 / (gathered + 1.0)).clamp_min(self.params.anchor_weight).masked_fill(gathered == 0, 1.0)
         part = (1.0 - own[row, target]) * mass[row, source] / amount[row, target]
         stays, token = kept.nonzero(as_tuple=True)
-        place = kept.cumsum(1) - 1
-        return Reduction.linear(
-            kept,
-            torch.cat([stays, row]),
-            torch.cat([token, source]),
-            torch.cat([place[stays, token], place[row, target]]),
-            torch.cat([own[stays, token], part]),
-        )
+        return weighted(kept, (stays, token, token, own[stays, token]), (row, source, target, part))
 
     def flops(self, work: Work) -> int:
         context = int(work.m * self.params.context_share + 1e-9)

@@ -11,9 +11,10 @@ from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
 from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
 from autotc.mechanisms.frames import change, frame_tokens
-from autotc.mechanisms.grouping import count_groups, merge_groups
+from autotc.mechanisms.grouping import count_groups, merge_groups, weighted
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
+from autotc.mechanisms.segments import most_static_segments
 from autotc.mechanisms.selection import top_per_group
 from autotc.mechanisms.tokens import Tokens
 
@@ -29,48 +30,6 @@ class HoliTomParams(AdaptiveParams):
     static_threshold: float = Field(0.8, ge=-1, le=1)
     centre_share: float = Field(0.6, gt=0, le=1)
     neighbours: int = Field(7, ge=1)
-
-
-def _segments(stable: Tensor, frame: Tensor, area: Tensor, valid: Tensor, frames: int) -> Tensor:
-    """Segment of each frame, (B, T) long, such that the most static tokens can go.
-
-    A segment spares, for each place that is stable throughout, all its tokens but one. Of equal cuts, the shorter last
-    segment wins, as in the official code.
-
-    Args:
-        stable: (B, N) bool, whether a token is like that of the frame before; the first frame's count for nothing.
-        frame: (B, N) long.
-        area: (B, 1) long, tokens of one frame.
-        valid: (B, N) bool.
-        frames: T.
-    """
-    rows, n = valid.shape
-    token = torch.arange(n, device=valid.device)
-    first = valid.int().argmax(1, keepdim=True)
-    place = token - first - frame * area
-    order = (place * frames + frame).masked_fill(~valid, n * (frames + 1)).argsort(dim=1, stable=True)
-    broken = (~stable | (frame == 0)).gather(1, order)
-    past = token - torch.where(broken, token, 0).cummax(1).values
-    past = torch.empty_like(past).scatter_(1, order, past)  # stable steps that lead to a token
-    still = torch.zeros(rows, frames * frames, dtype=torch.long, device=valid.device)
-    still.scatter_add_(1, (frame * frames + past).masked_fill(~valid, 0), valid.long())
-    # Places that have been stable over the last l steps up to each frame, (B, T, l).
-    still = still.view(rows, frames, frames).flip(2).cumsum(2).flip(2)
-
-    steps = torch.arange(frames, device=valid.device)
-    best = torch.zeros(rows, frames + 1, dtype=torch.long, device=valid.device)
-    start = torch.zeros(rows, frames, dtype=torch.long, device=valid.device)
-    for end in range(frames):
-        spared = best[:, : end + 1].flip(1) + still[:, end, : end + 1] * steps[: end + 1]
-        best[:, end + 1] = spared.amax(1)
-        start[:, end] = end - spared.argmax(1)
-    begins = torch.zeros_like(start)
-    last = frame.masked_fill(~valid, 0).amax(1, keepdim=True)
-    for _ in range(frames):
-        at = start.gather(1, last)
-        begins.scatter_(1, at, 1)
-        last = (at - 1).clamp_min(0)
-    return begins.cumsum(1) - 1
 
 
 class HoliTom(Mechanism):
@@ -101,9 +60,10 @@ class HoliTom(Mechanism):
         area = frame_tokens(tokens)
         frames, widest = int(frame.max()) + 1, int(area.max())
         cosine = 1.0 - change(tokens, torch.ones_like(frame))
-        cut = _segments(cosine > params.static_threshold, frame, area, valid, frames)
+        cut = most_static_segments(cosine > params.static_threshold, frame, area, valid, frames)
         segment = cut.gather(1, frame)
 
+        # A place of a segment is as static as the least of its steps inside the segment.
         opens = torch.ones_like(cut)
         opens[:, 1:] = cut[:, 1:] - cut[:, :-1]
         first = valid.int().argmax(1, keepdim=True)
@@ -137,14 +97,7 @@ class HoliTom(Mechanism):
         moved_row, mover = moves.nonzero(as_tuple=True)
         sink = into[moved_row, mover]
         part = (1.0 - self.params.centre_share) * mass[moved_row, mover] / others[moved_row, sink]
-        column = kept.cumsum(1) - 1
-        return Reduction.linear(
-            kept,
-            torch.cat([row, moved_row]),
-            torch.cat([token, mover]),
-            torch.cat([column[row, token], column[moved_row, sink]]),
-            torch.cat([alone, part]),
-        )
+        return weighted(kept, (row, token, token, alone), (moved_row, mover, sink, part))
 
     def flops(self, work: Work) -> int:
         area = -(-work.n // work.frames)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.clustering import nearest
+from autotc.mechanisms.clustering import centres_apart, nearest
 from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
@@ -95,30 +95,18 @@ class PactDbdpc(Mechanism):
         denser = (rank[:, None, :] < rank[:, :, None]) & present[:, None]
 
         low = distance.new_full(budget.shape, self.params.bound if self.adaptive else 0.0)
-        centre = self._centres(distance, denser, present, low)
+        centre = centres_apart(distance, denser, present, low)
         few = centre.sum(1) <= budget
         high = torch.where(few, low, 2.0)
         # A bound of 2 spans everything and leaves the densest alone.
         centre = torch.where(few[:, None], centre, (rank == 0) & present)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2.0
-            tried = self._centres(distance, denser, present, middle)
+            tried = centres_apart(distance, denser, present, middle)
             few = tried.sum(1) <= budget
             centre = torch.where((few & (middle < high))[:, None], tried, centre)
             low, high = torch.where(few, low, middle), torch.where(few, middle, high)
         return high, centre
-
-    @staticmethod
-    def _centres(distance: Tensor, denser: Tensor, present: Tensor, bound: Tensor) -> Tensor:
-        """Tokens without a denser centre within the bound, (B, C); settles all that can be in every round."""
-        blocks = denser & (distance <= bound[:, None, None])
-        open_ = present.clone()
-        centre = torch.zeros_like(present)
-        while bool(open_.any()):
-            fresh = open_ & ~(blocks & open_[:, None]).any(2)
-            centre = centre | fresh
-            open_ = open_ & ~fresh & ~(blocks & fresh[:, None]).any(2)
-        return centre
 
     def flops(self, work: Work) -> int:
         candidates = max(1, int(work.n * self.params.unpruned))

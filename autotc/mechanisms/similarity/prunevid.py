@@ -14,6 +14,7 @@ from autotc.mechanisms.frames import frame_tokens
 from autotc.mechanisms.grouping import count_groups, group_cosine, merge_groups
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
+from autotc.mechanisms.segments import segments_of_clusters
 from autotc.mechanisms.tokens import Tokens
 
 _WHOLE = 14
@@ -31,36 +32,6 @@ class PruneVidParams(AdaptiveParams):
     static_threshold: float = Field(0.8, ge=-1, le=1)
     neighbours: int = Field(7, ge=1)
     cluster_share: float = Field(0.5, gt=0, le=1)
-
-
-def _segments(label: Tensor, present: Tensor) -> Tensor:
-    """Segment of each frame (B, T) from its cluster: short runs of frames join the longer of their neighbours.
-
-    Of each cluster, the longest runs stay, if longer than one frame. ``present`` (B, T) bool, frames that exist.
-    """
-    frames = label.shape[1]
-    fresh = torch.ones_like(present)
-    fresh[:, 1:] = label[:, 1:] != label[:, :-1]
-    run = fresh.cumsum(1) - 1
-    length = count_groups(run, present, frames).gather(1, run)
-    longest = torch.zeros_like(label).scatter_reduce_(1, label, length * present, "amax").gather(1, label)
-    stays = present & (length == longest) & (length > 1)
-
-    place = torch.arange(frames, device=label.device).expand_as(label)
-    following = torch.where(stays, place, frames).flip(1).cummin(1).values.flip(1)
-    known = following < frames
-    right = label.gather(1, following.clamp_max(frames - 1)).masked_fill(~known, 0)
-    right_length = length.gather(1, following.clamp_max(frames - 1)).masked_fill(~known, 0)
-    out = torch.zeros_like(label)
-    left, left_length = torch.zeros_like(label[:, 0]), torch.zeros_like(label[:, 0])
-    for frame in range(frames):
-        adopts_left = ~stays[:, frame] & (left_length >= right_length[:, frame]) & (left_length > 0)
-        out[:, frame] = torch.where(adopts_left, left, right[:, frame])
-        left_length = torch.where(out[:, frame] == left, left_length, 0) + 1
-        left = out[:, frame]
-    border = torch.zeros_like(out)
-    border[:, 1:] = (out[:, 1:] != out[:, :-1]).long()
-    return border.cumsum(1)
 
 
 class PruneVid(Mechanism):
@@ -118,7 +89,7 @@ class PruneVid(Mechanism):
         present = size > 0
         wanted = (present.sum(1).double() * self.params.segment_share + 1e-9).long().clamp_min(1)
         _, label = cluster_groups(mean, torch.zeros_like(size), wanted[:, None], present, self.params.neighbours)
-        return _segments(label.clamp_min(0), present)
+        return segments_of_clusters(label.clamp_min(0), present)
 
     def flops(self, work: Work) -> int:
         area = -(-work.n // work.frames)

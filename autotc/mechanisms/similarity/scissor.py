@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from autotc.lazy import Tensor, torch
+from autotc.mechanisms.components import join_pairs, spanning_tree
 from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
 from autotc.mechanisms.frames import present_frames
-from autotc.mechanisms.grouping import group_mean, group_rows
+from autotc.mechanisms.grouping import group_mean, group_rows, weighted
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
 from autotc.mechanisms.selection import top_mask, unit
@@ -21,56 +22,6 @@ class ScissorParams(AdaptiveParams):
     """Parameters of `Scissor`: ``threshold``, the cosine above which tokens are joined, of the adaptive form."""
 
     threshold: float = Field(0.9, ge=-1, le=1)
-
-
-def _union(label: Tensor, low: Tensor, high: Tensor, on: Tensor) -> Tensor:
-    """Components, by their first token (R, P) long, after joining those of the pairs (R, E) that are on."""
-    while True:
-        a, b = label.gather(1, low).masked_fill(~on, 0), label.gather(1, high).masked_fill(~on, 0)
-        label = label.scatter_reduce(1, torch.maximum(a, b), torch.minimum(a, b), "amin")
-        while not torch.equal(label, hop := label.gather(1, label)):
-            label = hop
-        if torch.equal(label.gather(1, low).masked_fill(~on, 0), label.gather(1, high).masked_fill(~on, 0)):
-            return label
-
-
-def _tree(scaled: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Spanning tree of highest cosine (Boruvka) of tokens (R, P, D) of norm 1, as edges in the order of their tokens.
-
-    Of equal cosines the earlier pair counts as higher. Joining the highest edges of the tree joins what the highest
-    edges of the whole graph would.
-
-    Returns:
-        cosine, first and second token of each edge, each (R, E); entries of cosine -inf are no edges.
-    """
-    rows, n = valid.shape
-    cosine = torch.bmm(scaled, scaled.mT)
-    cosine = (cosine + cosine.mT) / 2  # rounding may differ across the diagonal
-    place = torch.arange(n, device=valid.device).expand(rows, n)
-    both = valid[:, :, None] & valid[:, None, :]
-    label = place
-    weights, pairs = [cosine.new_empty(rows, 0)], [place[:, :0]]
-    while True:
-        outward = both & (label[:, :, None] != label[:, None, :])
-        if not bool(outward.any()):
-            break
-        best, other = cosine.masked_fill(~outward, -torch.inf).max(2)
-        pair = torch.minimum(place, other) * n + torch.maximum(place, other)
-        top = torch.full_like(best, -torch.inf).scatter_reduce_(1, label, best, "amax")
-        pair = pair.masked_fill((best < top.gather(1, label)) | best.isinf(), n * n)
-        edge = torch.full_like(pair, n * n).scatter_reduce_(1, label, pair, "amin")
-        on = edge < n * n
-        low, high = (edge // n).masked_fill(~on, 0), edge % n
-        # Two components that chose the same edge add it once.
-        twin = edge.gather(1, torch.where(label.gather(1, low) == place, label.gather(1, high), label.gather(1, low)))
-        fresh = on & ((twin != edge) | (label.gather(1, low).minimum(label.gather(1, high)) == place))
-        weights.append(top.masked_fill(~fresh, -torch.inf))
-        pairs.append(edge.masked_fill(~fresh, 0))
-        label = _union(label, low, high, on)
-    weight, pair = torch.cat(weights, 1), torch.cat(pairs, 1)
-    order = pair.argsort(dim=1, stable=True)
-    weight, pair = weight.gather(1, order), pair.gather(1, order)
-    return weight, pair // max(n, 1), pair % max(n, 1)
 
 
 class Scissor(Mechanism):
@@ -101,7 +52,7 @@ class Scissor(Mechanism):
         frame = present_frames(tokens)
 
         members = group_rows(frame, valid, int(frame.max()) + 1)
-        weight, low, high = _tree(scaled.flatten(0, 1)[members.clamp_min(0)], members >= 0)
+        weight, low, high = spanning_tree(scaled.flatten(0, 1)[members.clamp_min(0)], members >= 0)
         low, high = ((members.gather(1, end).clamp_min(0) % n).view(batch, -1) for end in (low, high))
         place = torch.arange(n, device=valid.device).expand(batch, n)
         joins = tokens.count - self._middle(tokens.count, frame.amax(1) + 1, budget)
@@ -113,7 +64,7 @@ class Scissor(Mechanism):
         there = heads.keep >= 0
         means = heads.apply(group_mean(tokens.features, space, tokens.mass, n))
         column = torch.arange(there.shape[1], device=valid.device).expand(there.shape)
-        time = self._join(column, *_tree(unit(means, there), there), heads.count - budget)
+        time = self._join(column, *spanning_tree(unit(means, there), there), heads.count - budget)
         return self._gather(tokens, heads, means, space, time)
 
     @staticmethod
@@ -127,7 +78,7 @@ class Scissor(Mechanism):
         real = weight > -torch.inf
         if self.adaptive:
             count = count.maximum((real & (weight > self.params.threshold)).sum(1))
-        return _union(label, low, high, top_mask(weight, count, real))
+        return join_pairs(label, low, high, top_mask(weight, count, real))
 
     @staticmethod
     def _gather(tokens: Tokens, heads: Reduction, means: Tensor, space: Tensor, time: Tensor) -> Reduction:
@@ -157,16 +108,9 @@ class Scissor(Mechanism):
 
         kept = torch.zeros_like(valid)
         kept[row, first] = True
-        column = kept.cumsum(1) - 1
         r, t = valid.nonzero(as_tuple=True)
         s, u = (valid & (chosen != root)).nonzero(as_tuple=True)
-        return Reduction.linear(
-            kept,
-            torch.cat([r, s]),
-            torch.cat([t, u]),
-            torch.cat([column[r, root[r, t]], column[s, chosen[s, u]]]),
-            torch.cat([share[r, t], moved[s, u]]),
-        )
+        return weighted(kept, (r, t, root[r, t], share[r, t]), (s, u, chosen[s, u], moved[s, u]))
 
     def flops(self, work: Work) -> int:
         area = -(-work.n // work.frames)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pydantic import Field
 
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.contract import AdaptiveParams, Mechanism
 from autotc.mechanisms.frames import present_frames
-from autotc.mechanisms.grouping import count_groups, group_mean
+from autotc.mechanisms.grouping import group_mean
+from autotc.mechanisms.quadtree import leaves, splits, tree_levels
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import rank_in_group, top_mask, unit
+from autotc.mechanisms.selection import top_mask, unit
 from autotc.mechanisms.tokens import Tokens
 
 
@@ -28,15 +28,6 @@ class SttmParams(AdaptiveParams):
     space_threshold: float = Field(0.85, ge=-1, le=1)
     time_threshold: float = Field(0.55, ge=-1, le=1)
     root_level: int = Field(1, ge=0)
-
-
-class _Level(NamedTuple):
-    """A level of the trees: each token's cell and part of it, both by their first token, and the part's cosine."""
-
-    cell: Tensor
-    part: Tensor
-    cosine: Tensor
-    forced: Tensor
 
 
 class Sttm(Mechanism):
@@ -67,8 +58,8 @@ class Sttm(Mechanism):
         valid = tokens.valid
         frame = present_frames(tokens)
         frames = frame.amax(1) + 1
-        levels = self._levels(tokens, frame)
-        cost, part = self._splits(levels, valid)
+        levels = tree_levels(tokens, frame, self.params.root_level)
+        cost, part = splits(levels, valid)
         order = cost.argsort(dim=1, stable=True)
         real = cost.gather(1, order).isfinite()
 
@@ -76,83 +67,16 @@ class Sttm(Mechanism):
         opening = frame.gather(1, part.gather(1, order)) == 0
         # The cells of frame 0 cannot merge: there may be no more of them than the budget.
         allowed = (((opening & real).cumsum(1) < budget[:, None]) & real).sum(1)
-        splits = torch.minimum(called_for, allowed)
+        made = torch.minimum(called_for, allowed)
         if not self.adaptive:
-            splits = torch.where(frames + called_for < budget, budget - frames, splits)
+            made = torch.where(frames + called_for < budget, budget - frames, made)
         done = torch.zeros_like(real).scatter_(
-            1, order, torch.arange(order.shape[1], device=real.device) < splits[:, None]
+            1, order, torch.arange(order.shape[1], device=real.device) < made[:, None]
         )
-        leaf = self._leaves(levels, done, part, valid)
-        root = self._roots(tokens, frame, leaf, (frames + splits - budget).clamp_min(0))
+        leaf = leaves(levels, done, part, valid)
+        root = self._roots(tokens, frame, leaf, (frames + made - budget).clamp_min(0))
         place = torch.arange(valid.shape[1], device=valid.device)
         return Reduction.merge((root == place) & valid, root.masked_fill(~valid, -1), tokens.mass)
-
-    def _levels(self, tokens: Tokens, frame: Tensor) -> list[_Level]:
-        """From cells of single tokens' parents up to whole frames."""
-        valid, mass = tokens.valid, tokens.mass.float()
-        rows, n = valid.shape
-        place = torch.arange(n, device=valid.device).expand(rows, n)
-        at = tokens.grid[..., 1:].masked_fill(~valid[..., None], 0)
-        side = at.amax(1) + 1
-        coarsest, narrow = torch.zeros_like(side[:, :1]), side.amin(1, keepdim=True)
-        while bool((narrow > 2).any()):
-            coarsest, narrow = coarsest + (narrow > 2).long(), (narrow + 1) // 2
-        begin = (coarsest - self.params.root_level).clamp_min(0)
-        levels: list[_Level] = []
-        part, scaled = place, tokens.unit_features()
-        while bool((side > 1).any()):
-            at, side = (at + (side % 2)[:, None]) // 2, (side + 1) // 2
-            high, wide = int(side[:, 0].max()), int(side[:, 1].max())
-            number = (frame * high + at[..., 0]) * wide + at[..., 1]
-            first = torch.full((rows, (int(frame.max()) + 1) * high * wide), n, device=valid.device)
-            first.scatter_reduce_(1, number, place.masked_fill(~valid, n), "amin")
-            cell = torch.where(valid, first.gather(1, number), place)
-            means = unit(group_mean(tokens.features, cell, mass, n), valid)
-            cosine = (scaled * means.gather(1, cell[..., None].expand_as(means))).sum(2)
-            levels.append(_Level(cell, part, cosine, begin < len(levels) + 1))
-            part, scaled = cell, means
-        return levels
-
-    @staticmethod
-    def _splits(levels: list[_Level], valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Every part that can leave its cell, level by level from the coarsest: threshold from which it does, and part.
-
-        Both (B, levels x N); infinite thresholds pad. A part leaves no earlier than its cell has left its own.
-        """
-        rows, n = valid.shape
-        place = torch.arange(n, device=valid.device)
-        bound = torch.full((rows, n), -torch.inf, device=valid.device)
-        cost, part = [bound[:, :0]], [place.expand(rows, n)[:, :0]]
-        for level in reversed(levels):
-            head = (level.part == place) & valid
-            least = torch.full_like(bound, torch.inf)
-            least.scatter_reduce_(1, level.cell, level.cosine.masked_fill(~head, torch.inf), "amin")
-            parts = count_groups(level.cell, head, n).gather(1, level.cell)
-            # Above the roots cells split before all others, and need no reason. A cell of one part is that part.
-            limit = least.gather(1, level.cell) - 4.0 * level.forced
-            bound = torch.where(parts > 1, torch.maximum(bound, limit), bound)
-            rank = rank_in_group(-level.cosine, level.cell, head)
-            leaves = head & (rank < parts - 1)
-            order = (level.cell * 4 + rank).masked_fill(~leaves, 4 * n).argsort(dim=1, stable=True)
-            cost.append(bound.masked_fill(~leaves, torch.inf).gather(1, order))
-            part.append(order)
-        return torch.cat(cost, 1), torch.cat(part, 1)
-
-    @staticmethod
-    def _leaves(levels: list[_Level], done: Tensor, part: Tensor, valid: Tensor) -> Tensor:
-        """The first token of each token's cell, (B, N) long, after the splits that are done."""
-        rows, n = valid.shape
-        place = torch.arange(n, device=valid.device).expand(rows, n)
-        if not levels:
-            return place
-        label = levels[-1].cell
-        for i, level in enumerate(reversed(levels)):
-            here = slice(i * n, (i + 1) * n)
-            left = torch.zeros_like(valid).scatter_(1, part[:, here], done[:, here]).gather(1, level.part)
-            label = torch.where(left, level.part + (i + 1) * n, label)
-        first = torch.full((rows, (len(levels) + 1) * n), n, device=valid.device)
-        first.scatter_reduce_(1, label, place.masked_fill(~valid, n), "amin")
-        return torch.where(valid, first.gather(1, label), place)
 
     def _roots(self, tokens: Tokens, frame: Tensor, leaf: Tensor, spare: Tensor) -> Tensor:
         """The token that each flows into, (B, N) long, with ``spare`` cells merged into the frames before."""
