@@ -13,7 +13,7 @@ from autotc.evaluate.jsonl import JsonlEvaluator
 from autotc.evaluate.lmms import require_lmms_eval
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 from autotc.evaluate.lmms.loading import load_tasks
-from autotc.evaluate.metrics import Metric, find_metric
+from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import load_jsonl, split_records
 from autotc.models.loading import load_model, place
@@ -114,7 +114,7 @@ def _on_benchmark(source: _Model, samples: Samples) -> ModelEvaluator:
 
 def _on_data(source: _Model, data: str | Path, samples: Samples) -> ModelEvaluator:
     metric = samples.get("metric") or "exact"
-    score = find_metric(metric) if isinstance(metric, str) else metric
+    score = metric_of(metric)
     split_records(load_jsonl(data), samples.get("seed", 0))
     return JsonlEvaluator(data, *source.load(), metric=score, **_shared(samples))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from autotc.errors import DataError
 from autotc.evaluate.media import Reading, load_image, load_video
-from autotc.evaluate.metrics import Metric, find_metric
+from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, split_records
 from autotc.evaluate.samples import Media, Sample
@@ -48,7 +48,7 @@ class JsonlEvaluator(ModelEvaluator):
         max_new_tokens: int = 64,
     ) -> None:
         records = load_jsonl(path)
-        score = find_metric(metric) if isinstance(metric, str) else metric
+        score = metric_of(metric)
         if model is None:
             model, processor = load()
         super().__init__(

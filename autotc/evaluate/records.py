@@ -8,18 +8,24 @@ Paths are relative to the file's folder. Media stand before the prompt, in the o
 from __future__ import annotations
 
 import json
+import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autotc.errors import DataError
-from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS
+from autotc.errors import DataError, one_line, quote
+from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
 from autotc.evaluate.splits import SHARES, Member, divide
+from autotc.files import read_text
 from autotc.vocabulary import Group, Split
 
 Kind = Literal["images", "video", "audio"]
 
+DATA_BYTES = 2**30
+"""Of the largest data file."""
+QUOTES = "'\""
 KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer")
 KINDS: dict[Kind, str] = {"images": "image", "video": "video", "audio": "audio"}
 """Key of a line -> modality of its items."""
@@ -65,41 +71,30 @@ def load_jsonl(path: str | Path) -> list[Record]:
         DataError: the first thing that is wrong: file, line, key, value and what would be right.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path}: is a directory; a file of JSON lines (.jsonl) is expected")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; a file of JSON lines (.jsonl) is expected") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); JSON lines are expected") from error
+    lines = read_text(path, "a file of JSON lines (.jsonl)", limit=DATA_BYTES).split("\n")
     records: list[Record] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        record = _record(line, f"{path}: line {number}", path.parent, number)
+        where = f"{shown_name(path)}: line {number}"
+        record = _record(line, where, path.parent, number)
         if record.id in seen:
-            raise DataError(
-                f"{path}: line {number}: id: {record.id!r} is on line {seen[record.id]} too; ids are unique"
-            )
+            raise DataError(f"{where}: id: {quote(record.id)} is on line {seen[record.id]} too; ids are unique")
         seen[record.id] = number
         records.append(record)
     if not records:
-        raise DataError(f"{path}: is empty; at least one JSON line with media, prompt, answer and id is expected")
+        raise DataError(
+            f"{shown_name(path)}: is empty; at least one JSON line with media, prompt, answer and id is expected"
+        )
     return records
 
 
 def _record(line: str, where: str, folder: Path, number: int) -> Record:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: is not JSON ({error.msg}, column {error.colno}); an object is expected") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: holds {type(data).__name__}; an object with media, prompt, answer, id is expected")
+    data = _object(line, where)
     for key in data:
         if key not in KEYS:
-            raise DataError(f"{where}: {key}: unknown key; known: {', '.join(KEYS)}")
+            raise DataError(f"{where}: {quote(key).strip(QUOTES)}: unknown key; known: {', '.join(KEYS)}")
     media = {kind: _paths(data, kind, where, folder) for kind in KINDS}
     if not any(media.values()):
         raise DataError(f"{where}: no media; give images, video or audio")
@@ -114,6 +109,37 @@ def _record(line: str, where: str, folder: Path, number: int) -> Record:
     )
 
 
+def _object(line: str, where: str) -> dict[str, Any]:
+    """A line's JSON object.
+
+    Raises:
+        DataError: it is none, names a key twice, or holds a number or a nesting that is beyond reading.
+    """
+    try:
+        data = json.loads(line, object_pairs_hook=_once, parse_constant=_not_a_number)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: is not JSON ({error.msg}, column {error.colno}); an object is expected") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: is nested too deep; an object of texts and lists of paths is expected") from error
+    except ValueError as error:  # a key twice, NaN, or more digits than Python reads
+        raise DataError(f"{where}: cannot be read ({one_line(error, 120)}); an object is expected") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: holds {type(data).__name__}; an object with media, prompt, answer, id is expected")
+    return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {quote(next(n for n in names if names.count(n) > 1))} stands twice")
+    return out
+
+
+def _not_a_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _text(data: dict[str, Any], key: str, where: str) -> str:
     if key not in data:
         raise DataError(f"{where}: {key}: missing; a text is expected")
@@ -122,7 +148,11 @@ def _text(data: dict[str, Any], key: str, where: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and key != "prompt":
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {key}: {value!r} given; a text that is not empty is expected")
+        raise DataError(f"{where}: {key}: {quote(value)} given; a text that is not empty is expected")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: {key}: {quote(value)} holds half of a character; whole ones are expected") from error
     return value
 
 
@@ -132,19 +162,36 @@ def _paths(data: dict[str, Any], kind: Kind, where: str, folder: Path) -> tuple[
         return ()
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{where}: {kind}: {value!r} given; a path or a list of paths is expected")
-    out = []
-    for name in names:
-        path = folder / name
-        if not path.exists():
-            raise DataError(f"{where}: {kind}: {name!r} does not exist in {folder}; a readable file is expected")
-        if kind == "video":
-            if not path.is_dir() and path.suffix.lower() not in (".npy", ".gif", *FILE_SUFFIXES):
-                raise DataError(f"{where}: {kind}: {name!r} cannot be decoded; supported are {VIDEO_FORMS}")
-        elif path.is_dir():
-            raise DataError(f"{where}: {kind}: {name!r} is a directory; a file is expected")
-        out.append(path)
-    return tuple(out)
+        raise DataError(f"{where}: {kind}: {quote(value)} given; a path or a list of paths is expected")
+    return tuple(_path(name, kind, where, folder) for name in names)
+
+
+def _path(name: str, kind: Kind, where: str, folder: Path) -> Path:
+    """A medium's path, seen to exist and to be of the right kind.
+
+    Raises:
+        DataError: it does not exist, is no path at all, or is something else than a file, or for video a folder.
+    """
+    told = f"{where}: {kind}: {quote(name)}"
+    if address := re.match(r"(data|https?|file|s3|gs):", name, re.IGNORECASE):
+        raise DataError(f"{told} is an address ({address[1]}:); save it, and give the path of the file")
+    path = folder / name
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise DataError(f"{told} does not exist in {shown_name(folder)}; a readable file is expected") from error
+    except (OSError, ValueError) as error:  # too long, a NUL or half a character in it, no permission
+        reason = getattr(error, "strerror", None) or one_line(error, 80)
+        raise DataError(f"{told} cannot be read ({reason}); a readable file is expected") from error
+    if kind == "video" and stat.S_ISDIR(mode):
+        return path
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{told} is a directory; a file is expected")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{told} is no regular file; a file is expected")
+    if kind == "video" and path.suffix.lower() not in (".npy", ".gif", *FILE_SUFFIXES):
+        raise DataError(f"{told} cannot be decoded; supported are {VIDEO_FORMS}")
+    return path
 
 
 def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Record]]:

@@ -4,7 +4,7 @@ Processors are handed what they would have read themselves; whatever a decoder m
 """
 
 from autotc.evaluate.media.audio import load_audio
-from autotc.evaluate.media.pictures import as_rgb, load_image
+from autotc.evaluate.media.pictures import as_rgb, load_image, shown_name
 from autotc.evaluate.media.reading import MODALITIES, Reading, read_medium
 from autotc.evaluate.media.video import FILE_SUFFIXES, VIDEO_FORMS, Clip, load_video
 
@@ -19,4 +19,5 @@ __all__ = [
     "load_image",
     "load_video",
     "read_medium",
+    "shown_name",
 ]
