@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -22,6 +21,7 @@ from autotc.progress import Progress
 from autotc.records.bench import Bench, LatencyCalibration
 from autotc.resources import search_space
 from autotc.search.space import SearchSpace
+from autotc.tiny import load as load_embedded
 
 TOKENS = 1024
 """Media tokens of a random request, where it is not said."""
@@ -67,16 +67,10 @@ def bench(
         evaluator = BuiltinEvaluator() if evaluator is None else evaluator
         model, cases = evaluator.loaded, sample_cases(evaluator, policy, requests)
     else:
-        model = _embedded_model() if model is None else model
+        model = load_embedded()[0] if model is None else model
         cases = synthetic_cases(model, policy, requests)
     rows = measure_cases(model, policy, cases, repeats=repeats, new_tokens=new_tokens, progress=progress)
     return Bench(name, policy.label(), Device.of(model).model_dump(), tuple(rows))
-
-
-def _embedded_model() -> Any:
-    from autotc.tiny import load
-
-    return load()[0]
 
 
 def calibrate(
@@ -111,7 +105,7 @@ def calibrate(
         raise PolicyError("mechanisms: none given; name those whose prefill times are to be predicted")
     for name in names:
         build_mechanism(name)
-    model = _embedded_model() if model is None else model
+    model = load_embedded()[0] if model is None else model
     latency = calibrate_model(model, names, settings, progress)
     return LatencyCalibration(latency, tuple(names), latency.save(out))
 

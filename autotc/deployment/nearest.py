@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator
-from autotc.export.base import Flops, Plan, combined, nearest
+from autotc.export import Flops, Plan, combined, nearest
 from autotc.policy import Policy, Stage
 from autotc.records.export import AccuracyPair
 from autotc.statistics import Interval

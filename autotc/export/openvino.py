@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotc.export.base import Capability, Deployment, Engine
+from autotc.export.engine import Capability, Deployment, Engine, Versions
 from autotc.policy import Stage
 
 _TEXT = (
@@ -32,9 +32,9 @@ class OpenVINO(Engine):
             "projector",
             "cdpruner",
             {
-                "Qwen2VLForConditionalGeneration": "2026.0",
-                "Qwen2_5_VLForConditionalGeneration": "2026.0",
-                "Qwen3VLForConditionalGeneration": "2026.3",
+                "Qwen2VLForConditionalGeneration": Versions("2026.0"),
+                "Qwen2_5_VLForConditionalGeneration": Versions("2026.0"),
+                "Qwen3VLForConditionalGeneration": Versions("2026.3"),
             },
             {"counting": "engine"},
             free=("relevance_weight",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotc.errors import PolicyError
-from autotc.export.base import Engine
+from autotc.export.engine import Engine
 from autotc.export.openvino import OpenVINO
 from autotc.export.sglang import SGLang
 from autotc.export.tensorrt_llm import TensorRTLLM

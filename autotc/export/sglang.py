@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from autotc.export.base import Capability, Deployment, Engine
+from autotc.export.engine import Capability, Deployment, Engine, Versions
 from autotc.mechanisms import pruning_rate
 from autotc.policy import Stage
 
@@ -27,7 +27,7 @@ class SGLang(Engine):
             "video",
             "projector",
             "evs",
-            {"NemotronH_Nano_VL_V2": "0.5.8"},
+            {"NemotronH_Nano_VL_V2": Versions("0.5.8")},
             {"counting": "engine"},
             note="the model's own configuration may hold another rate; this one overrides it",
         ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotc.export.base import Capability, Deployment, Engine
+from autotc.export.engine import Capability, Deployment, Engine, Versions
 from autotc.mechanisms import pruning_rate
 from autotc.policy import Stage
 
@@ -27,7 +27,7 @@ class TensorRTLLM(Engine):
             "video",
             "projector",
             "evs",
-            {"NemotronH_Nano_VL_V2": "1.3"},
+            {"NemotronH_Nano_VL_V2": Versions("1.3")},
             {"counting": "engine"},
             note="releases before 1.3 read the rate from the environment variable TLLM_VIDEO_PRUNING_RATIO",
         ),

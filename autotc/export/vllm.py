@@ -2,8 +2,11 @@
 
 Read in vllm-project/vllm 0.33.0: `config/multimodal.py` (``video_pruning_rate``, ``video_pruning_method``),
 `engine/arg_utils.py` (their flags), `multimodal/video_prune/evs.py` and `vidcom2.py` (counts), and in
-`model_executor/models/` which classes take part in pruning. First versions by looking into the releases. VidCom2's flag
-was once proposed as ``--video-retention-ratio`` (pull request 47750); no release has it.
+`model_executor/models/` which classes take part in pruning. First versions by looking into the releases. EVS on Qwen3-VL
+was wrong when it came (issue 30847), was mended in February 2026 (pull request 33607), broke again with pull request
+34246 (issue 44204; confirmed on 0.16, 0.18, 0.19 and 0.20.2) and was mended in June 2026 (pull request 44205); releases
+in between were not tried, and 0.24.0 of July is the first that is sure to hold both mends. VidCom2's flag was once
+proposed as ``--video-retention-ratio`` (pull request 47750); no release has it.
 """
 
 from __future__ import annotations
@@ -11,14 +14,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from autotc.export.base import Capability, Deployment, Engine
+from autotc.export.engine import Break, Capability, Deployment, Engine, Versions
 from autotc.mechanisms import pruning_rate
 from autotc.policy import Stage
 
-_QWEN3 = {
-    "Qwen3VLForConditionalGeneration": "0.13.0",
-    "Qwen3VLMoeForConditionalGeneration": "0.13.0",
-}
+_QWEN3 = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
+_QWEN3_EVS = Versions(
+    "0.13.0",
+    (
+        Break(
+            "0.13.0",
+            "0.24.0",
+            "a frame's placeholders and the tokens kept of it do not agree in number or position (issues 30847 and"
+            " 44204, mended by pull requests 33607 and 44205)",
+        ),
+    ),
+)
 _POSITIONS = (
     "text behind a pruned video takes the positions that the engine works out anew (recompute_mrope_positions in"
     " multimodal/video_prune/evs.py), where autotc keeps every position"
@@ -37,9 +48,9 @@ class VLLM(Engine):
             "projector",
             "evs",
             {
-                "Qwen2_5_VLForConditionalGeneration": "0.11.0",
-                **_QWEN3,
-                "NemotronH_Nano_VL_V2": "0.11.1",
+                "Qwen2_5_VLForConditionalGeneration": Versions("0.11.0"),
+                **dict.fromkeys(_QWEN3, _QWEN3_EVS),
+                "NemotronH_Nano_VL_V2": Versions("0.11.1"),
             },
             {"counting": "engine"},
             note=_POSITIONS,
@@ -48,7 +59,7 @@ class VLLM(Engine):
             "video",
             "projector",
             "vidcom2",
-            dict.fromkeys(_QWEN3, "0.27.0"),
+            dict.fromkeys(_QWEN3, Versions("0.27.0")),
             {"counting": "engine"},
             note=_POSITIONS,
         ),

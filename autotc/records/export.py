@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autotc.export.base import Deployment, Plan
+from autotc.export import Deployment, Plan
 from autotc.policy import Policy
 from autotc.statistics import Interval
 from autotc.tabular import frame, html_table

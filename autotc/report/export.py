@@ -23,8 +23,7 @@ def _settings(export: Export) -> str:
         lines.append(f"nearest      {export.deployed.label()}")
         bare = {refusal.stage.modality for refusal in plan.refused} - set(export.deployed.modalities)
         for modality in sorted(bare, key=MODALITIES.index):
-            where = f" in {plan.architecture}" if plan.architecture else ""
-            lines.append(f"             {modality} stays uncompressed: {engine.title} has nothing for it{where}")
+            lines.append(f"             {modality} stays uncompressed: {engine.lacking(modality, plan.architecture)}")
     else:
         lines.append(f"expressed    {export.deployed.label()}")
     for name, value in export.deployment.environment.items():

@@ -13,7 +13,7 @@ from autotc import cli
 from autotc.cli.options import ENGINE_NAMES
 from autotc.errors import PolicyError
 from autotc.export import ENGINES, Engine, get_engine, plan_export
-from autotc.export.base import combined, nearest
+from autotc.export.nearest import combined, nearest
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.search.space import SearchSpace, SpaceError

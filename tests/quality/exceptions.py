@@ -66,7 +66,6 @@ ARGPARSE = {
 """File that imports argparse outside of `autotc/cli` -> why."""
 
 INNER_IMPORTS: dict[str, str] = {
-    "autotc/bench/run.py": _SHARED,
     "autotc/models/checkpoints.py": _SHARED,
     "autotc/models/loading.py": _SHARED,
     "autotc/resources.py": _SHARED,
