@@ -179,7 +179,10 @@ def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
     deployable = deployable_space(space, engine, architecture)
     for modality in MODALITY_NAMES:
         if modality not in deployable.modalities:
-            print(f"autotc search: {modality} stays uncompressed: {engine.lacking(modality, architecture)}", file=sys.stderr)
+            print(
+                f"autotc search: {modality} stays uncompressed: {engine.lacking(modality, architecture)}",
+                file=sys.stderr,
+            )
     return deployable
 
 

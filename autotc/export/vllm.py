@@ -2,11 +2,12 @@
 
 Read in vllm-project/vllm 0.33.0: `config/multimodal.py` (``video_pruning_rate``, ``video_pruning_method``),
 `engine/arg_utils.py` (their flags), `multimodal/video_prune/evs.py` and `vidcom2.py` (counts), and in
-`model_executor/models/` which classes take part in pruning. First versions by looking into the releases. EVS on Qwen3-VL
-was wrong when it came (issue 30847), was mended in February 2026 (pull request 33607), broke again with pull request
-34246 (issue 44204; confirmed on 0.16, 0.18, 0.19 and 0.20.2) and was mended in June 2026 (pull request 44205); releases
-in between were not tried, and 0.24.0 of July is the first that is sure to hold both mends. VidCom2's flag was once
-proposed as ``--video-retention-ratio`` (pull request 47750); no release has it.
+`model_executor/models/` which classes take part in pruning. First versions by looking into the releases. VidCom2's flag
+was once proposed as ``--video-retention-ratio`` (pull request 47750); no release has it.
+
+EVS on Qwen3-VL was wrong when it came (issue 30847; pull request 33607 of February 2026 mends it) and broke again with
+pull request 34246 (issue 44204, reported for 0.16 to 0.20.2; pull request 44205, approved in June 2026, mends it).
+Which release was the first to hold both was not read: 0.24.0, out in July 2026, is taken for it.
 """
 
 from __future__ import annotations

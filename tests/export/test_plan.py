@@ -157,6 +157,31 @@ def test_nearest_has_the_same_cost() -> None:
     assert plan_export(found, plan.engine, QWEN3).expressible
 
 
+def test_versions_that_are_known_to_be_wrong_are_told() -> None:
+    plan = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN3), get_engine("vllm"))
+    (told,) = [note for note in plan.notes if "0.24.0" in note]
+    assert "wrong from 0.13.0 to before 0.24.0" in told
+    assert "33607" in told
+    assert "44205" in told
+    sound = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN25), get_engine("vllm"))
+    assert any(note.endswith("from vLLM 0.11.0") for note in sound.notes)
+
+
+def test_images_shrink_where_nothing_prunes_them() -> None:
+    wanted = policy(stage("image", "fastv", 0.3, "decoder", layer=2))
+    without = plan_export(wanted, get_engine("vllm"), QWEN25)
+    assert "a cap on pixels" in without.refused[0].reason
+    assert "max_pixels" in without.engine.lacking("image", QWEN25)
+    assert without.engine.lacking("audio", QWEN25) == f"vLLM has nothing for it in {QWEN25}"
+    plan = plan_export(wanted, get_engine("vllm"), QWEN25, pixels=1_000_000)
+    (stand_in,) = nearest(plan, wanted, lambda p, modality: min(s.final_ratio for s in p.modality(modality)))["image"]
+    assert (stand_in.mechanism, stand_in.location, stand_in.keep_ratio) == ("downsample", "input", 0.3)
+    deployed = combined(plan, {"image": stand_in})
+    settings = plan.engine.render(deployed.stages, "M", 1_000_000).config
+    assert settings == {"mm-processor-kwargs": {"images_kwargs": {"max_pixels": 300_000}}}
+    assert any("a cap in pixels" in note for note in plan.noted([stand_in]).notes)
+
+
 def test_space_of_an_engine() -> None:
     full = SearchSpace.from_yaml(
         yaml.safe_dump(
