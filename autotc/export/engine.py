@@ -131,7 +131,7 @@ class Engine(ABC):
         """Whether it caps the pixels of images of a model; of any model where None."""
         return bool(self.pixel_models) and (architecture is None or architecture in self.pixel_models)
 
-    def lacking(self, modality: Modality, architecture: str | None) -> str:
+    def lacking(self, modality: str, architecture: str | None) -> str:
         """Why a modality stays uncompressed, where nothing can stand in for its stages."""
         where = f" in {architecture}" if architecture else ""
         if modality == "image" and self.takes_pixels(architecture):
