@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -51,5 +53,29 @@ def test_imports_from_a_namesake_reach_the_package() -> None:
         _ = autotc.serach
 
 
-def test_commands_are_functions() -> None:
-    assert {command.function for command in COMMANDS.values()} >= {"search", "show"}
+FOR_PYTHON = {"apply", "calibrate", "configure", "evaluator", "load"}
+"""Functions that are no commands: `bench --calibrate` calls calibrate, and options stand for the rest."""
+
+
+def test_commands_are_the_functions() -> None:
+    called = {name: command.function for name, command in COMMANDS.items()}
+    assert {name: function for name, function in called.items() if name != function} == {"eval": "evaluate"}
+    assert sorted(called.values()) == sorted(set(FUNCTIONS) - FOR_PYTHON)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_calls_its_function(name: str) -> None:
+    command = COMMANDS[name]
+    source = inspect.getsource(inspect.getmodule(command.run))  # type: ignore[arg-type]
+    assert len(re.findall(rf"autotc\.{command.function}\(", source)) == 1
+    assert set(re.findall(r"\bautotc\.([a-z]+)\(", source)) <= {command.function, "calibrate"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_is_typed_and_has_an_example(name: str) -> None:
+    function = getattr(autotc, name)
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    assert "Example:" in function.__doc__
+    assert f"autotc.{name}(" in function.__doc__

@@ -95,7 +95,7 @@ def calibrate(
         LatencyError: the file cannot be written.
 
     Example:
-        >>> learnt = autotc.bench.calibrate(mechanisms=["fastv", "divprune"])  # doctest: +SKIP
+        >>> learnt = autotc.calibrate(mechanisms=["fastv", "divprune"])  # doctest: +SKIP
         >>> learnt.latency.errors()  # doctest: +SKIP
     """
     if settings is None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, loading_of
 from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
@@ -72,7 +73,6 @@ def run(args: argparse.Namespace) -> Output:
 
 
 def _list(args: argparse.Namespace) -> Output:
-    import autotc
     from autotc.report.tables import table
 
     if any(value is not None for value in (args.out, args.keep, args.model, args.calibrate)):

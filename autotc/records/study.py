@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from autotc.tabular import frame, html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,31 @@ class StudyFront:
     def to_json(self) -> dict[str, Any]:
         """The ``--json`` document."""
         return {"study": self.study, "front": [point.to_json() for point in self.points]}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One line for each policy, a column for each modality's accuracy and tokens.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        return frame(self._rows(), columns=("trial", "accuracy", "flops_ratio", "label") if not self.points else ())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows(), f"{self.study}: front on the search split")
+
+    def _rows(self) -> list[dict[str, object]]:
+        return [
+            {
+                "trial": point.trial,
+                "accuracy": point.accuracy,
+                "flops_ratio": point.flops_ratio,
+                **{f"accuracy_{name}": value for name, value in point.accuracy_by.items()},
+                **{f"tokens_{name}": value for name, value in point.tokens.items()},
+                "label": point.label,
+                "policy": point.policy,
+            }
+            for point in self.points
+        ]
 
 
 @dataclass(frozen=True)

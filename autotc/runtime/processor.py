@@ -44,6 +44,11 @@ def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]
     Raises:
         PolicyError: the policy is malformed, or the family offers no such input stage.
         UnsupportedModelError: no adapter knows the processor.
+
+    Example:
+        >>> processor = autotc.configure(processor, "policy.yaml")  # doctest: +SKIP
+        >>> with autotc.apply(model, "policy.yaml"):  # doctest: +SKIP
+        ...     model.generate(**processor(text=prompt, images=[picture], return_tensors="pt"))
     """
     policy = read_policy(policy)
     stages = {s.modality: s for s in policy.stages if s.location == "input"}
