@@ -92,6 +92,10 @@ class MechanismError(AutotcError):
     """A mechanism raised or returned something that breaks its contract."""
 
 
+class NotFiniteError(MechanismError):
+    """A policy makes the model's logits infinite or no numbers, where the uncompressed model's are finite."""
+
+
 class MissingDependencyError(AutotcError):
     """An optional dependency is not installed; the message says which extra brings it."""
 

@@ -35,10 +35,12 @@ class Answered:
 
     Attributes:
         results: of each sample, in the batch's order.
+        finite: of each sample, whether its logits were; what came of others means nothing.
         stats: what each reduction of an adaptive policy's prefill left; empty for other policies.
     """
 
     results: list[SampleResult]
+    finite: list[bool]
     stats: Sequence[StageStats]
 
 
@@ -97,11 +99,14 @@ class _Forced:
         log_probability: of the answer and its end, summed.
         divergence: of the predictions from the uncompressed model's.
         text: what greedy decoding says; None where it has to go on to tell.
+        finite: whether the logits were.
+        finite: whether the logits were.
     """
 
     log_probability: float
     divergence: float
     text: str | None
+    finite: bool
 
 
 class ForcedAnswerer:
@@ -162,7 +167,7 @@ class ForcedAnswerer:
             SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, f.log_probability, f.divergence)
             for s, t, f in zip(batch.samples, texts, forced, strict=True)
         ]
-        return Answered(results, handle.stats[0] if policy.adaptive else ())
+        return Answered(results, [f.finite for f in forced], handle.stats[0] if policy.adaptive else ())
 
     def _force(
         self, prompt: Any, mask: Tensor, answers: Sequence[Sequence[int]], samples: Sequence[Sample], policy: Policy
@@ -171,6 +176,7 @@ class ForcedAnswerer:
         ends = self._ends
         end = ends[0]
         logits, targets = follow(self._model, prompt, mask, answers, end)
+        finite = [not bool(logits[i, : len(answer) + 1].isnan().any()) for i, answer in enumerate(answers)]
         likeliest: list[list[int]] = logits.argmax(-1).tolist()
         if len(ends) > 1:  # any of them ends the answer
             logits[..., end] = logits[..., ends].logsumexp(-1)
@@ -187,6 +193,7 @@ class ForcedAnswerer:
                     float(picked[i, : len(answer) + 1].sum()),
                     math.nan if teacher is None else teacher.divergence(predicted),
                     self.settled(samples[i].answer, answer, likeliest[i]),
+                    finite[i],
                 )
             )
         return out

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from autotc.cost import Request, policy_floor
-from autotc.errors import DataError
+from autotc.errors import AutotcError, DataError, NotFiniteError, quote
 from autotc.evaluate.answers import Answerer, ForcedAnswerer
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.batches import Batch, Batches
@@ -37,6 +37,12 @@ _RunKey = tuple[str, str, str]
 def stages_touching(policy: Policy, group: Group) -> Policy:
     """The policy's stages on the modalities of a group."""
     return Policy(stages=tuple(s for s in policy.stages if group.holds(s.modality)), model=policy.model)
+
+
+def named(samples: Sequence[Sample]) -> str:
+    """Ids of the first of some samples."""
+    more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
+    return ", ".join(quote(sample.id, 40).strip("'") for sample in samples[:3]) + more
 
 
 class ModelEvaluator(ObservableEvaluator):
@@ -255,11 +261,30 @@ class ModelEvaluator(ObservableEvaluator):
     def run_batch(self, policy: Policy, batch: Batch, costs: list[Costed]) -> list[SampleResult]:
         """Results of a batch; of an adaptive policy, what each sample cost is added to ``costs``."""
         answered = self.answerer.answer(policy, batch, self.device)
+        if not all(answered.finite):
+            raise self._not_finite(policy, batch, answered.finite)
         if policy.adaptive:
             unchanged = configure(self.processor, policy) is self.processor
             inputs = batch.inputs if unchanged else self.batches.inputs(batch.samples, self.processor)
             costs += self._costs.measured(policy, inputs, batch.inputs, answered.stats)
         return answered.results
+
+    def _not_finite(self, policy: Policy, batch: Batch, finite: Sequence[bool]) -> AutotcError:
+        """What to raise of a batch some of whose logits are not finite: whose fault it is, and what to do."""
+        bad = [sample for sample, good in zip(batch.samples, finite, strict=True) if not good]
+        told = f"{len(bad)} of {len(batch.samples)} samples gave logits that are not finite ({named(bad)})"
+        if policy.stages:
+            inputs = self.batches.inputs(bad, self.processor)
+            bare = self.answerer.answer(UNCOMPRESSED, Batch(tuple(bad), tuple(range(len(bad))), inputs), self.device)
+            if all(bare.finite):
+                return NotFiniteError(f"{policy.label()}: {told}, where the uncompressed model's are finite")
+        dtype = str(next(self._model.parameters()).dtype).removeprefix("torch.")
+        hint = (
+            "try --dtype bfloat16"
+            if dtype == "float16"
+            else f"the weights may be damaged (dtype {dtype}); see also --dtype"
+        )
+        return DataError(f"{told} without a policy: {hint}")
 
     def forget(self, policy: Policy) -> None:
         for split, group, hash_ in list(self._results):

@@ -57,7 +57,7 @@ class TaskAnswerer:
                 SampleResult(s.id, s.task, s.group, s.source.score(s.index, a, self._metric), _shown(s, a), p)
                 for s, a, p in zip(samples, said, log_probability, strict=True)
             ]
-        return Answered(results, handle.stats[0] if policy.adaptive else ())
+        return Answered(results, _finite(prompt), handle.stats[0] if policy.adaptive else ())
 
     def _right_answers(self, prompt: Any, mask: Tensor, samples: Sequence[LmmsSample]) -> list[float]:
         """Log-probability of each right answer; the prompt's cache stays as it is."""
@@ -101,6 +101,13 @@ class TaskAnswerer:
                     if chosen[i] == samples[i].answer:
                         log_probability[i] = total
         return losses, log_probability
+
+
+def _finite(prompt: Any) -> list[bool]:
+    """Of each row, whether the logits that its answer begins with are numbers below infinity."""
+    logits = prompt.logits[:, -1]
+    good: list[bool] = (~(logits.isnan() | (logits == math.inf)).any(-1)).tolist()
+    return good
 
 
 def _shown(sample: LmmsSample, said: Any) -> str:
