@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from autotc.compare.candidates import Candidate
-from autotc.errors import DataError
+from autotc.errors import DataError, one_line
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.store import ResultStore
-from autotc.files import write_text
+from autotc.files import read_text, write_text
+from autotc.latency import Device
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.records.comparison import ComparisonRow
@@ -20,7 +21,7 @@ from autotc.results import Results
 from autotc.statistics import Interval
 from autotc.vocabulary import MODALITIES, Modality, Split
 
-_FORMAT = 1
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,9 +33,12 @@ class ComparisonStore(ResultStore):
 
     def open(self) -> None:
         super().open()
-        timings = self.folder / "timings.json"
-        if timings.exists():
-            self._timings = json.loads(timings.read_text(encoding="utf-8"))
+        path = self.folder / "timings.json"
+        if path.exists():
+            try:
+                self._timings = _timings(path)
+            except (DataError, ValueError) as error:
+                _LOG.warning("%s: is damaged (%s); times are measured again", path, one_line(error, 120))
 
     def timing(self, key: str, make: Callable[[], list[float]]) -> list[float]:
         """Times known by a key, else those that ``make`` returns, which are written."""
@@ -44,6 +48,22 @@ class ComparisonStore(ResultStore):
         return self._timings[key]
 
 
+def _timings(path: Path) -> dict[str, list[float]]:
+    """Stored times: milliseconds, ratio and share of each policy.
+
+    Raises:
+        DataError: the file cannot be read.
+        ValueError: it holds something else.
+    """
+    timings = json.loads(read_text(path, "a file of times"))
+    if not isinstance(timings, dict):
+        raise ValueError("no mapping")
+    for key, times in timings.items():
+        if not (isinstance(times, list) and len(times) == 3 and all(isinstance(t, float | int) for t in times)):
+            raise ValueError(f"{key}: no three numbers")
+    return timings
+
+
 class Measurements:
     """Measures policies on the samples of one modality each.
 
@@ -51,28 +71,18 @@ class Measurements:
         evaluator: model and samples.
         split, limit: samples.
         folder: of the store.
-        stamp: what is compared; a folder with another stamp is refused.
+        settings: what is compared; a folder with other settings, or results of another model or data, is refused.
 
     Raises:
         DataError: the folder holds a comparison of something else, or no sample holds one modality alone.
     """
 
     def __init__(
-        self, evaluator: ObservableEvaluator, split: Split, limit: int | None, folder: Path, stamp: Mapping[str, Any]
+        self, evaluator: ObservableEvaluator, split: Split, limit: int | None, folder: Path, settings: Mapping[str, str]
     ) -> None:
         self.evaluator, self.split, self.limit = evaluator, split, limit
         info = evaluator.info(split)
-        measured = {
-            "format": _FORMAT,
-            "evaluator": evaluator.name,
-            "architecture": evaluator.model.architecture,
-            "fingerprint": evaluator.model.fingerprint,
-            "split": split,
-            "limit": limit,
-            "samples_sha256": info.sha256,
-            **stamp,
-        }
-        self.store = ComparisonStore(folder, measured)
+        self.store = ComparisonStore(folder, evaluator.stamp(split), {"split": split, "limit": limit, **settings})
         self.store.open()
         self.modalities: tuple[Modality, ...] = tuple(m for m in MODALITIES if m in info.samples)
         if not self.modalities:
@@ -97,7 +107,10 @@ class Measurements:
             samples = min(8, self.evaluator.info(self.split).samples[modality])
             return [1000 * times.seconds / samples, times.ratio.mean, times.scoring_share]
 
-        milliseconds, ratio, share = self.store.timing(f"{modality}-{policy.content_hash()}", measure)
+        # Times hold on one device alone; results on all.
+        device = Device.of(self.evaluator.loaded)
+        key = f"{modality}-{policy.content_hash()}, {device.name}, {device.threads} threads"
+        milliseconds, ratio, share = self.store.timing(key, measure)
         return milliseconds, ratio, share
 
     def row(self, candidate: Candidate) -> ComparisonRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack, get_args
+from typing import Unpack, get_args
 
 from autotc.compare.candidates import chosen_presets, location_candidates, preset_candidates
 from autotc.compare.measure import Measurements
@@ -52,8 +52,8 @@ def compare(
     check_request(presets, by, settings)
     evaluator = BuiltinEvaluator() if evaluator is None else evaluator
     folder = settings.folder(by)
-    stamp: dict[str, Any] = {"by": by} if by == "preset" else {"by": by, "mechanism": settings.mechanism}
-    measurements = Measurements(evaluator, settings.split, settings.limit, folder, stamp)
+    compared: dict[str, str] = {"by": by} if by == "preset" else {"by": by, "mechanism": settings.mechanism}
+    measurements = Measurements(evaluator, settings.split, settings.limit, folder, compared)
     if by == "preset":
         tokens, costs = settings.targets()
         targets: list[tuple[Match, float]] = [*(("tokens", t) for t in tokens), *(("cost", c) for c in costs)]

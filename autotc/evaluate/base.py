@@ -14,6 +14,7 @@ from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SplitCost, SplitInfo
 from autotc.runtime.steps import Observer
+from autotc.stamp import Stamp
 from autotc.timing import PrefillTimes
 from autotc.vocabulary import Location, Modality, Split
 
@@ -65,6 +66,19 @@ class Evaluator(ABC):
     @abstractmethod
     def floors(self, split: Split) -> Mapping[tuple[str, str], float]:
         """(modality, location) -> lowest FLOPs ratio of that modality's samples that the location can reach."""
+
+    def stamp(self, split: Split) -> Stamp:
+        """What results on a split depend on, for the same policy: whoever keeps results keeps it beside them.
+
+        Evaluators whose model runs here add its weights, dtype and attention, the metric and the media.
+        """
+        return Stamp(
+            architecture=self.model.architecture,
+            fingerprint=self.model.fingerprint,
+            evaluator=self.name,
+            samples=self.info(split).sha256,
+            split=f"{split}, seed {self.seed}",
+        )
 
     def announce_stops(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
         """Take note of where later runs will stop, so that what is prepared for short runs serves the long ones too.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autotc.errors import DataError
+from autotc.evaluate.identity import media_digest
 from autotc.evaluate.media import Reading, load_image, load_video
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
@@ -63,18 +64,22 @@ class JsonlEvaluator(ModelEvaluator):
                 )
         reading = Reading.of(processor)
         task = Path(path).stem
+        self._records = split_records(records, seed)
         self._splits: dict[Split, list[Sample]] = {
             split: [
                 Sample(r.id, task, r.modality, r.prompt, r.answer, functools.partial(_load, path, r, reading))
                 for r in members
             ]
-            for split, members in split_records(records, seed).items()
+            for split, members in self._records.items()
         }
         held = [part for record in records for part in Group(record.modality).modalities]
         self.modalities = tuple(name for name in KINDS.values() if name in held)
 
     def samples(self, split: Split) -> Sequence[Sample]:
         return self._splits[split]
+
+    def media_digest(self, split: Split) -> str:
+        return media_digest(path for record in self._records[split] for path in record.media)
 
 
 def _load(file: str | Path, record: Record, reading: Reading) -> Media:

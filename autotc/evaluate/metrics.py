@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import re
@@ -97,6 +98,7 @@ def checked_metric(function: Callable[..., Any], name: str) -> Metric:
         except TypeError as error:
             raise DataError(f"metric: {name} does not take (said, right): {one_line(error, 120)}") from error
 
+    @functools.wraps(function)
     def checked(said: str, right: str) -> float:
         try:
             with contextlib.redirect_stdout(sys.stderr):

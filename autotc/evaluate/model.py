@@ -16,17 +16,20 @@ from autotc.evaluate.answers import Answerer, ForcedAnswerer
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.batches import Batch, Batches
 from autotc.evaluate.costs import Costed, RequestCosts
+from autotc.evaluate.identity import metric_identity
 from autotc.evaluate.metrics import Metric, exact
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample, grouped
 from autotc.latency import LatencyModel
 from autotc.models import bind, unwrap
+from autotc.models.identity import model_stamp, processor_digest
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
 from autotc.runtime import apply, configure
 from autotc.runtime.processor import tracked
 from autotc.runtime.steps import Observer
+from autotc.stamp import Stamp
 from autotc.timing import PrefillTimes, time_prefill
 from autotc.vocabulary import MODALITIES, Group, Split
 
@@ -103,6 +106,8 @@ class ModelEvaluator(ObservableEvaluator):
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
         self._results: dict[_RunKey, list[SampleResult]] = {}
         self._measured_costs: dict[_RunKey, list[Costed]] = {}
+        self.metric_identity = metric_identity(metric)
+        self._model_stamp: Stamp | None = None
 
     @property
     def loaded(self) -> Any:
@@ -132,6 +137,25 @@ class ModelEvaluator(ObservableEvaluator):
         chance = {task: max(counts.values()) / counts.total() for task, counts in answers.items()}
         groups: dict[str, int] = {name: len(members) for name, members in self._groups(split).items()}
         return SplitInfo(groups, digest.hexdigest()[:32], chance)
+
+    def stamp(self, split: Split) -> Stamp:
+        data = super().stamp(split)
+        if self._model_stamp is None:
+            self._model_stamp = model_stamp(self._model)
+        return self._model_stamp.model_copy(
+            update={
+                "processor": processor_digest(self.processor),
+                "evaluator": data.evaluator,
+                "metric": self.metric_identity,
+                "samples": data.samples,
+                "media": self.media_digest(split),
+                "split": data.split,
+            }
+        )
+
+    def media_digest(self, split: Split) -> str | None:
+        """Hash of the files that a split's samples name; None where they name none."""
+        return None
 
     def announce_stops(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
         self.batches.announce(split, stops)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from autotc.conflicts.equal_cost import StageAtCost, flops_ratio, stage_at_cost
 from autotc.conflicts.predicted import ConflictPredictor
@@ -25,17 +24,7 @@ def open_store(evaluator: ObservableEvaluator, split: Split, limit: int | None, 
     Raises:
         DataError: the folder holds results of something else.
     """
-    info = evaluator.info(split)
-    stamp: dict[str, Any] = {
-        "format": 1,
-        "evaluator": evaluator.name,
-        "architecture": evaluator.model.architecture,
-        "fingerprint": evaluator.model.fingerprint,
-        "split": split,
-        "limit": limit,
-        "samples_sha256": info.sha256,
-    }
-    store = ResultStore(folder, stamp)
+    store = ResultStore(folder, evaluator.stamp(split), {"split": split, "limit": limit})
     store.open()
     return store
 
