@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autotc.compare.settings import Presets
@@ -15,7 +15,7 @@ from autotc.policy import Policy
 from autotc.presets import PRESETS, Preset, get_preset
 from autotc.records.comparison import Match, Skipped
 from autotc.solve import bisect
-from autotc.vocabulary import Modality, Split
+from autotc.vocabulary import Location, Modality, Split
 
 WITHIN = 0.01
 """How near a match has to come."""
@@ -155,11 +155,11 @@ def placements(evaluator: ObservableEvaluator, mechanism: str, modality: Modalit
         yield Placement("downsample", "input")
     if modality not in cls.modalities:
         return
-    if "encoder" in cls.locations and "encoder" in offered:
-        for block in range(evaluator.depths.encoder[modality]):
-            yield Placement(mechanism, "encoder", block)
-    if "projector" in cls.locations and "projector" in offered:
-        yield Placement(mechanism, "projector")
-    if "decoder" in cls.locations and "decoder" in offered:
-        for layer in range(1, evaluator.depths.decoder):
-            yield Placement(mechanism, "decoder", layer)
+    layers: dict[Location, Iterable[int | None]] = {
+        "encoder": range(evaluator.depths.encoder.get(modality, 0)),
+        "projector": (None,),
+        "decoder": range(1, evaluator.depths.decoder),
+    }
+    for location, numbers in layers.items():
+        if location in cls.locations and location in offered:
+            yield from (Placement(mechanism, location, layer) for layer in numbers)
