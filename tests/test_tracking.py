@@ -8,7 +8,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autotc.policy import Policy
-from autotc.tracking import EXPERIMENT, Tracker, flat_params, metric_name
+from autotc.tracking import Tracker
+from autotc.tracking.events import flat_params, metric_name
+from autotc.tracking.store import EXPERIMENT
 
 POLICY = Policy.model_validate(
     {

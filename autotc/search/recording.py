@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from autotc.search.engine import Engine
 from autotc.search.outcome import Failed, Known, Outcome, Ran, Refused
 from autotc.search.problem import Problem
 from autotc.search.result import FrontRow
-from autotc.search.settings import StudySettings
+from autotc.search.settings import SearchSettings, StudySettings
 from autotc.search.storage import StoredTrial, Study
 from autotc.search.tally import Tally
 from autotc.tracking import Tracker, version
 
 
-def open_tracker(study: Study, problem: Problem, evaluator: Evaluator, runs: Path, uri: str | None) -> Tracker:
-    """Open the parent run of a study, the one of an earlier call where there is one."""
+def open_tracker(
+    study: Study, problem: Problem, evaluator: Evaluator, asked: SearchSettings, tell: Callable[[str], None]
+) -> Tracker:
+    """Open the parent run of a study, the one of an earlier call where there is one; ``tell`` is told what fails."""
     run_id = study.mlflow_run
     params = study_params(study.settings, problem, evaluator)
-    tracker = Tracker(study.name, root=runs, uri=uri, params=params, run_id=run_id)
+    tracker = Tracker(study.name, root=asked.runs, uri=asked.tracking_uri, params=params, run_id=run_id, tell=tell)
     if tracker.run_id != run_id:
         study.note("mlflow_run", tracker.run_id)
     return tracker

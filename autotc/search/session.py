@@ -76,7 +76,7 @@ def search(
     study, problem = open_study(asked, evaluator)
     session = Session(evaluator, study, problem, progress)
     try:
-        tracker = open_tracker(study, problem, evaluator, asked.runs, asked.tracking_uri) if asked.track else None
+        tracker = open_tracker(study, problem, evaluator, asked, progress.on_event) if asked.track else None
         with tracker or nullcontext():
             session.run(tracker)
             if not session.records:
