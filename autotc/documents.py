@@ -28,7 +28,7 @@ _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where PyYAML was built with it: ten times as fast."""
 
 
-def load_mapping(path: str | Path, wanted: str, keys: str, error: type[AutotcError]) -> dict[str, Any]:
+def load_mapping(path: str | Path, wanted: str, keys: str, error: type[AutotcError]) -> dict[str, object]:
     """The mapping that a YAML file holds.
 
     Args:
@@ -43,7 +43,7 @@ def load_mapping(path: str | Path, wanted: str, keys: str, error: type[AutotcErr
     return read_mapping(read_text(path, wanted, limit=SIZE_LIMIT, error=error), str(path), keys, error)
 
 
-def read_mapping(text: str, where: str, keys: str, error: type[AutotcError]) -> dict[str, Any]:
+def read_mapping(text: str, where: str, keys: str, error: type[AutotcError]) -> dict[str, object]:
     """The mapping that a YAML text holds.
 
     Args:
@@ -126,7 +126,7 @@ class _KeyTwice(Exception):
     """A key stands twice in one mapping."""
 
 
-def _load(text: str) -> Any:
+def _load(text: str) -> object:
     """The values of a document, every key of which stands once.
 
     Raises:
@@ -164,7 +164,7 @@ def _check_keys(loader: Any, node: yaml.Node, seen: set[int]) -> None:
         _check_keys(loader, value, seen)
 
 
-def parse(model: type[T], data: dict[str, Any], where: str, error: type[AutotcError]) -> T:
+def parse(model: type[T], data: dict[str, object], where: str, error: type[AutotcError]) -> T:
     """A mapping as a typed model.
 
     Args:

@@ -26,14 +26,14 @@ DEEPEST = 10_000
 """Layers that a stage may stand at are below this."""
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """Numbers as YAML writes them: neither ``true`` nor a quoted text is one."""
     if isinstance(value, bool | str):
         raise ValueError("Input should be a number")
     return value
 
 
-def _interval(value: Any) -> Any:
+def _interval(value: object) -> object:
     """Three finite numbers from 0, as a list or an interval."""
     if isinstance(value, list | tuple):
         for number in value:
@@ -89,7 +89,7 @@ class Stage(_Strict):
     mechanism: str
     keep_ratio: Ratio | None = None
     layers: dict[Layer, Ratio] | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, object] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Stage:
@@ -190,13 +190,13 @@ def _listed(ratios: list[float]) -> str:
     return ", ".join(shown) + (f", ... ({len(ratios)})" if len(ratios) > len(shown) else "")
 
 
-def _stages(value: Any) -> Any:
+def _stages(value: object) -> object:
     """Stages one by one, so that what is wrong with one is told with its number."""
     if not isinstance(value, list | tuple):
         return value
     if len(value) > STAGES:
         raise PolicyError(f"stages: {len(value):,} given; at most {STAGES:,} are allowed")
-    out: list[Any] = []
+    out: list[object] = []
     for i, stage in enumerate(value):
         try:
             out.append(Stage.model_validate(stage))

@@ -91,7 +91,7 @@ def _list(args: argparse.Namespace) -> Output:
     if args.markdown:
         return Output(document, chosen.to_markdown())
     headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
-    rows = [[_cell(line[key]) for key in headers] for line in document]
+    rows = [[_cell(value) for key, value in row.items() if key in headers] for row in document]
     return Output(document, table(headers, rows) if document else "no preset is like that")
 
 

@@ -182,18 +182,16 @@ class Reduction:
         source, target = there[self.row, self.src], survivors[self.row, self.dst]
         row = torch.div(source, shape[1], rounding_mode="floor")
         host = (keep, self._host is not None and self._host[1])
-        return Reduction(
-            keep.to(device), row, source - row * shape[1], columns[target], self.weight, shape[1], host
-        )  # fmt: skip
+        src = source - row * shape[1]
+        return Reduction(keep.to(device), row, src, columns[target], self.weight, shape[1], host)
 
     def rows(self, order: Sequence[int]) -> Reduction:
         """The reductions of the rows in ``order``, each as often as it is named."""
         parts = [(self.row == old).nonzero()[:, 0] for old in order]
         edges = torch.cat(parts)
         row = torch.repeat_interleave(torch.tensor([len(part) for part in parts], device=edges.device))
-        return Reduction(
-            self.keep[list(order)], row, self.src[edges], self.dst[edges], self.weight[edges], self.size
-        )  # fmt: skip
+        keep = self.keep[list(order)]
+        return Reduction(keep, row, self.src[edges], self.dst[edges], self.weight[edges], self.size)
 
     def mass(self, mass: Tensor) -> tuple[Tensor, Tensor]:
         """Mass of the survivors (B, M) and mass dropped (B,), from the tokens' mass (B, N).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from autotc.depths import Depths
 from autotc.errors import PolicyError
@@ -36,7 +36,7 @@ class Part:
     location: Location
     keep: float = 0.5
     layer: PublishedLayer = None
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     modalities: tuple[Modality, ...] | None = None
     fixed: float | None = None
 
@@ -166,10 +166,9 @@ def middle(keep: float, depth: int) -> int:
 
 
 def _stage(modality: Modality, part: Part, steps: Mapping[int | None, float]) -> Stage:
-    shared: dict[str, Any] = {
-        "modality": modality, "location": part.location, "mechanism": part.mechanism, "params": dict(part.params)
-    }  # fmt: skip
+    """The stage of a part, at one layer or at several."""
+    make = partial(Stage, modality=modality, location=part.location, mechanism=part.mechanism, params=dict(part.params))
     if len(steps) == 1:
         ((layer, ratio),) = steps.items()
-        return Stage(layer=layer, keep_ratio=ratio, **shared)
-    return Stage(layers={layer: ratio for layer, ratio in steps.items() if layer is not None}, **shared)
+        return make(layer=layer, keep_ratio=ratio)
+    return make(layers={layer: ratio for layer, ratio in steps.items() if layer is not None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from autotc.mechanisms import MECHANISMS, Score
 from autotc.presets.base import Preset
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("name", "family", "modalities", "locations", "needs", "paper", "flash_safe", "adaptation")
+
+
+class PresetRow(TypedDict):
+    """A preset as ``autotc presets --json`` lists it; the fields are those of `Preset`."""
+
+    name: str
+    family: Family
+    modalities: list[Modality]
+    locations: list[Location]
+    needs: list[Score]
+    paper: str | None
+    flash_safe: bool
+    adaptation: str | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class PresetTable:
         """
         return {preset.name: preset for preset in self.presets}.get(name) or get_preset(name)
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[PresetRow]:
         """As ``autotc presets --json`` lists them."""
         return [entry(preset) for preset in self.presets]
 
@@ -76,10 +89,10 @@ class PresetTable:
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def _rows(self) -> list[dict[str, Any]]:
-        joined = {"modalities", "locations", "needs"}
+    def _rows(self) -> list[dict[str, object]]:
         return [
-            {key: ", ".join(value) if key in joined else value for key, value in row.items()} for row in self.to_json()
+            {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
+            for row in self.to_json()
         ]
 
     def _repr_html_(self) -> str:
@@ -123,7 +136,7 @@ def presets(
     )
 
 
-def entry(preset: Preset) -> dict[str, Any]:
+def entry(preset: Preset) -> PresetRow:
     """A preset as ``autotc presets --json`` lists it."""
     return {
         "name": preset.name,
