@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast, get_args
 
-from autotc.errors import DataError, PolicyError, one_line
+from autotc.errors import DataError, NotFiniteError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.files import write_text
@@ -67,7 +67,7 @@ def check(
 
     Raises:
         PolicyError: the file is wrong, holds no measurement, or is for another architecture.
-        DataError: the samples file cannot be read.
+        DataError: the samples file cannot be read, or the model's logits are not finite without the policy either.
 
     Example:
         >>> report = autotc.check("policies/tiny-omni-0.5.yaml", limit=50)  # doctest: +SKIP
@@ -90,8 +90,13 @@ def check(
     if limit is None and any(measured.samples.get(group, 0) < count for group, count in info.samples.items()):
         limit = max(measured.samples.values(), default=None)
     stored, pairing = _stored(policy, measured)
-    results = evaluator.run(checked, split, limit=limit, progress=progress)
-    findings += [pairing, *_accuracy(results, stored, measured.accuracy, allowed)]
+    findings.append(pairing)
+    try:
+        results = evaluator.run(checked, split, limit=limit, progress=progress)
+    except NotFiniteError as error:
+        findings.append(_finding("logits", "finite", one_line(error), ok=False))
+    else:
+        findings += _accuracy(results, stored, measured.accuracy, allowed)
     return CheckReport(str(policy), tuple(findings))
 
 

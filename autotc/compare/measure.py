@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotc.compare.candidates import Candidate
-from autotc.errors import DataError, one_line
+from autotc.errors import DataError, MechanismError, one_line
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.store import ResultStore
 from autotc.files import read_text, write_text
 from autotc.latency import Device
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
-from autotc.records.comparison import ComparisonRow
+from autotc.records.comparison import ComparisonRow, Skipped
 from autotc.results import Results
 from autotc.statistics import Interval
 from autotc.vocabulary import MODALITIES, Modality, Split
@@ -152,11 +152,23 @@ class Measurements:
             policy=policy.content_hash(),
         )
 
-    def rows(self, candidates: Sequence[Candidate], progress: Progress | None) -> Iterator[ComparisonRow]:
-        """Each candidate in turn."""
+    def rows(
+        self, candidates: Sequence[Candidate], progress: Progress | None
+    ) -> tuple[list[tuple[Candidate, ComparisonRow]], list[Skipped]]:
+        """Each candidate in turn; those whose mechanism fails on the samples are skipped with the reason."""
+        measured: list[tuple[Candidate, ComparisonRow]] = []
+        skipped: list[Skipped] = []
         for number, candidate in enumerate(candidates, 1):
-            row = self.row(candidate)
+            shown = f"{candidate.preset} {candidate.modality} {candidate.match} {candidate.target:g}"
+            try:
+                row = self.row(candidate)
+            except MechanismError as error:
+                target = f"{candidate.match} {candidate.target:g}"
+                skipped.append(Skipped(candidate.preset, candidate.modality, target, str(error)))
+                shown = f"{shown}: {error}"
+            else:
+                measured.append((candidate, row))
+                shown = f"{shown}: accuracy {row.accuracy.mean:.3f}"
             if progress is not None:
-                shown = f"{row.preset} {row.modality} {row.match} {row.target:g}: accuracy {row.accuracy.mean:.3f}"
                 progress(number, len(candidates), shown)
-            yield row
+        return measured, skipped

@@ -64,11 +64,13 @@ def compare(
         candidates, skipped = location_candidates(
             evaluator, settings.mechanism, settings.keeps, measurements.modalities
         )
-    rows = tuple(measurements.rows(candidates, progress))
-    comparison = Comparison(folder, settings.split, rows, measurements.uncompressed(), tuple(skipped))
+    uncompressed = measurements.uncompressed()
+    measured, failed = measurements.rows(candidates, progress)
+    rows = tuple(row for _, row in measured)
+    comparison = Comparison(folder, settings.split, rows, uncompressed, (*skipped, *failed))
     comparison = write_files(comparison)
     if settings.mlflow:
-        log(evaluator, settings, candidates, comparison)
+        log(evaluator, settings, [candidate for candidate, _ in measured], comparison)
     return comparison
 
 

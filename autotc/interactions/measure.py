@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotc.conflicts.equal_cost import StageAtCost, flops_ratio, stage_at_cost
 from autotc.conflicts.predicted import ConflictPredictor
-from autotc.errors import PolicyError
+from autotc.errors import MechanismError, PolicyError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.store import ResultStore
 from autotc.interactions.estimate import additive, interaction
@@ -105,7 +105,7 @@ def measure_pairs(
         try:
             prediction = predictor.predict(pair.stack())
             row = InteractionRow(measure_pair(evaluator, store, pair, split, limit), prediction)
-        except PolicyError as error:
+        except (PolicyError, MechanismError) as error:
             skipped.append(SkippedPair(pair.label, str(error)))
             shown = str(error)
         else:

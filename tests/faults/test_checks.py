@@ -10,11 +10,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from autotc.check import check, errors_as_junit, samples_path, write_junit
-from autotc.errors import MESSAGE_LENGTH, DataError, PolicyError
-from autotc.policy import Policy
+from autotc.errors import MESSAGE_LENGTH, DataError, NotFiniteError, PolicyError
+from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.policy import Measured, Policy
 from autotc.results import Results
+from autotc.statistics import Interval
+from autotc.tiny import load
 
 from ..test_check import Told, write
 
@@ -80,6 +84,40 @@ def test_a_samples_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytes
         Results(Told().run(Policy(), "test").samples).save(samples_path(path))
     assert samples_path(path).read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.samples.parquet", "x.yaml"]
+
+
+def test_logits_that_are_not_finite_fail_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, Told())
+    evaluator = Told()
+
+    def broken(*args: Any, **kwargs: Any) -> Results:
+        raise NotFiniteError("fastv: 3 of 6 samples gave logits that are not finite")
+
+    monkeypatch.setattr(evaluator, "run", broken)
+    report = check(path, evaluator)
+    assert not report.passed
+    (finding,) = [finding for finding in report.findings if finding.what == "logits"]
+    assert (finding.expected, finding.verdict) == ("finite", "fail")
+    assert "3 of 6 samples" in finding.found
+
+
+def test_a_checkpoint_that_gives_no_numbers_is_no_pass(tmp_path: Path) -> None:
+    """One matrix of NaN: the right answers' count is 0, and that is not what the file says."""
+    model, processor = load()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    evaluator = BuiltinEvaluator(model, processor)
+    measured = Measured(
+        evaluator="builtin",
+        split="val",
+        samples={"image": 2},
+        samples_sha256=evaluator.info("val").sha256,
+        accuracy={"image": Interval(0.0, 0.0, 0.0)},
+        flops_ratio=1.0,
+    )
+    path = Policy(model=evaluator.model, measured=measured).save(tmp_path / "x.yaml")
+    with pytest.raises(DataError, match="not finite"):
+        check(path, evaluator)
 
 
 def test_junit_of_an_error(tmp_path: Path) -> None:
