@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autotc.errors import AutotcError, InputsError, PolicyError
 from autotc.mechanisms import LAYER_SCORES
 from autotc.models import BoundAdapter, bind, unwrap
+from autotc.models.holes import check_holes
 from autotc.policy import Policy, read_policy
 from autotc.runtime.cache import CACHE, cache_length, given_cache
 from autotc.runtime.encoders import Encoders
@@ -192,6 +193,7 @@ def apply(model: nn.Module, policy: Policy | str | Path, observer: Observer | No
     model = unwrap(model)
     bound = bind(model)
     bound.validate(policy)
+    check_holes(bound, model, policy)
     if model in _ACTIVE:
         raise PolicyError("a policy is already applied to this model; remove it first")
     handle = Handle(model, policy, bound, observer)
