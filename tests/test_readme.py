@@ -1,85 +1,141 @@
-"""What the README shows is carried out, and what it lists is what there is."""
+"""What the READMEs show is carried out or checked, what they link to exists, and their tables are up to date."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import shutil
-import subprocess
-import sys
+import shlex
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+import autotc
+from autotc.cli.parser import COMMANDS, ShellParser, UsageError
+from autotc.policy import Policy
 from autotc.presets.listing import presets
 
+from .benchmarks import tables
+
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (
+        *ROOT.glob("*.md"),
+        *ROOT.glob(".github/*.md"),
+        *ROOT.glob("autotc/**/*.md"),
+        *ROOT.glob("tests/**/*.md"),
+    )
+    if "results" not in path.parts
+)
+COMMAND = r"(?:autotc [a-z].*)"
 
 
-def between(start: str, end: str) -> str:
-    return README.split(start)[1].split(end)[0]
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def fenced(page: str, language: str) -> list[str]:
+    """Blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: str) -> list[str]:
+    """Commands of autotc that a page shows: in indented lines, and between backticks."""
+    text = re.sub(r"^```.*?^```", "", read(page), flags=re.DOTALL | re.MULTILINE).replace("\\\n", " ")
+    indented = re.findall(rf"^    (?:.*&& )?(?:\$ )?({COMMAND})$", text, re.MULTILINE)
+    inline = [" ".join(found.split()) for found in re.findall(r"`(autotc\s[a-z][^`]*)`", text)]
+    return [command for command in indented + inline if "|" not in command]
+
+
+def test_the_front_page_can_be_read_in_five_minutes() -> None:
+    assert len(read("README.md").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(page)):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert anchor in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_understood(page: str) -> None:
+    for command in commands(page):
+        words = shlex.split(command.split(" > ")[0], comments=True)[1:]
+        assert words[0] in COMMANDS, command
+        if len(words) == 1 or "..." in command:
+            continue
+        try:
+            ShellParser().parse(words)
+        except UsageError as error:
+            pytest.fail(f"{page}: {command}: {error}")
+
+
+def test_every_command_is_listed() -> None:
+    listed = re.findall(r"^\| (`.*?) \|", read("README.md"), re.MULTILINE)
+    assert {name for cell in listed for name in re.findall(r"`(\w+)`", cell)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_policies_and_samples_are_valid(page: str) -> None:
+    for text in fenced(page, "yaml"):
+        assert Policy.from_yaml(text).stages
+    for text in fenced(page, "json"):
+        assert all(json.loads(line)["prompt"] for line in text.splitlines())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != ".github/CONTRIBUTING.md"])
+def test_python_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the embedded model, whatever the model's name, and with the policy that ships."""
+    blocks = fenced(page, "python")
+    if not blocks:
+        return
+    from PIL import Image
+
+    from autotc.tiny import load
+
+    model, processor = load()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(autotc, "load", lambda *_args, **_options: (model, processor))
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "digit red"}]}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True)
+    image = Image.new("RGB", (128, 128))
+    inputs = processor(text=[text], images=[[image]], return_tensors="pt")
+    names: dict[str, Any] = {"model": model, "processor": processor, "text": text, "image": image, "inputs": inputs}
+    for block in blocks:
+        code = re.sub(r"policies/[\w.-]+\.yaml", "policies/tiny-omni-0.5.yaml", block)
+        exec(compile(code, page, "exec"), dict(names))
+
+
+def test_measured_tables_are_what_the_result_files_say() -> None:
+    page = tables.README.read_text(encoding="utf-8")
+    assert tables.renewed(page) == page, "run `python tests/benchmarks/tables.py`"
 
 
 def test_table_of_presets_is_what_the_registry_says() -> None:
-    shown = between("<!-- presets: autotc presets --markdown -->\n", "<!-- end of presets -->").strip()
-    assert shown == presets().to_markdown(), "run `autotc presets --markdown` and put its table into the README"
+    page = read("autotc/presets/README.md")
+    shown = page.split("<!-- presets: autotc presets --markdown -->\n")[1].split("<!-- end of presets -->")[0].strip()
+    assert shown == presets().to_markdown(), (
+        "run `autotc presets --markdown` and put its table into autotc/presets/README.md"
+    )
 
 
 def test_its_commands_are_what_the_checks_run() -> None:
-    installs = re.findall(r"^    (python -m pip install .*)$", README, re.MULTILINE)
+    installs = re.findall(r"^    (python -m pip install .*)$", read("README.md"), re.MULTILINE)
     assert [re.findall(r"-c constraints\.txt -e '\.\[(\w+)\]' && (.*)", line)[0] for line in installs] == [
         ("search", "autotc search"),
         ("test", "python -m pytest"),
     ]
-    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert f"\n{installs[1]} || exit\n" in run
+    assert f"\n{installs[1]} || exit\n" in read(".ci/run")
 
 
-def test_adding_a_mechanism_takes_what_the_readme_says(tmp_path: Path) -> None:
-    """In a copy of the package: one file, one registry line, one row; then the tests of mechanisms run on it."""
-    heavy = shutil.ignore_patterns("*.safetensors", "*.flac", "__pycache__")
-    shutil.copytree(ROOT / "autotc", tmp_path / "autotc", ignore=heavy)
-    shutil.copytree(ROOT / "tests" / "mechanisms", tmp_path / "tests" / "mechanisms", ignore=heavy)
-    (tmp_path / "tests" / "__init__.py").touch()
-    blocks = re.findall(
-        r"```python\n# (\S+\.py)(.*?)\n(.*?)```", between("## Add a mechanism", "From here on"), re.DOTALL
-    )
-    assert [path for path, _, _ in blocks] == [
-        "autotc/mechanisms/similarity/largest.py",
-        "autotc/mechanisms/registry.py",
-        "tests/mechanisms/rows/largest.py",
-    ]
-    for path, _, code in blocks:
-        target = tmp_path / path
-        if not target.exists():
-            target.write_text(code, encoding="utf-8")
-            continue
-        registry = target.read_text(encoding="utf-8")
-        line = code.strip()
-        name = line.rsplit(" ", 1)[1]
-        first = "from autotc.mechanisms.similarity."
-        registry = registry.replace(first, f"{line}\n{first}", 1).replace(
-            "_CLASSES: tuple[type[MechanismBase], ...] = (",
-            f"_CLASSES: tuple[type[MechanismBase], ...] = (\n    {name},",
-            1,
-        )
-        target.write_text(registry, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/mechanisms",
-        "-k",
-        "largest",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert (
-        "test_reference[largest-0]"
-        in subprocess.run(
-            [*command, "--collect-only"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout
-    )
+def test_release_notes_begin_with_this_version() -> None:
+    assert re.findall(r"^## ([\d.]+)", read(".github/RELEASE_NOTES.md"), re.MULTILINE)[0] == autotc.__version__
