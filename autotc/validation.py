@@ -9,7 +9,7 @@ from typing import Any, Literal
 from autotc.conflicts.rules import check_rules
 from autotc.documents import load_mapping, parse
 from autotc.errors import AutotcError, PolicyError, one_line
-from autotc.evaluate.records import load_jsonl, split_records
+from autotc.evaluate.records import check_headers, load_jsonl, split_records
 from autotc.models import find_architecture
 from autotc.models.known import DEPTHS
 from autotc.policy import Policy
@@ -72,7 +72,9 @@ def _kind(file: Path) -> FileKind:
         AutotcError: it is wrong.
     """
     if file.suffix == ".jsonl":
-        split_records(load_jsonl(file), seed=0)
+        records = load_jsonl(file)
+        split_records(records, seed=0)
+        check_headers(file, records)
         return "data file"
     data = load_mapping(file, "a policy file (.yaml)", "version and stages", PolicyError)
     # A key that only one of them has tells the two apart; a file that is neither is told as a policy.

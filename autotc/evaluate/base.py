@@ -80,6 +80,18 @@ class Evaluator(ABC):
             split=f"{split}, seed {self.seed}",
         )
 
+    def check_media(self, splits: Sequence[Split], progress: Progress | None = None) -> None:
+        """Read and prepare every sample of some splits once, before a long run would find out. Does nothing itself.
+
+        Args:
+            splits: to look at.
+            progress: called as samples are done.
+
+        Raises:
+            DataError: a medium cannot be read, or the model's processor does not take a sample.
+        """
+        return
+
     def announce_stops(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
         """Take note of where later runs will stop, so that what is prepared for short runs serves the long ones too.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Media, Sample
 from autotc.models import Adapter
@@ -106,13 +107,36 @@ class Batches:
         Args:
             samples: to prepare; their media are loaded.
             call: the processor, or what `configure` made of it.
+
+        Raises:
+            DataError: a medium cannot be read, or the processor does not take a sample; the message names it.
         """
         with self._phases.phase("inputs"):
             media = [sample.media() for sample in samples]
-            texts = [
-                chat_text(self._processor, sample.chat(items)) for sample, items in zip(samples, media, strict=True)
-            ]
-            return process_inputs(self._adapter, self._processor, call, texts, media)
+            try:
+                return self._processed(samples, media, call)
+            except (AutotcError, MemoryError):
+                raise
+            except Exception as error:  # a processor may raise anything
+                raise self._refusal(samples, media, call, error) from error
+
+    def _processed(self, samples: Sequence[Sample], media: Sequence[Media], call: Callable[..., Any]) -> Any:
+        texts = [chat_text(self._processor, sample.chat(items)) for sample, items in zip(samples, media, strict=True)]
+        return process_inputs(self._adapter, self._processor, call, texts, media)
+
+    def _refusal(
+        self, samples: Sequence[Sample], media: Sequence[Media], call: Callable[..., Any], error: Exception
+    ) -> DataError:
+        """What to say of samples that the processor does not take: the first that it does not take alone, and why."""
+        culprit = samples[0]
+        for sample, items in zip(samples, media, strict=True) if len(samples) > 1 else ():
+            try:
+                self._processed([sample], [items], call)
+            except Exception as alone:
+                culprit, error = sample, alone
+                break
+        reason = f"{type(error).__name__}: {one_line(error, 140)}"
+        return DataError(f"{culprit.named}: the model's processor does not take it ({reason}); mend it or leave it out")
 
     def announce(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
         """Take note of ranks at which later runs will stop: no batch reaches across one.

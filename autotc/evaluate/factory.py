@@ -15,7 +15,7 @@ from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
-from autotc.evaluate.records import load_jsonl, split_records
+from autotc.evaluate.records import check_headers, load_jsonl, split_records
 from autotc.models.loading import load_model, place
 from autotc.models.settings import AS_STORED, Loading
 
@@ -115,7 +115,9 @@ def _on_benchmark(source: _Model, samples: Samples) -> ModelEvaluator:
 def _on_data(source: _Model, data: str | Path, samples: Samples) -> ModelEvaluator:
     metric = samples.get("metric") or "exact"
     score = metric_of(metric)
-    split_records(load_jsonl(data), samples.get("seed", 0))
+    records = load_jsonl(data)
+    split_records(records, samples.get("seed", 0))
+    check_headers(data, records)
     return JsonlEvaluator(data, *source.load(), metric=score, **_shared(samples))
 
 

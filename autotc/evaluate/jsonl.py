@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from autotc.errors import DataError
+from autotc.errors import DataError, quote
 from autotc.evaluate.identity import media_digest
-from autotc.evaluate.media import Reading, load_image, load_video
+from autotc.evaluate.media import Reading, load_image, load_video, shown_name
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, split_records
@@ -62,12 +62,21 @@ class JsonlEvaluator(ModelEvaluator):
                     f"{path}: line {record.line}: {lacking[0]}: given; {type(model).__name__} takes"
                     f" {', '.join(self.locations)}"
                 )
+        _check_prompts(path, records, processor)
         reading = Reading.of(processor)
         task = Path(path).stem
         self._records = split_records(records, seed)
         self._splits: dict[Split, list[Sample]] = {
             split: [
-                Sample(r.id, task, r.modality, r.prompt, r.answer, functools.partial(_load, path, r, reading))
+                Sample(
+                    r.id,
+                    task,
+                    r.modality,
+                    r.prompt,
+                    r.answer,
+                    functools.partial(_load, path, r, reading),
+                    where=f"{shown_name(path)}: line {r.line}",
+                )
                 for r in members
             ]
             for split, members in self._records.items()
@@ -80,6 +89,23 @@ class JsonlEvaluator(ModelEvaluator):
 
     def media_digest(self, split: Split) -> str:
         return media_digest(path for record in self._records[split] for path in record.media)
+
+
+def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) -> None:
+    """Refuse prompts that hold the model's own placeholders: it would look for media there.
+
+    Raises:
+        DataError: naming the data file and the line.
+    """
+    names = ("image_token", "video_token", "audio_token")
+    tokens = {str(token) for name in names if (token := getattr(processor, name, None))}
+    for record in records:
+        for token in tokens:
+            if token in record.prompt:
+                raise DataError(
+                    f"{shown_name(file)}: line {record.line}: prompt: holds {quote(token)}, which the model takes for a"
+                    " medium; leave it out, media stand before the prompt by themselves"
+                )
 
 
 def _load(file: str | Path, record: Record, reading: Reading) -> Media:
@@ -99,5 +125,5 @@ def _load(file: str | Path, record: Record, reading: Reading) -> Media:
             try:
                 media.setdefault(PROCESSOR_KEYS[kind], []).append(read(path))
             except DataError as error:
-                raise DataError(f"{file}: line {record.line}: {kind}: {error}") from error
+                raise DataError(f"{shown_name(file)}: line {record.line}: {kind}: {error}") from error
     return media

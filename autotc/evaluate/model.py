@@ -157,6 +157,15 @@ class ModelEvaluator(ObservableEvaluator):
         """Hash of the files that a split's samples name; None where they name none."""
         return None
 
+    def check_media(self, splits: Sequence[Split], progress: Progress | None = None) -> None:
+        groups = [(split, group, len(members)) for split in splits for group, members in self._groups(split).items()]
+        total, done = sum(size for *_, size in groups), 0
+        for split, group, size in groups:
+            self._request_shapes(split, group)  # which costs need as well, and are kept for
+            done += size
+            if progress is not None:
+                progress(done, total)
+
     def announce_stops(self, split: Split, stops: Mapping[str, Sequence[int]]) -> None:
         self.batches.announce(split, stops)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from autotc.errors import DataError, one_line, quote
 from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
+from autotc.evaluate.media.headers import check_audio, check_picture, check_video
 from autotc.evaluate.splits import SHARES, Member, divide
 from autotc.files import read_text
 from autotc.vocabulary import Group, Split
@@ -192,6 +193,34 @@ def _path(name: str, kind: Kind, where: str, folder: Path) -> Path:
     if kind == "video" and path.suffix.lower() not in (".npy", ".gif", *FILE_SUFFIXES):
         raise DataError(f"{told} cannot be decoded; supported are {VIDEO_FORMS}")
     return path
+
+
+def check_headers(path: str | Path, records: Sequence[Record]) -> None:
+    """See that the media of a data file are media, from the beginnings of their files; each file is looked at once.
+
+    Args:
+        path: of the data file.
+        records: its lines.
+
+    Raises:
+        DataError: naming the data file, the line and the medium.
+    """
+    checks: dict[Kind, Callable[[Path], None]] = {
+        "images": check_picture,
+        "video": check_video,
+        "audio": check_audio,
+    }
+    seen: set[Path] = set()
+    for record in records:
+        for kind, check in checks.items():
+            for file in getattr(record, kind):
+                if file in seen:
+                    continue
+                seen.add(file)
+                try:
+                    check(file)
+                except DataError as error:
+                    raise DataError(f"{shown_name(path)}: line {record.line}: {kind}: {error}") from error
 
 
 def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Record]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotc.errors import quote
 from autotc.vocabulary import Group
 
 PLACEHOLDERS = {"images": "image", "videos": "video", "audio": "audio"}
@@ -24,6 +25,7 @@ class Sample:
         group: modalities it needs, joined by ``+``.
         prompt, answer: text.
         media: loads its media.
+        where: it was read from, for errors: a file and a line; without, its id.
     """
 
     id: str
@@ -32,6 +34,12 @@ class Sample:
     prompt: str
     answer: str
     media: Callable[[], Media] = field(compare=False)
+    where: str = field(default="", compare=False, kw_only=True)
+
+    @property
+    def named(self) -> str:
+        """What it is called in errors."""
+        return self.where or quote(self.id).strip("'")
 
     @property
     def batch_key(self) -> Hashable:

@@ -108,6 +108,7 @@ class LmmsEvaluator(ModelEvaluator):
         self._room = KEPT_BYTES
         with self.phases.phase("requests"):
             self._texts = {task.name: list(task.texts()) for task in self._tasks}
+            self._shared = {task.name: task.shares() for task in self._tasks}
             self._indices = self._divided()
 
     @property
@@ -125,7 +126,7 @@ class LmmsEvaluator(ModelEvaluator):
         members = [
             Member(task.id(index), task.name, shared)
             for task in self._tasks
-            for index, shared in enumerate(task.shares())
+            for index, shared in enumerate(self._shared[task.name])
         ]
         where = divide(members, self.seed)
         out: dict[Split, dict[str, list[int]]] = {split: {} for split in SHARES}
@@ -196,6 +197,13 @@ class LmmsEvaluator(ModelEvaluator):
                 chance[task.name] = max(answers.values()) / answers.total()
         groups: dict[str, int] = {name: len(members) for name, members in self._groups(split).items()}
         return SplitInfo(groups, digest.hexdigest()[:32], chance)
+
+    def media_digest(self, split: Split) -> str:
+        digest = hashlib.sha256()
+        for task in self._tasks:
+            for index in self._indices[split].get(task.name, []):
+                digest.update("\0".join((task.id(index), *self._shared[task.name][index], "")).encode())
+        return "sha256:" + digest.hexdigest()[:32]
 
     def untouched(self, policy: Policy, split: Split) -> dict[str, str]:
         if not policy.stages:

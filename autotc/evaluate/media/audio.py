@@ -19,6 +19,8 @@ AUDIO_BYTES = 2**32
 """Of the largest file of sound."""
 VALUES = 2**29
 """Most values of a clip, all channels: four hours of mono at 32 kHz, 2 GB."""
+SHORTEST = 0.025
+"""Seconds of the shortest clip: one window of the spectrograms that models hear."""
 RATES = (1_000, 768_000)
 """Samples a second that are taken for true."""
 WANTED = "a whole WAV, FLAC, OGG or MP3 file"
@@ -43,21 +45,41 @@ def _decode(data: bytes, name: str, rate: int) -> NDArray[np.float32]:
         import soundfile
     except ImportError as error:
         raise missing_dependency(error) from error
-    _check_riff(data, name)
+    check_riff(data, len(data), name)
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         frames, channels, own = int(file.frames), int(file.channels), int(file.samplerate)
-        if not RATES[0] <= own <= RATES[1]:
-            raise DataError(f"{name}: {own} samples a second; {RATES[0]:,} to {RATES[1]:,} are expected")
-        if frames * channels > VALUES:
-            raise DataError(f"{name}: {frames / own:,.0f} s of {channels} channels; at most {VALUES:,} values are read")
+        check_sound(frames, channels, own, name)
         wave = file.read(dtype="float32", always_2d=True)
     if len(wave) < frames:
         raise DataError(f"{name}: is cut short: {len(wave) / own:.3f} of {frames / own:.3f} s are there")
     return resampled(wave.mean(axis=1), own, rate, name)
 
 
-def _check_riff(data: bytes, name: str) -> None:
-    """Refuse a WAV file that ends before its data does; libsndfile would read what is left."""
+def check_sound(frames: int, channels: int, rate: int, name: str) -> None:
+    """Refuse what a header says of a clip, where that cannot be or is too much.
+
+    Args:
+        frames: samples of each channel.
+        channels: of the clip.
+        rate: samples a second.
+        name: of the clip, for errors.
+    """
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(f"{name}: {rate} samples a second; {RATES[0]:,} to {RATES[1]:,} are expected")
+    if frames * channels > VALUES:
+        raise DataError(f"{name}: {frames / rate:,.0f} s of {channels} channels; at most {VALUES:,} values are read")
+    if frames < SHORTEST * rate:
+        raise DataError(f"{name}: holds {frames / rate:.4f} s of sound; at least {SHORTEST:g} s are expected")
+
+
+def check_riff(data: bytes, size_of_file: int, name: str) -> None:
+    """Refuse a WAV file that ends before its data does; libsndfile would read what is left.
+
+    Args:
+        data: the file's beginning.
+        size_of_file: its bytes.
+        name: of the clip, for errors.
+    """
     if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
         return
     at = 12
@@ -65,9 +87,9 @@ def _check_riff(data: bytes, name: str) -> None:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         if data[at : at + 4] == b"data":
             # Streams are written with a size that is not known yet.
-            if size not in (0, 0xFFFFFFFF) and at + 8 + size > len(data):
+            if size not in (0, 0xFFFFFFFF) and at + 8 + size > size_of_file:
                 raise DataError(
-                    f"{name}: is cut short: {len(data) - at - 8:,} of {size:,} bytes of sound are there; {WANTED} is"
+                    f"{name}: is cut short: {size_of_file - at - 8:,} of {size:,} bytes of sound are there; {WANTED} is"
                     " expected"
                 )
             return

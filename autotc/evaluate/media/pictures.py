@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +57,13 @@ def decode_image(data: bytes, name: str) -> Image.Image:
     """
 
     def decode() -> Image.Image:
-        with open_picture(data, name) as image:
+        with open_picture(io.BytesIO(data), name) as image:
             return as_rgb(image, name)
 
     return decoded(name, WANTED, decode)
 
 
-def open_picture(data: bytes, name: str) -> Image.Image:
+def open_picture(file: IO[bytes], name: str) -> Image.Image:
     """A picture or an animation, its header read.
 
     Raises:
@@ -77,7 +77,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # told below
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(file)
     check_pixels(image.width, image.height, name)
     return image
 

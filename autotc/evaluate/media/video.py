@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,7 @@ def load_video(path: str | Path, frames: int | None = None) -> Clip:
     """
     path, name = Path(path), shown_name(path)
     if path.is_dir():
-        files = sorted((f for f in path.iterdir() if f.suffix.lower() in FRAME_SUFFIXES), key=_natural)
-        if not files:
-            raise DataError(f"{name}: holds no frames; pictures ({', '.join(FRAME_SUFFIXES)}) are expected")
+        files = frame_files(path, name)
         chosen = [files[i] for i in evenly(len(files), frames)]
         return Clip(stacked((np.asarray(load_image(file)) for file in chosen), name))
     ending = path.suffix.lower()
@@ -106,6 +106,18 @@ def stacked(frames: Iterable[NDArray[np.uint8]], name: str) -> NDArray[np.uint8]
     return np.stack(taken)
 
 
+def frame_files(folder: Path, name: str) -> list[Path]:
+    """Pictures of a folder in order of name, ``frame2`` before ``frame10``.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+    if not files:
+        raise DataError(f"{name}: holds no frames; pictures ({', '.join(FRAME_SUFFIXES)}) are expected")
+    return files
+
+
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Sorts ``frame2`` before ``frame10``."""
     return [(0, int(part[:18]), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
@@ -117,17 +129,28 @@ def _array(path: Path, name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name}: is no regular file; {wanted} is expected")
 
     def decode() -> NDArray[np.uint8]:
-        # Mapped, a header that promises more than the file holds is refused before anything is taken for it.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise DataError(f"{name}: holds several arrays; {wanted} is expected")
-        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not array.size:
-            raise DataError(f"{name}: holds {array.dtype} of shape {array.shape}; {wanted} is expected")
-        if array.nbytes > VIDEO_BYTES:
-            raise DataError(f"{name}: takes {array.nbytes:,} bytes; at most {VIDEO_BYTES:,} are read")
-        return np.array(array)
+        return np.array(mapped_array(path, name))
 
     return decoded(name, wanted, decode)
+
+
+def mapped_array(path: Path, name: str) -> NDArray[np.uint8]:
+    """The frames (T, H, W, 3) of an array's file, not read yet.
+
+    Mapped, a header that promises more than the file holds is refused before anything is taken for it.
+
+    Raises:
+        DataError: they are of another shape or dtype, or more than `VIDEO_BYTES`.
+    """
+    wanted = "a (T, H, W, 3) array of uint8"
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name}: holds several arrays; {wanted} is expected")
+    if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not array.size:
+        raise DataError(f"{name}: holds {array.dtype} of shape {array.shape}; {wanted} is expected")
+    if array.nbytes > VIDEO_BYTES:
+        raise DataError(f"{name}: takes {array.nbytes:,} bytes; at most {VIDEO_BYTES:,} are read")
+    return array
 
 
 def _animation(data: bytes, name: str) -> Clip:
@@ -140,7 +163,7 @@ def _animation(data: bytes, name: str) -> Clip:
             milliseconds.append(float(frame.info.get("duration", 0)))
             yield np.asarray(as_rgb(frame, name))
 
-    with open_picture(data, name) as image:
+    with open_picture(io.BytesIO(data), name) as image:
         pixels = stacked(frames(), name)
     total = sum(milliseconds)
     return Clip(pixels, 1000 * len(pixels) / total if total else None)
@@ -154,7 +177,14 @@ def load_video_file(path: Path, frames: int) -> Clip:
     return decoded(name, "a video that can be decoded (mp4, webm, mkv, avi, ...)", lambda: _decode(path, name, frames))
 
 
-def _decode(path: Path, name: str, frames: int) -> Clip:
+@contextmanager
+def open_video(path: Path, name: str) -> Iterator[Any]:
+    """A video file's container (PyAV), its header read.
+
+    Raises:
+        DataError: it holds no video, or one of more than `MAX_PIXELS`.
+        MissingDependencyError: PyAV is not installed.
+    """
     try:
         import av
     except ImportError as error:
@@ -162,8 +192,13 @@ def _decode(path: Path, name: str, frames: int) -> Clip:
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise DataError(f"{name}: holds no video; supported are {VIDEO_FORMS}")
+        check_pixels(container.streams.video[0].width, container.streams.video[0].height, name)
+        yield container
+
+
+def _decode(path: Path, name: str, frames: int) -> Clip:
+    with open_video(path, name) as container:
         stream = container.streams.video[0]
-        check_pixels(stream.width, stream.height, name)
         fps = float(stream.average_rate) if stream.average_rate else None
         total = stream.frames
         if not total:
