@@ -97,7 +97,7 @@ def test_it_is_logged(found: Comparison, runs: Path) -> None:
 def test_places_of_one_mechanism(evaluator: BuiltinEvaluator, runs: Path) -> None:
     found = compare(
         evaluator, by="location", mechanism="divprune", keeps=[0.3], split="val", limit=4, runs=runs, mlflow=False
-    )  # fmt: skip
+    )
     depth = evaluator.depths
     for modality in ("image", "video", "audio"):
         places = [row.place for row in found.rows if row.modality == modality]

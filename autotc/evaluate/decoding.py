@@ -15,11 +15,27 @@ from autotc.models import find_adapter
 from autotc.runtime.cache import CACHE
 
 _CHANGING = (
-    "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-    "bad_words_ids", "sequence_bias", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id",
-    "suppress_tokens", "begin_suppress_tokens", "guidance_scale", "watermarking_config", "penalty_alpha",
-    "exponential_decay_length_penalty", "token_healing", "stop_strings", "num_beams", "dola_layers",
-)  # fmt: skip
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+    "min_length",
+    "min_new_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "guidance_scale",
+    "watermarking_config",
+    "penalty_alpha",
+    "exponential_decay_length_penalty",
+    "token_healing",
+    "stop_strings",
+    "num_beams",
+    "dola_layers",
+)
 """Settings that make `generate()` say something other than the likeliest token."""
 
 

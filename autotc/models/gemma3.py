@@ -36,12 +36,21 @@ class Gemma3(Cut, RotaryDecoder):
     architectures = ("Gemma3ForConditionalGeneration",)
     processors = ("Gemma3Processor",)
     structural = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.head_dim", "text_config.intermediate_size",
-        "text_config.vocab_size", "text_config.layer_types", "text_config.sliding_window",
-        "vision_config.num_hidden_layers", "vision_config.hidden_size", "vision_config.patch_size",
-        "vision_config.image_size", "mm_tokens_per_image",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.head_dim",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "text_config.layer_types",
+        "text_config.sliding_window",
+        "vision_config.num_hidden_layers",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.image_size",
+        "mm_tokens_per_image",
+    )
 
     def sides(self, config: Any) -> tuple[int, int]:
         vision, tokens = config.vision_config, config.mm_tokens_per_image
@@ -67,9 +76,14 @@ class Gemma3(Cut, RotaryDecoder):
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
-            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, vision.num_hidden_layers,
-            self.sides(config)[1] ** 2, True,
-        )  # fmt: skip
+            vision.hidden_size,
+            vision.num_attention_heads,
+            vision.intermediate_size,
+            False,
+            vision.num_hidden_layers,
+            self.sides(config)[1] ** 2,
+            True,
+        )
 
     def projector_flops(self, config: Any, item: Item) -> int:
         vision = config.vision_config

@@ -34,11 +34,19 @@ class InternVL(Cut, RotaryDecoder):
     architectures = ("InternVLForConditionalGeneration",)
     processors = ("InternVLProcessor",)
     structural = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
-        "vision_config.hidden_size", "vision_config.patch_size", "vision_config.image_size", "vision_feature_layer",
-        "vision_feature_select_strategy", "downsample_ratio",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.num_hidden_layers",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.image_size",
+        "vision_feature_layer",
+        "vision_feature_select_strategy",
+        "downsample_ratio",
+    )
 
     def _used(self, config: Any) -> int:
         """Blocks whose output counts: up to the one that is read.
@@ -73,9 +81,14 @@ class InternVL(Cut, RotaryDecoder):
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
-            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, self._used(config),
-            self.sides(config)[1] ** 2, True,
-        )  # fmt: skip
+            vision.hidden_size,
+            vision.num_attention_heads,
+            vision.intermediate_size,
+            False,
+            self._used(config),
+            self.sides(config)[1] ** 2,
+            True,
+        )
 
     def projector_flops(self, config: Any, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
@@ -95,9 +108,14 @@ class InternVL(Cut, RotaryDecoder):
     def block_projections(self, block: nn.Module) -> Projections:
         attention: Any = self.block_attention(block)
         return Projections(
-            attention.q_proj, attention.k_proj, attention.num_heads, attention.num_heads, attention.scale,
-            norms=(attention.q_norm, attention.k_norm), norm_heads=False,
-        )  # fmt: skip
+            attention.q_proj,
+            attention.k_proj,
+            attention.num_heads,
+            attention.num_heads,
+            attention.scale,
+            norms=(attention.q_norm, attention.k_norm),
+            norm_heads=False,
+        )
 
     def tile_tokens(self, processor: Any) -> int:
         return int(processor.image_seq_length)

@@ -33,11 +33,18 @@ class Llava(Tiles, RotaryDecoder):
         "image": {"input": "every image is brought to the tower's one size, whatever its own"}
     }
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
-        "vision_config.hidden_size", "vision_config.patch_size", "vision_config.image_size", "vision_feature_layer",
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.num_hidden_layers",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.image_size",
+        "vision_feature_layer",
         "vision_feature_select_strategy",
-    )  # fmt: skip
+    )
 
     def _used(self, config: Any) -> int:
         """Blocks whose output counts: up to the one that is read.

@@ -109,9 +109,7 @@ class TiledImage(Item):
         y, x = places[:, 1] + self.top, places[:, 2] + self.left
         tile = 1 + y // self.side * self.tiles[1] + x // self.side
         base = places[:, 0] == 0
-        patch = torch.where(
-            base, places[:, 1] * self.side + places[:, 2], y % self.side * self.side + x % self.side
-        )  # fmt: skip
+        patch = torch.where(base, places[:, 1] * self.side + places[:, 2], y % self.side * self.side + x % self.side)
         return torch.where(base, 0, tile), patch
 
 
@@ -157,8 +155,9 @@ class LlavaNext(Llava):
         side = rule.side
         height, width = int(size[0]), int(size[1])
         if not tiled:
-            return TiledImage("image", (1, side, side), side**2, (0.0, height / side, width / side), side,
-                              size=(height, width))  # fmt: skip
+            return TiledImage(
+                "image", (1, side, side), side**2, (0.0, height / side, width / side), side, size=(height, width)
+            )
         tiles = get_anyres_image_grid_shape((height, width), [list(p) for p in rule.pinpoints], rule.pixels)
         rows, columns = tiles[0] * side, tiles[1] * side
         top = left = 0
@@ -169,9 +168,16 @@ class LlavaNext(Llava):
             left = (columns - int(round(width * (rows / height), 7))) // 2
         rows, columns = rule.packed(rows - 2 * top, columns - 2 * left)
         item = TiledImage(
-            "image", (2, rows, columns), side**2 + rows * columns, (0.0, height / rows, width / columns), side,
-            tiles, top, left, (height, width),
-        )  # fmt: skip
+            "image",
+            (2, rows, columns),
+            side**2 + rows * columns,
+            (0.0, height / rows, width / columns),
+            side,
+            tiles,
+            top,
+            left,
+            (height, width),
+        )
         return item
 
     def smaller(self, rule: Anyres, item: TiledImage) -> list[TiledImage]:

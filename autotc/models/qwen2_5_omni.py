@@ -33,13 +33,24 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         "Qwen2_5OmniForConditionalGeneration": "thinker",
     }
     structural = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
-        "vision_config.depth", "vision_config.hidden_size", "vision_config.patch_size",
-        "vision_config.spatial_merge_size", "vision_config.temporal_patch_size", "vision_config.window_size",
-        "vision_config.fullatt_block_indexes", "audio_config.encoder_layers", "audio_config.d_model",
-        "audio_config.num_mel_bins", "audio_config.n_window",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.depth",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.spatial_merge_size",
+        "vision_config.temporal_patch_size",
+        "vision_config.window_size",
+        "vision_config.fullatt_block_indexes",
+        "audio_config.encoder_layers",
+        "audio_config.d_model",
+        "audio_config.num_mel_bins",
+        "audio_config.n_window",
+    )
 
     def depths(self, config: Any) -> Depths:
         vision, audio = config.vision_config.depth, config.audio_config.encoder_layers

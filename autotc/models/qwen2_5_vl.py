@@ -16,12 +16,20 @@ class Qwen25VL(QwenVision, RotaryDecoder):
     processors: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
-        "vision_config.depth", "vision_config.hidden_size", "vision_config.patch_size",
-        "vision_config.spatial_merge_size", "vision_config.temporal_patch_size", "vision_config.window_size",
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.depth",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.spatial_merge_size",
+        "vision_config.temporal_patch_size",
+        "vision_config.window_size",
         "vision_config.fullatt_block_indexes",
-    )  # fmt: skip
+    )
 
     def depths(self, config: Any) -> Depths:
         vision = config.vision_config.depth

@@ -31,11 +31,17 @@ class Qwen2Audio(RotaryDecoder):
     architectures = ("Qwen2AudioForConditionalGeneration",)
     processors = ("Qwen2AudioProcessor",)
     structural = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
-        "audio_config.encoder_layers", "audio_config.d_model", "audio_config.num_mel_bins",
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "audio_config.encoder_layers",
+        "audio_config.d_model",
+        "audio_config.num_mel_bins",
         "audio_config.max_source_positions",
-    )  # fmt: skip
+    )
 
     def depths(self, config: Any) -> Depths:
         return Depths(config.text_config.num_hidden_layers, {"audio": config.audio_config.encoder_layers})

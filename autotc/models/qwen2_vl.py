@@ -19,11 +19,19 @@ class Qwen2VL(Qwen25VL):
     processors: ClassVar[tuple[str, ...]] = ("Qwen2VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.intermediate_size", "text_config.vocab_size",
-        "vision_config.depth", "vision_config.embed_dim", "vision_config.patch_size",
-        "vision_config.spatial_merge_size", "vision_config.temporal_patch_size", "vision_config.mlp_ratio",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.depth",
+        "vision_config.embed_dim",
+        "vision_config.patch_size",
+        "vision_config.spatial_merge_size",
+        "vision_config.temporal_patch_size",
+        "vision_config.mlp_ratio",
+    )
 
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config

@@ -36,13 +36,26 @@ class Qwen3OmniThinker(DeepStack):
     architectures = ("Qwen3OmniMoeThinkerForConditionalGeneration",)
     containers: ClassVar[Mapping[str, str]] = {"Qwen3OmniMoeForConditionalGeneration": "thinker"}
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.moe_intermediate_size", "text_config.num_experts",
-        "text_config.num_experts_per_tok", "text_config.vocab_size", "vision_config.depth", "vision_config.hidden_size",
-        "vision_config.patch_size", "vision_config.spatial_merge_size", "vision_config.temporal_patch_size",
-        "vision_config.deepstack_visual_indexes", "audio_config.encoder_layers", "audio_config.d_model",
-        "audio_config.num_mel_bins", "audio_config.n_window", "audio_config.n_window_infer",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.moe_intermediate_size",
+        "text_config.num_experts",
+        "text_config.num_experts_per_tok",
+        "text_config.vocab_size",
+        "vision_config.depth",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.spatial_merge_size",
+        "vision_config.temporal_patch_size",
+        "vision_config.deepstack_visual_indexes",
+        "audio_config.encoder_layers",
+        "audio_config.d_model",
+        "audio_config.num_mel_bins",
+        "audio_config.n_window",
+        "audio_config.n_window_infer",
+    )
 
     def decoder_shape(self, config: Any) -> DecoderShape:
         return with_experts(super().decoder_shape(config), config.text_config, self.family)

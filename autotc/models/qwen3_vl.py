@@ -41,12 +41,21 @@ class Qwen3VL(DeepStack):
     frames_apart = True
     architectures = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.num_key_value_heads", "text_config.head_dim", "text_config.intermediate_size",
-        "text_config.vocab_size", "vision_config.depth", "vision_config.hidden_size", "vision_config.intermediate_size",
-        "vision_config.patch_size", "vision_config.spatial_merge_size", "vision_config.temporal_patch_size",
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.head_dim",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.depth",
+        "vision_config.hidden_size",
+        "vision_config.intermediate_size",
+        "vision_config.patch_size",
+        "vision_config.spatial_merge_size",
+        "vision_config.temporal_patch_size",
         "vision_config.deepstack_visual_indexes",
-    )  # fmt: skip
+    )
 
     def decoder_shape(self, config: Any) -> DecoderShape:
         return with_experts(super().decoder_shape(config), config.text_config, self.family)

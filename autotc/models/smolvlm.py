@@ -36,10 +36,17 @@ class SmolVLM(Cut, RotaryDecoder):
     processors = ("SmolVLMProcessor", "Idefics3Processor")
     shrunk_settings: ClassVar[Mapping[str, Any]] = {"do_resize": False}
     structural = (
-        "text_config.hidden_size", "text_config.num_hidden_layers", "text_config.num_attention_heads",
-        "text_config.intermediate_size", "text_config.vocab_size", "vision_config.num_hidden_layers",
-        "vision_config.hidden_size", "vision_config.patch_size", "vision_config.image_size", "scale_factor",
-    )  # fmt: skip
+        "text_config.hidden_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.intermediate_size",
+        "text_config.vocab_size",
+        "vision_config.num_hidden_layers",
+        "vision_config.hidden_size",
+        "vision_config.patch_size",
+        "vision_config.image_size",
+        "scale_factor",
+    )
 
     def sides(self, config: Any) -> tuple[int, int]:
         patches, unit = config.vision_config.image_size // config.vision_config.patch_size, config.scale_factor
@@ -55,9 +62,14 @@ class SmolVLM(Cut, RotaryDecoder):
     def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
-            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, vision.num_hidden_layers,
-            self.sides(config)[1] ** 2, True,
-        )  # fmt: skip
+            vision.hidden_size,
+            vision.num_attention_heads,
+            vision.intermediate_size,
+            False,
+            vision.num_hidden_layers,
+            self.sides(config)[1] ** 2,
+            True,
+        )
 
     def projector_flops(self, config: Any, item: Item) -> int:
         unit = self.sides(config)[1] ** 2

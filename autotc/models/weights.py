@@ -89,8 +89,12 @@ def _tensors(name: str, revision: str | None) -> Iterator[tuple[str, int, int, b
         if folder.is_dir() and (folder / file).stat().st_size < end:
             raise DataError(f"model: {name}: {file} is cut short; fetch it again")
     return (
-        (key, tensor.parameter_count, tensor.data_offsets[1] - tensor.data_offsets[0], tensor.dtype.startswith("F")
-         or tensor.dtype.startswith("BF"))
+        (
+            key,
+            tensor.parameter_count,
+            tensor.data_offsets[1] - tensor.data_offsets[0],
+            tensor.dtype.startswith("F") or tensor.dtype.startswith("BF"),
+        )
         for head in files.files_metadata.values()
         for key, tensor in head.tensors.items()
-    )  # fmt: skip
+    )

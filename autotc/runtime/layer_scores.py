@@ -112,9 +112,7 @@ class LayerScores:
         rows, at = self._placed(track)
         index = at.clamp_min(0)[:, None, :, None].expand(-1, self._key.shape[1], -1, self._key.shape[3])
         query = self._heads_of(rows, at)
-        return global_query_attention(
-            query, self._key[rows].gather(2, index), self._projections.scaling, track.valid
-        )  # fmt: skip
+        return global_query_attention(query, self._key[rows].gather(2, index), self._projections.scaling, track.valid)
 
     def attention_rank(self, track: Track) -> Tensor:
         """(I, N)."""

@@ -114,9 +114,7 @@ class _Configured:
         processor = self.processor
         if kwargs.get("audio") is not None and "audio" in self._stages:
             processor = copy.copy(processor)
-            processor.feature_extractor = _ShorterMel(
-                processor.feature_extractor, self._adapter, self._stages["audio"]
-            )  # fmt: skip
+            processor.feature_extractor = _ShorterMel(processor.feature_extractor, self._adapter, self._stages["audio"])
         output = PreparedInputs(dict(processor(*args, **kwargs)))
         if processor is not self.processor:
             originals["audio"] = processor.feature_extractor.originals

@@ -140,9 +140,7 @@ class VideoScene(Scene):
             high = self.size - size * 0.42 - np.maximum(travel, 0)
             y, x = rng.uniform(np.minimum(low, high), np.maximum(low, high))
             source = int(rng.integers(len(sources.images[digit])))
-            glyph = Glyph(
-                digit, int(colors[k]), y, x, size, rng.normal(0, 0.1), source, start, stop, motion, speed
-            )  # fmt: skip
+            glyph = Glyph(digit, int(colors[k]), y, x, size, rng.normal(0, 0.1), source, start, stop, motion, speed)
             tries += 1
             if tries < 60 and any(self._touch(glyph, other) for other in self.glyphs):
                 continue

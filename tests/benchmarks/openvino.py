@@ -35,9 +35,15 @@ IMAGES = ((280, 336), (140, 140), (252, 476))
 """Height and width in pixels; a token stands for 28 x 28 of them."""
 FAMILIES = {"qwen2_vl": "Qwen2VLForConditionalGeneration", "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}
 SPECIAL = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -173,9 +179,11 @@ def continued(folder: Path, policies: list[Any]) -> list[str]:
         with torch.no_grad():
             for _ in range(ANSWER):
                 hidden = model.model.language_model(
-                    inputs_embeds=sequence, position_ids=position, attention_mask=torch.ones(sequence.shape[:2]),
+                    inputs_embeds=sequence,
+                    position_ids=position,
+                    attention_mask=torch.ones(sequence.shape[:2]),
                     use_cache=False,
-                ).last_hidden_state  # fmt: skip
+                ).last_hidden_state
                 said.append(int(model.lm_head(hidden[0, -1]).argmax()))
                 sequence = torch.cat([sequence, model.get_input_embeddings()(torch.tensor([[said[-1]]]))], 1)
                 position = torch.cat([position, position[..., -1:].amax(0, keepdim=True).expand(3, 1, 1) + 1], 2)
@@ -198,10 +206,22 @@ def run_job(path: Path) -> None:
     source, exported = path.parent / "model", path.parent / "exported"
     make_model(job["family"], source)
     subprocess.run(
-        [Path(sys.executable).parent / "optimum-cli", "export", "openvino", "--model", source, "--task",
-         "image-text-to-text", "--weight-format", "fp32", exported],
-        check=True, stdout=sys.stderr, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            Path(sys.executable).parent / "optimum-cli",
+            "export",
+            "openvino",
+            "--model",
+            source,
+            "--task",
+            "image-text-to-text",
+            "--weight-format",
+            "fp32",
+            exported,
+        ],
+        check=True,
+        stdout=sys.stderr,
+        stderr=subprocess.DEVNULL,
+    )
     pipe = openvino_genai.VLMPipeline(str(exported), "CPU", INFERENCE_PRECISION_HINT="f32")
     random = np.random.default_rng(0)
     pixels = {size: random.integers(0, 255, (1, *size, 3), dtype=np.uint8) for size in IMAGES}
@@ -239,20 +259,33 @@ def make_model(family: str, folder: Path) -> None:
     names = ("im_end", "image_pad", "video_pad", "vision_start", "vision_end")
     end, image, video, start, stop = (tokenizer.token_to_id(f"<|{name}|>") for name in names)
     fast = transformers.Qwen2TokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None,
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token=None,
         additional_special_tokens=list(SPECIAL),
-    )  # fmt: skip
+    )
     fast.chat_template = TEMPLATE
     text = {
-        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": len(fast) + 8, "max_position_embeddings": 4096, "eos_token_id": end,
-        "rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-    }  # fmt: skip
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": len(fast) + 8,
+        "max_position_embeddings": 4096,
+        "eos_token_id": end,
+        "rope_theta": 1e6,
+        "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+    }
     tower = {"depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
     ids = {
-        "image_token_id": image, "video_token_id": video, "vision_start_token_id": start, "vision_end_token_id": stop,
+        "image_token_id": image,
+        "video_token_id": video,
+        "vision_start_token_id": start,
+        "vision_end_token_id": stop,
         "tie_word_embeddings": False,
-    }  # fmt: skip
+    }
     torch.manual_seed(0)
     if family == "qwen2_vl":
         tower |= {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}
@@ -261,17 +294,22 @@ def make_model(family: str, folder: Path) -> None:
         processor_class: Any = transformers.Qwen2VLProcessor
     else:
         tower |= {
-            "hidden_size": 32, "intermediate_size": 64, "window_size": 112, "out_hidden_size": 64,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "window_size": 112,
+            "out_hidden_size": 64,
             "fullatt_block_indexes": [1],
-        }  # fmt: skip
+        }
         config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=tower, **ids)
         model = transformers.Qwen2_5_VLForConditionalGeneration(config)
         processor_class = transformers.Qwen2_5_VLProcessor
     model.eval().save_pretrained(folder)
     processor_class(
-        image_processor=transformers.Qwen2VLImageProcessor(), tokenizer=fast,
-        video_processor=transformers.Qwen2VLVideoProcessor(), chat_template=TEMPLATE,
-    ).save_pretrained(folder)  # fmt: skip
+        image_processor=transformers.Qwen2VLImageProcessor(),
+        tokenizer=fast,
+        video_processor=transformers.Qwen2VLVideoProcessor(),
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -29,17 +29,34 @@ from autotc.timing import time_prefill
 IDENTITY_PAIRS = 30
 SHAPE_100M: dict[str, Any] = {
     "text_config": {
-        "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 14, "num_attention_heads": 12,
-        "num_key_value_heads": 2, "vocab_size": 8192, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 14,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 8192,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
     },
     "vision_config": {
-        "depth": 8, "hidden_size": 256, "intermediate_size": 688, "num_heads": 4, "patch_size": 14,
-        "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112, "out_hidden_size": 768,
+        "depth": 8,
+        "hidden_size": 256,
+        "intermediate_size": 688,
+        "num_heads": 4,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 112,
+        "out_hidden_size": 768,
         "fullatt_block_indexes": [7],
     },
-    "image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 7, "vision_end_token_id": 8,
-}  # fmt: skip
+    "image_token_id": 5,
+    "video_token_id": 6,
+    "vision_start_token_id": 7,
+    "vision_end_token_id": 8,
+}
 """Qwen2.5-VL at about 100 M parameters, its tower about as large a share of the work as at 7 B."""
 
 

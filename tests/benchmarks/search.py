@@ -274,8 +274,14 @@ def do_speed(args: argparse.Namespace) -> None:
     results = [evaluator.run(policy, "search") for policy in [*whole, *raced]]
     costs = np.array([engine.costs(policy).flops_ratio for policy in [*whole, *raced]])
     chance = evaluator.info("search").chance
-    level = float(np.mean([np.mean([chance[s.task] for s in evaluator.run(Policy(), "search", groups=[g]).samples])
-                           for g in engine.sizes]))  # fmt: skip
+    level = float(
+        np.mean(
+            [
+                np.mean([chance[s.task] for s in evaluator.run(Policy(), "search", groups=[g]).samples])
+                for g in engine.sizes
+            ]
+        )
+    )
     correct = {group: np.array([r.groups("modality")[group] for r in results]) for group in engine.sizes}
 
     def volumes(rows: Mapping[str, np.ndarray]) -> tuple[float, float]:

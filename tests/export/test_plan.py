@@ -70,9 +70,7 @@ def test_vllm() -> None:
     assert shlex.join(evs["command"]) == "vllm serve M --video-pruning-rate 0.75"
     assert evs["python"] == "vllm.LLM('M', video_pruning_rate=0.75)"
     vidcom2 = settings("vllm", stage("video", "vidcom2", 0.3))
-    assert shlex.join(vidcom2["command"]) == (
-        "vllm serve M --video-pruning-rate 0.7 --video-pruning-method vidcom2"
-    )  # fmt: skip
+    assert shlex.join(vidcom2["command"]) == ("vllm serve M --video-pruning-rate 0.7 --video-pruning-method vidcom2")
     assert vidcom2["config"] == {"video-pruning-rate": 0.7, "video-pruning-method": "vidcom2"}
     both = settings("vllm", stage("image", "downsample", 0.5, "input"), stage("video", "evs", 0.9), pixels=1_000_001)
     assert both["command"][3:] == (
@@ -146,7 +144,7 @@ def test_nearest_has_the_same_cost() -> None:
 
     wanted = policy(
         stage("video", "vidcom2", 0.3, "decoder", layer=2), stage("image", "fastv", 0.3, "decoder", layer=2)
-    )  # fmt: skip
+    )
     plan = plan_export(wanted, get_engine("vllm"), QWEN3)
     options = nearest(plan, wanted, flops)
     assert options["image"] == ()

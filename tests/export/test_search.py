@@ -19,9 +19,15 @@ def test_everything_that_ran_can_be_served(tmp_path: Path) -> None:
     evaluator = SyntheticEvaluator(on_run=lambda policy, split: ran.append(policy))
     space = deployable_space(SearchSpace.load(search_space("deployable")), engine)
     result = search(
-        evaluator, space=space, budget=1.0, budgets={"video": 0.7}, trials=8, track=False, runs=tmp_path / "runs",
+        evaluator,
+        space=space,
+        budget=1.0,
+        budgets={"video": 0.7},
+        trials=8,
+        track=False,
+        runs=tmp_path / "runs",
         out_dir=tmp_path / "policies",
-    )  # fmt: skip
+    )
     compressed = [policy for policy in ran if policy.stages]
     assert len({policy.content_hash() for policy in compressed}) >= 8
     for policy in [*compressed, *(Policy.load(row.policy) for row in result.front)]:

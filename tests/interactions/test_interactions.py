@@ -177,8 +177,12 @@ def test_rows_say_what_they_are_made_of(found: Conflicts, evaluator: BuiltinEval
 
 def test_files_and_words(found: Conflicts) -> None:
     assert [path.name for path in found.files] == [
-        "conflicts.json", "conflicts.txt", "conflicts.png", "worst.png", "best.png"
-    ]  # fmt: skip
+        "conflicts.json",
+        "conflicts.txt",
+        "conflicts.png",
+        "worst.png",
+        "best.png",
+    ]
     assert all(path.stat().st_size > 500 for path in found.files)
     text = found.files[1].read_text()
     assert "worst: " in text

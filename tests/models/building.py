@@ -53,9 +53,16 @@ def words(seed: int, length: int) -> list[int]:
 
 
 TEXT_MODEL = {
-    "vocab_size": 64, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 63, "bos_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 64,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "eos_token_id": 63,
+    "bos_token_id": 1,
+}
 
 
 def noise(seed: int, *shape: int) -> Tensor:

@@ -33,10 +33,15 @@ def tokenizer(
     inner = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-        additional_special_tokens=list(marks), extra_special_tokens={key: token for key, (_, token) in named.items()},
+        tokenizer_object=inner,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=list(marks),
+        extra_special_tokens={key: token for key, (_, token) in named.items()},
         padding_side="right",
-    )  # fmt: skip
+    )
 
 
 def template(**media: str) -> str:
@@ -51,14 +56,19 @@ def template(**media: str) -> str:
 
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 QWEN_TOKENS = {
-    "image_token": (9, "<|image_pad|>"), "video_token": (10, "<|video_pad|>"), "audio_token": (11, "<|audio|>"),
-    "vision_bos_token": (7, "<|vision_start|>"), "vision_eos_token": (8, "<|vision_end|>"),
-    "audio_bos_token": (12, "<|audio_start|>"), "audio_eos_token": (13, "<|audio_end|>"),
-}  # fmt: skip
+    "image_token": (9, "<|image_pad|>"),
+    "video_token": (10, "<|video_pad|>"),
+    "audio_token": (11, "<|audio|>"),
+    "vision_bos_token": (7, "<|vision_start|>"),
+    "vision_eos_token": (8, "<|vision_end|>"),
+    "audio_bos_token": (12, "<|audio_start|>"),
+    "audio_eos_token": (13, "<|audio_end|>"),
+}
 QWEN_TEMPLATE = template(
-    image="<|vision_start|> <|image_pad|> <|vision_end|>", video="<|vision_start|> <|video_pad|> <|vision_end|>",
+    image="<|vision_start|> <|image_pad|> <|vision_end|>",
+    video="<|vision_start|> <|video_pad|> <|vision_end|>",
     audio="<|audio_start|> <|audio|> <|audio_end|>",
-)  # fmt: skip
+)
 
 
 def qwen(name: str, prefix: str = "Qwen2") -> Any:
@@ -100,9 +110,12 @@ def llava() -> Any:
 
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40}),
-        tokenizer=tokenizer({"image_token": (9, "<image>")}), patch_size=8, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=template(image="<image>"),
-    )  # fmt: skip
+        tokenizer=tokenizer({"image_token": (9, "<image>")}),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template(image="<image>"),
+    )
 
 
 PINPOINTS = [[24, 48], [48, 24], [48, 48], [24, 72]]
@@ -115,9 +128,12 @@ def llava_next() -> Any:
         image_processor=LlavaNextImageProcessor(
             size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}, image_grid_pinpoints=PINPOINTS
         ),
-        tokenizer=tokenizer({"image_token": (9, "<image>")}), patch_size=6, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=template(image="<image>"),
-    )  # fmt: skip
+        tokenizer=tokenizer({"image_token": (9, "<image>")}),
+        patch_size=6,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template(image="<image>"),
+    )
 
 
 def llava_onevision() -> Any:
@@ -127,53 +143,74 @@ def llava_onevision() -> Any:
     return LlavaOnevisionProcessor(
         image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=PINPOINTS),
         video_processor=LlavaOnevisionVideoProcessor(size=size),
-        tokenizer=tokenizer({"image_token": (9, "<image>"), "video_token": (10, "<video>")}), num_image_tokens=16,
-        vision_feature_select_strategy="full", vision_aspect_ratio="anyres_max_2",
+        tokenizer=tokenizer({"image_token": (9, "<image>"), "video_token": (10, "<video>")}),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio="anyres_max_2",
         chat_template=template(image="<image>", video="<video>"),
-    )  # fmt: skip
+    )
 
 
 def internvl() -> Any:
     from transformers import GotOcr2ImageProcessor, InternVLProcessor
     from transformers.models.internvl.video_processing_internvl import InternVLVideoProcessor
 
-    words = tokenizer({
-        "start_image_token": (7, "<img>"), "end_image_token": (8, "</img>"),
-        "context_image_token": (9, "<IMG_CONTEXT>"), "video_token": (10, "<video>"),
-    })  # fmt: skip
+    words = tokenizer(
+        {
+            "start_image_token": (7, "<img>"),
+            "end_image_token": (8, "</img>"),
+            "context_image_token": (9, "<IMG_CONTEXT>"),
+            "video_token": (10, "<video>"),
+        }
+    )
     size = {"height": 24, "width": 24}
     return InternVLProcessor(
         image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=True, max_patches=6),
-        video_processor=InternVLVideoProcessor(size=size), tokenizer=words, image_seq_length=4,
+        video_processor=InternVLVideoProcessor(size=size),
+        tokenizer=words,
+        image_seq_length=4,
         chat_template=template(image="<IMG_CONTEXT>"),
-    )  # fmt: skip
+    )
 
 
 def idefics3() -> Any:
     from transformers import Idefics3ImageProcessor, Idefics3Processor
 
-    words = tokenizer({"image_token": (9, "<image>"), "fake": (7, "<fake_token_around_image>"),
-                       "global": (11, "<global-img>")}, ("<user>", "<|x|>", "<end_of_utterance>", "<a>"))  # fmt: skip
+    words = tokenizer(
+        {"image_token": (9, "<image>"), "fake": (7, "<fake_token_around_image>"), "global": (11, "<global-img>")},
+        ("<user>", "<|x|>", "<end_of_utterance>", "<a>"),
+    )
     words.add_special_tokens({"additional_special_tokens": ["<end_of_utterance>"]})
     return Idefics3Processor(
         image_processor=Idefics3ImageProcessor(size={"longest_edge": 72}, max_image_size={"longest_edge": 24}),
-        tokenizer=words, image_seq_len=4,
+        tokenizer=words,
+        image_seq_len=4,
         chat_template=template(image="<image>").replace("<end>", "<end_of_utterance>"),
-    )  # fmt: skip
+    )
 
 
 def gemma3() -> Any:
     from transformers import Gemma3ImageProcessor, Gemma3Processor
 
-    words = tokenizer({"image_token": (9, "<image_soft_token>"), "boi_token": (7, "<start_of_image>"),
-                       "eoi_token": (8, "<end_of_image>")})  # fmt: skip
+    words = tokenizer(
+        {
+            "image_token": (9, "<image_soft_token>"),
+            "boi_token": (7, "<start_of_image>"),
+            "eoi_token": (8, "<end_of_image>"),
+        }
+    )
     return Gemma3Processor(
         image_processor=Gemma3ImageProcessor(
-            size={"height": 32, "width": 32}, do_pan_and_scan=True, pan_and_scan_min_crop_size=16,
-            pan_and_scan_max_num_crops=4, pan_and_scan_min_ratio_to_activate=1.2,
+            size={"height": 32, "width": 32},
+            do_pan_and_scan=True,
+            pan_and_scan_min_crop_size=16,
+            pan_and_scan_max_num_crops=4,
+            pan_and_scan_min_ratio_to_activate=1.2,
         ),
-        tokenizer=words, image_seq_length=16, chat_template=template(image="<start_of_image>"),
-    )  # fmt: skip
+        tokenizer=words,
+        image_seq_length=16,
+        chat_template=template(image="<start_of_image>"),
+    )
 
 
 def qwen2_audio() -> Any:
@@ -181,12 +218,18 @@ def qwen2_audio() -> Any:
 
     # Clips of one second, which a longer hop makes into the tower's 48 mel frames.
     extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=1, hop_length=333, return_attention_mask=True)
-    words = tokenizer({"audio_token": (9, "<|AUDIO|>"), "audio_bos_token": (7, "<|audio_bos|>"),
-                       "audio_eos_token": (8, "<|audio_eos|>")})  # fmt: skip
+    words = tokenizer(
+        {
+            "audio_token": (9, "<|AUDIO|>"),
+            "audio_bos_token": (7, "<|audio_bos|>"),
+            "audio_eos_token": (8, "<|audio_eos|>"),
+        }
+    )
     return Qwen2AudioProcessor(
-        feature_extractor=extractor, tokenizer=words,
+        feature_extractor=extractor,
+        tokenizer=words,
         chat_template=template(audio="<|audio_bos|> <|AUDIO|> <|audio_eos|>"),
-    )  # fmt: skip
+    )
 
 
 PROCESSORS: dict[str, Callable[[], Any]] = {

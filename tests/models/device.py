@@ -17,10 +17,17 @@ from torch.utils._pytree import tree_map
 WAITING = {
     f"aten.{name}"
     for name in (
-        "_local_scalar_dense.default", "nonzero.default", "masked_select.default", "repeat_interleave.Tensor",
-        "bincount.default", "_unique2.default", "unique_consecutive.default", "unique_dim.default", "equal.default",
+        "_local_scalar_dense.default",
+        "nonzero.default",
+        "masked_select.default",
+        "repeat_interleave.Tensor",
+        "bincount.default",
+        "_unique2.default",
+        "unique_consecutive.default",
+        "unique_dim.default",
+        "equal.default",
     )
-}  # fmt: skip
+}
 """Operators whose result or its size the host must read; indexing with a mask is one more."""
 
 
@@ -32,9 +39,13 @@ class There(Tensor):
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:
         out: There = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
             device=torch.device("meta"),
-        )  # fmt: skip
+        )
         out.inner = inner
         return out
 

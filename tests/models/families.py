@@ -18,13 +18,21 @@ def llava() -> Any:
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, image_size=40, patch_size=8,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=40,
+        patch_size=8,
         projection_dim=32,
-    )  # fmt: skip
+    )
     config = LlavaConfig(
-        vision_config=vision, text_config=LlamaConfig(**TEXT_MODEL), image_token_index=9, vision_feature_layer=-2,
+        vision_config=vision,
+        text_config=LlamaConfig(**TEXT_MODEL),
+        image_token_index=9,
+        vision_feature_layer=-2,
         vision_feature_select_strategy="default",
-    )  # fmt: skip
+    )
     config.chat_marks = MARKS
     return seeded(lambda: LlavaForConditionalGeneration(config))
 
@@ -49,15 +57,26 @@ def gemma3() -> Any:
 
     config = Gemma3Config(
         text_config={
-            **TEXT_MODEL, "head_dim": 12, "query_pre_attn_scalar": 10, "sliding_window": 12,
+            **TEXT_MODEL,
+            "head_dim": 12,
+            "query_pre_attn_scalar": 10,
+            "sliding_window": 12,
             "layer_types": ["sliding_attention", "full_attention"] * 2,
         },
         vision_config={
-            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-            "image_size": 32, "patch_size": 4, "vision_use_head": False,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": 32,
+            "patch_size": 4,
+            "vision_use_head": False,
         },
-        mm_tokens_per_image=16, image_token_index=9, boi_token_index=7, eoi_token_index=8,
-    )  # fmt: skip
+        mm_tokens_per_image=16,
+        image_token_index=9,
+        boi_token_index=7,
+        eoi_token_index=8,
+    )
     config.chat_marks = {**MARKS, "template": [0, 1, 7, 8, 11]}
 
     def build() -> Any:
@@ -91,11 +110,16 @@ def qwen2_audio() -> Any:
     config = Qwen2AudioConfig(
         text_config={"model_type": "qwen2", **TEXT_MODEL},
         audio_config={
-            "model_type": "qwen2_audio_encoder", "d_model": 32, "encoder_layers": 3, "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 64, "num_mel_bins": 8, "max_source_positions": 24,
+            "model_type": "qwen2_audio_encoder",
+            "d_model": 32,
+            "encoder_layers": 3,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "num_mel_bins": 8,
+            "max_source_positions": 24,
         },
         audio_token_index=9,
-    )  # fmt: skip
+    )
     config.chat_marks = MARKS
     return seeded(lambda: Qwen2AudioForConditionalGeneration(config))
 

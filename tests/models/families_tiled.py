@@ -12,9 +12,13 @@ import torch
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 
 VISION = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": 24,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 24,
     "patch_size": 6,
-}  # fmt: skip
+}
 PINPOINTS = [[24, 48], [48, 24], [48, 48], [24, 72]]
 
 
@@ -23,10 +27,13 @@ def llava_next() -> Any:
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
     config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**VISION, projection_dim=32), text_config=LlamaConfig(**TEXT_MODEL),
-        image_token_index=9, vision_feature_layer=-2, vision_feature_select_strategy="default",
+        vision_config=CLIPVisionConfig(**VISION, projection_dim=32),
+        text_config=LlamaConfig(**TEXT_MODEL),
+        image_token_index=9,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
         image_grid_pinpoints=PINPOINTS,
-    )  # fmt: skip
+    )
     config.chat_marks = MARKS
     return seeded(lambda: LlavaNextForConditionalGeneration(config))
 
@@ -41,10 +48,15 @@ def llava_onevision() -> Any:
     )
 
     config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(**VISION, vision_use_head=False), text_config=Qwen2Config(**TEXT_MODEL),
-        image_token_index=9, video_token_index=10, vision_feature_layer=-1, vision_feature_select_strategy="full",
-        image_grid_pinpoints=PINPOINTS, vision_aspect_ratio="anyres_max_2",
-    )  # fmt: skip
+        vision_config=SiglipVisionConfig(**VISION, vision_use_head=False),
+        text_config=Qwen2Config(**TEXT_MODEL),
+        image_token_index=9,
+        video_token_index=10,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",
+    )
     config.chat_marks = MARKS
     return seeded(lambda: LlavaOnevisionForConditionalGeneration(config))
 
@@ -101,13 +113,19 @@ def internvl() -> Any:
     from transformers.models.internvl import InternVLVisionConfig
 
     vision = InternVLVisionConfig(
-        **{**VISION, "image_size": [24, 24], "patch_size": [6, 6]}, use_qk_norm=True, norm_type="rms_norm",
+        **{**VISION, "image_size": [24, 24], "patch_size": [6, 6]},
+        use_qk_norm=True,
+        norm_type="rms_norm",
         layer_scale_init_value=0.5,
-    )  # fmt: skip
+    )
     config = InternVLConfig(
-        vision_config=vision, text_config=Qwen3Config(**TEXT_MODEL, head_dim=12), image_token_id=9,
-        vision_feature_layer=-1, vision_feature_select_strategy="default", downsample_ratio=0.5,
-    )  # fmt: skip
+        vision_config=vision,
+        text_config=Qwen3Config(**TEXT_MODEL, head_dim=12),
+        image_token_id=9,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        downsample_ratio=0.5,
+    )
     config.chat_marks = MARKS
     return seeded(lambda: InternVLForConditionalGeneration(config))
 
@@ -131,9 +149,12 @@ def idefics(name: str) -> Any:
     import transformers
 
     config = getattr(transformers, f"{name}Config")(
-        vision_config=VISION, text_config={"model_type": "llama", **TEXT_MODEL}, image_token_id=9, scale_factor=2,
+        vision_config=VISION,
+        text_config={"model_type": "llama", **TEXT_MODEL},
+        image_token_id=9,
+        scale_factor=2,
         pad_token_id=0,
-    )  # fmt: skip
+    )
     config.chat_marks = MARKS
     return seeded(lambda: getattr(transformers, f"{name}ForConditionalGeneration")(config))
 

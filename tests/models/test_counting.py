@@ -30,9 +30,13 @@ def test_runtime_and_cost_count_as_engines_do(name: str, mechanism: str) -> None
     assert len(grids) > (name != "qwen3_omni")  # several items, but for the one family whose rows hold one
     for keep in (0.15, 0.55):
         stage = Stage(
-            modality="video", location="projector", layer=None, mechanism=mechanism, keep_ratio=keep,
+            modality="video",
+            location="projector",
+            layer=None,
+            mechanism=mechanism,
+            keep_ratio=keep,
             params={"counting": "engine"},
-        )  # fmt: skip
+        )
         policy = Policy(stages=(stage,))
         with autotc.apply(model, policy) as handle, torch.no_grad():
             model(**request)

@@ -25,9 +25,26 @@ from tests.test_cost import SDPA
 from .families import FAMILIES, Family
 
 MERGING_OR_SELECTING = (
-    "random", "divprune", "tome", "visionzip", "fastv", "pyramiddrop", "cdpruner", "cls_attention", "hiprune", "evs",
-    "prumerge", "sparsevlm", "fitprune", "attention_rank", "pact_dbdpc", "dart", "avg_pool", "rep_shift", "folder",
-)  # fmt: skip
+    "random",
+    "divprune",
+    "tome",
+    "visionzip",
+    "fastv",
+    "pyramiddrop",
+    "cdpruner",
+    "cls_attention",
+    "hiprune",
+    "evs",
+    "prumerge",
+    "sparsevlm",
+    "fitprune",
+    "attention_rank",
+    "pact_dbdpc",
+    "dart",
+    "avg_pool",
+    "rep_shift",
+    "folder",
+)
 SELECTORS = ("random", "divprune", "fastv", "pyramiddrop", "cdpruner", "cls_attention", "evs", "fitprune", "dart")
 
 

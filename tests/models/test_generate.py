@@ -81,9 +81,7 @@ def test_greedy_steps_equal_one_forward(case: tuple[str, str]) -> None:
     family = FAMILIES[case[0]]
     policy, inputs = policies(family)[case[1]], family.request(family.rows)
     out, ids = generated(family, policy, inputs, max_new_tokens=16, min_new_tokens=16, do_sample=False)
-    torch.testing.assert_close(
-        torch.stack(out.logits, 1), forced(family, policy, inputs, ids), atol=2e-4, rtol=1e-3
-    )  # fmt: skip
+    torch.testing.assert_close(torch.stack(out.logits, 1), forced(family, policy, inputs, ids), atol=2e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,17 +90,22 @@ def test_sampling_and_beams(name: str) -> None:
     policy, inputs = policies(family)["all"], family.request(family.rows)
     torch.manual_seed(3)
     out, ids = generated(family, policy, inputs, max_new_tokens=6, min_new_tokens=6, do_sample=True, top_k=0)
-    torch.testing.assert_close(
-        torch.stack(out.logits, 1), forced(family, policy, inputs, ids), atol=2e-4, rtol=1e-3
-    )  # fmt: skip
+    torch.testing.assert_close(torch.stack(out.logits, 1), forced(family, policy, inputs, ids), atol=2e-4, rtol=1e-3)
     model: Any = family.build()
     # generate() repeats clips one by one: rows with several would get each other's, also without a policy.
     inputs = family.request([row for row in family.rows if len(row.get("audio", ())) < 2])
     with autotc.apply(model, policy), torch.no_grad():
         out = model.generate(
-            **inputs, return_dict_in_generate=True, output_scores=True, num_beams=3, max_new_tokens=5, min_new_tokens=5,
-            length_penalty=0.0, do_sample=False, **PLAIN,
-        )  # fmt: skip
+            **inputs,
+            return_dict_in_generate=True,
+            output_scores=True,
+            num_beams=3,
+            max_new_tokens=5,
+            min_new_tokens=5,
+            length_penalty=0.0,
+            do_sample=False,
+            **PLAIN,
+        )
     ids = out.sequences[:, inputs["input_ids"].shape[1] :]
     likely = forced(family, policy, inputs, ids).log_softmax(-1).gather(2, ids[..., None])[..., 0].sum(1)
     torch.testing.assert_close(out.sequences_scores, likely, atol=1e-3, rtol=1e-3)
@@ -125,9 +128,13 @@ def test_a_second_turn_on_the_same_cache(case: tuple[str, str], whole: bool) -> 
             input_ids=so_far if whole else so_far[:, -turn.shape[1] - 1 :],
             attention_mask=torch.ones_like(so_far),
             **{CACHE: first[CACHE]},
-            max_new_tokens=3, min_new_tokens=3, do_sample=False, return_dict_in_generate=True, output_logits=True,
+            max_new_tokens=3,
+            min_new_tokens=3,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
             **PLAIN,
-        )  # fmt: skip
+        )
     ids = second.sequences[:, -3:]
     between = torch.cat([first.sequences[:, inputs["input_ids"].shape[1] :], turn, ids], 1)
     expected = forced(family, policy, inputs, between)[:, -3:]
@@ -225,9 +232,13 @@ def test_any_attention_gives_the_same(name: str, implementation: str, monkeypatc
         with attention(model, implementation), autotc.apply(model, policy), torch.no_grad():
             try:
                 got = model.generate(
-                    **inputs, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_logits=True,
+                    **inputs,
+                    max_new_tokens=4,
+                    do_sample=False,
+                    return_dict_in_generate=True,
+                    output_logits=True,
                     **PLAIN,
-                )  # fmt: skip
+                )
             except InputsError as error:
                 # A tower that masks its padding says so in a form that flex keeps to itself.
                 refused = "masks of BlockMask in the tower" in str(error) and implementation == "flex_attention"

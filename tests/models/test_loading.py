@@ -77,8 +77,14 @@ def test_checkpoints_load_and_evaluate_from_the_command_line(
     name: str, checkpoint: Any, media: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = checkpoint(name)
-    assert {"config.json", "generation_config.json", "model.safetensors.index.json", "processor_config.json",
-            "tokenizer.json", "chat_template.jinja"} <= {f.name for f in folder.iterdir()}  # fmt: skip
+    assert {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "processor_config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+    } <= {f.name for f in folder.iterdir()}
     model, processor = autotc.load(str(folder))
     built: Any = FAMILIES[name].build()
     saved, own = model.state_dict(), built.state_dict()

@@ -120,12 +120,22 @@ def test_two_models_in_two_threads() -> None:
 
 ONE = {
     "decoder": (
-        "attention_rank", "dart", "dual_attention", "fastv", "fitprune", "pyramiddrop", "received_attention",
-        "rep_shift", "text_attention", "text_similarity", "uniform_stride", "withdraw",
+        "attention_rank",
+        "dart",
+        "dual_attention",
+        "fastv",
+        "fitprune",
+        "pyramiddrop",
+        "received_attention",
+        "rep_shift",
+        "text_attention",
+        "text_similarity",
+        "uniform_stride",
+        "withdraw",
     ),
     "projector": ("cls_attention", "g_prune", "received_attention", "text_similarity", "uniform_stride"),
     "encoder": ("received_attention", "rep_shift", "uniform_stride"),
-}  # fmt: skip
+}
 """Selecting mechanisms that read nothing of the device themselves."""
 
 

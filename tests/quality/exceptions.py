@@ -14,16 +14,13 @@ RUFF: dict[str, dict[str, str]] = {
         "SLF001": "a test looks behind the public face where nothing else shows what it checks",
     },
     "tests/mechanisms/rows/**": {"C901": _REFERENCE, "PLR0912": _REFERENCE, "PLR0915": _REFERENCE},
-    "tests/benchmarks/conflicts.py": {"C901": _SHARED, "PLR0915": _SHARED},
     "tests/models/attention.py": {"PLR0913": "takes what flash attention takes"},
     "tests/models/test_exactness.py": {"PLR0915": _SHARED},
     "tests/runtime/test_exactness.py": {"PLR0915": _SHARED},
     "autotc/evaluate/lmms/loading.py": {"SLF001": _LMMS},
     "autotc/evaluate/lmms/scores.py": {"SLF001": _LMMS},
     "autotc/evaluate/lmms/tasks.py": {"SLF001": _LMMS},
-    "autotc/models/synthetic.py": {"SLF001": _SHARED},
-    "autotc/search/seeds.py": {"C901": _SHARED, "PLR0912": _SHARED},
-    "autotc/search/strategies/parts.py": {"C901": _SHARED, "PLR0912": _SHARED},
+    "autotc/models/synthetic.py": {"SLF001": "transformers keeps the attention of a configuration in a private field"},
 }
 """File pattern -> rule that `pyproject.toml` does not hold there -> why. Its `per-file-ignores` name the same."""
 
@@ -35,6 +32,7 @@ TEST_LINES: dict[str, str] = {}
 
 BODY_LINES: dict[str, str] = {
     "tests/benchmarks/openvino.py:continued": _SHARED,
+    "tests/benchmarks/openvino.py:make_model": _SHARED,
     "tests/benchmarks/prefill.py:main": _SHARED,
     "tests/benchmarks/search.py:do_live": _SHARED,
     "tests/benchmarks/search.py:do_speed": _SHARED,
@@ -59,17 +57,17 @@ ARGPARSE = {
 """File that imports argparse outside of `autotc/cli` -> why."""
 
 INNER_IMPORTS: dict[str, str] = {
-    "autotc/models/checkpoints.py": _SHARED,
-    "autotc/models/loading.py": _SHARED,
-    "autotc/resources.py": _SHARED,
-    "autotc/search/session.py": _SHARED,
-    "autotc/search/space/model.py": _SHARED,
-    "autotc/search/strategies/__init__.py": _SHARED,
+    "autotc/models/checkpoints.py": "the embedded model's configuration is built by transformers, which start-up does without",
+    "autotc/models/loading.py": "the embedded model is read by transformers, which start-up does without",
+    "autotc/resources.py": "drawing the examples takes numpy and transformers, which start-up does without",
+    "autotc/search/session.py": "the embedded model and what proposes with optuna are loaded when they are used",
+    "autotc/search/space/model.py": "presets are read when a space names one",
+    "autotc/search/strategies/__init__.py": "strategies import optuna, which start-up does without",
 }
 """File that imports parts of autotc inside functions, and is no start-up module -> why."""
 
 MOST_USES_OF_ANY = 705
 """`Any` in annotations of `autotc/`, in total. Only ever lower this."""
 
-MOST_FORMAT_SKIPS = 105
+MOST_FORMAT_SKIPS = 20
 """`fmt: skip` in the whole tree: tables that are read by column."""

@@ -250,16 +250,19 @@ def test_forced_decoding_equals_one_long_prefill_with_masks(implementation: str,
             mask = torch.cat([inputs["attention_mask"], torch.ones_like(forced)], 1)
             positions = mask.cumsum(1)[:, -3:] - 1 + m.model.rope_deltas.view(-1, 1)
             steps = m(
-                input_ids=forced, attention_mask=mask, **{CACHE: first[CACHE]},
+                input_ids=forced,
+                attention_mask=mask,
+                **{CACHE: first[CACHE]},
                 position_ids=positions[None].expand(3, -1, -1),
-            ).logits  # fmt: skip
+            ).logits
             one_by_one = m(**inputs, use_cache=True)
             for t in range(3):
                 out = m(
-                    input_ids=forced[:, t : t + 1], attention_mask=mask[:, : mask.shape[1] - 2 + t],
+                    input_ids=forced[:, t : t + 1],
+                    attention_mask=mask[:, : mask.shape[1] - 2 + t],
                     **{CACHE: one_by_one[CACHE]},
                     position_ids=positions[None, :, t : t + 1].expand(3, -1, -1),
-                ).logits  # fmt: skip
+                ).logits
                 torch.testing.assert_close(out[:, 0], steps[:, t], atol=1e-5, rtol=0)
             # Rows alone, without padding, decode to the same.
             for i, row in enumerate(ROWS):
@@ -268,9 +271,11 @@ def test_forced_decoding_equals_one_long_prefill_with_masks(implementation: str,
                 whole = torch.cat([one["attention_mask"], torch.ones(1, 3, dtype=torch.long)], 1)
                 at = whole.cumsum(1)[:, -3:] - 1 + m.model.rope_deltas.view(-1, 1)
                 alone = m(
-                    input_ids=forced[i : i + 1], attention_mask=whole, **{CACHE: prefill[CACHE]},
+                    input_ids=forced[i : i + 1],
+                    attention_mask=whole,
+                    **{CACHE: prefill[CACHE]},
                     position_ids=at[None].expand(3, -1, -1),
-                ).logits  # fmt: skip
+                ).logits
                 torch.testing.assert_close(alone[0], steps[i], atol=1e-4, rtol=0)
     finally:
         m.set_attn_implementation("sdpa")

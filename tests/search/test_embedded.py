@@ -83,9 +83,15 @@ def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: Bui
 
 def test_samples_run_to_predict_conflicts_are_counted(evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
     options: dict[str, Any] = {
-        "track": False, "runs": tmp_path / "runs", "out_dir": tmp_path, "search_limit": 6, "val_limit": 6,
-        "test_limit": 6, "sampler": "random", "trials": 16,
-    }  # fmt: skip
+        "track": False,
+        "runs": tmp_path / "runs",
+        "out_dir": tmp_path,
+        "search_limit": 6,
+        "val_limit": 6,
+        "test_limit": 6,
+        "sampler": "random",
+        "trials": 16,
+    }
     ran: list[int] = []
     forward = evaluator.loaded.forward
 
@@ -106,9 +112,16 @@ def test_samples_run_to_predict_conflicts_are_counted(evaluator: BuiltinEvaluato
 
 def test_a_budget_of_keys_and_values(evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
     result = search(
-        evaluator, budget_kv=0.4, trials=3, track=False, runs=tmp_path / "runs", out_dir=tmp_path,
-        search_limit=6, val_limit=6, test_limit=6,
-    )  # fmt: skip
+        evaluator,
+        budget_kv=0.4,
+        trials=3,
+        track=False,
+        runs=tmp_path / "runs",
+        out_dir=tmp_path,
+        search_limit=6,
+        val_limit=6,
+        test_limit=6,
+    )
     assert result.policy.name == "tiny-omni-kv0.4.yaml"
     policy = Policy.load(result.policy)
     assert policy.measured is not None

@@ -175,9 +175,14 @@ class GSearch(Published):
             if last < len(ladder):
                 ratios[i:] = [ladder[last] / 100] * (len(layers) - i)
         yield from _bayesian(
-            engine, modality, choice, lambda x: sigmoid(layers, x), 4,
-            lambda policy: self.accuracy(engine, policy, modality), self._rng,
-        )  # fmt: skip
+            engine,
+            modality,
+            choice,
+            lambda x: sigmoid(layers, x),
+            4,
+            lambda policy: self.accuracy(engine, policy, modality),
+            self._rng,
+        )
 
 
 def sigmoid(layers: Sequence[int], x: Array) -> Ratios:
