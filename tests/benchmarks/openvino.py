@@ -164,7 +164,7 @@ def continued(folder: Path, policies: list[Any]) -> list[str]:
     relevance = torch.nn.functional.cosine_similarity(features, words)[None]
     valid = torch.ones(1, n, dtype=torch.bool)
     tokens = Tokens(features[None], valid, places[None], torch.zeros(1, n, 6), torch.ones(1, n))
-    out = []
+    answers = []
     for policy in policies:
         (stage,) = policy.stages
         mechanism = stage.build()
@@ -175,20 +175,27 @@ def continued(folder: Path, policies: list[Any]) -> list[str]:
         behind = torch.arange(len(ids) - first - n)[:, None] + around.max() + 1
         position = torch.cat([torch.arange(first)[:, None].expand(-1, 3), around, behind.expand(-1, 3)]).T[:, None]
         sequence = torch.cat([embedded[:first], features[kept], embedded[first + n :]])[None]
-        said: list[int] = []
-        with torch.no_grad():
-            for _ in range(ANSWER):
-                hidden = model.model.language_model(
-                    inputs_embeds=sequence,
-                    position_ids=position,
-                    attention_mask=torch.ones(sequence.shape[:2]),
-                    use_cache=False,
-                ).last_hidden_state
-                said.append(int(model.lm_head(hidden[0, -1]).argmax()))
-                sequence = torch.cat([sequence, model.get_input_embeddings()(torch.tensor([[said[-1]]]))], 1)
-                position = torch.cat([position, position[..., -1:].amax(0, keepdim=True).expand(3, 1, 1) + 1], 2)
-        out.append(processor.tokenizer.decode(said, skip_special_tokens=True))
-    return out
+        answers.append(processor.tokenizer.decode(continuation(model, sequence, position), skip_special_tokens=True))
+    return answers
+
+
+def continuation(model: Any, sequence: Any, position: Any) -> list[int]:
+    """ANSWER token ids behind embeddings (1, L, D) at positions (3, 1, L), greedily, without a cache."""
+    import torch
+
+    ids: list[int] = []
+    with torch.no_grad():
+        for _ in range(ANSWER):
+            hidden = model.model.language_model(
+                inputs_embeds=sequence,
+                position_ids=position,
+                attention_mask=torch.ones(sequence.shape[:2]),
+                use_cache=False,
+            ).last_hidden_state
+            ids.append(int(model.lm_head(hidden[0, -1]).argmax()))
+            sequence = torch.cat([sequence, model.get_input_embeddings()(torch.tensor([[ids[-1]]]))], 1)
+            position = torch.cat([position, position[..., -1:].amax(0, keepdim=True).expand(3, 1, 1) + 1], 2)
+    return ids
 
 
 # --- in the engine's environment: no autotc ---
@@ -205,23 +212,9 @@ def run_job(path: Path) -> None:
     job = json.loads(path.read_text())
     source, exported = path.parent / "model", path.parent / "exported"
     make_model(job["family"], source)
-    subprocess.run(
-        [
-            Path(sys.executable).parent / "optimum-cli",
-            "export",
-            "openvino",
-            "--model",
-            source,
-            "--task",
-            "image-text-to-text",
-            "--weight-format",
-            "fp32",
-            exported,
-        ],
-        check=True,
-        stdout=sys.stderr,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [Path(sys.executable).parent / "optimum-cli", *["export", "openvino", "--task", "image-text-to-text"]]
+    command += ["--weight-format", "fp32", "--model", source, exported]
+    subprocess.run(command, check=True, stdout=sys.stderr, stderr=subprocess.DEVNULL)
     pipe = openvino_genai.VLMPipeline(str(exported), "CPU", INFERENCE_PRECISION_HINT="f32")
     random = np.random.default_rng(0)
     pixels = {size: random.integers(0, 255, (1, *size, 3), dtype=np.uint8) for size in IMAGES}
@@ -245,9 +238,8 @@ def run_job(path: Path) -> None:
     path.write_text(json.dumps(job))
 
 
-def make_model(family: str, folder: Path) -> None:
-    """A checkpoint with random weights, its processor, and a byte-level tokenizer without merges."""
-    import torch
+def make_tokenizer() -> Any:
+    """A byte-level tokenizer without merges, with Qwen's marks."""
     import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -256,8 +248,6 @@ def make_model(family: str, folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    names = ("im_end", "image_pad", "video_pad", "vision_start", "vision_end")
-    end, image, video, start, stop = (tokenizer.token_to_id(f"<|{name}|>") for name in names)
     fast = transformers.Qwen2TokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -266,6 +256,17 @@ def make_model(family: str, folder: Path) -> None:
         additional_special_tokens=list(SPECIAL),
     )
     fast.chat_template = TEMPLATE
+    return fast
+
+
+def make_model(family: str, folder: Path) -> None:
+    """A checkpoint with random weights, its processor and tokenizer."""
+    import torch
+    import transformers
+
+    fast = make_tokenizer()
+    names = ("im_end", "image_pad", "video_pad", "vision_start", "vision_end")
+    end, image, video, start, stop = (fast.convert_tokens_to_ids(f"<|{name}|>") for name in names)
     text = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -278,7 +279,13 @@ def make_model(family: str, folder: Path) -> None:
         "rope_theta": 1e6,
         "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
     }
-    tower = {"depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    tower: dict[str, Any] = {
+        "depth": 2,
+        "num_heads": 2,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
     ids = {
         "image_token_id": image,
         "video_token_id": video,
@@ -293,13 +300,8 @@ def make_model(family: str, folder: Path) -> None:
         model: Any = transformers.Qwen2VLForConditionalGeneration(config)
         processor_class: Any = transformers.Qwen2VLProcessor
     else:
-        tower |= {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "window_size": 112,
-            "out_hidden_size": 64,
-            "fullatt_block_indexes": [1],
-        }
+        tower |= {"hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64}
+        tower |= {"window_size": 112, "fullatt_block_indexes": [1]}
         config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=tower, **ids)
         model = transformers.Qwen2_5_VLForConditionalGeneration(config)
         processor_class = transformers.Qwen2_5_VLProcessor

@@ -99,7 +99,8 @@ def device_name(device: str) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """What to measure, on which device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", default=None, help="visual tokens, e.g. 4096,16384; 2048 on a CPU")
@@ -111,7 +112,33 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.25)
     parser.add_argument("--small", action="store_true", help="the shapes of the CPU on whatever device there is")
     parser.add_argument("--out", type=Path, help="file of the results")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure_model(args: argparse.Namespace, model: Any, tokens: list[int], batches: list[int]) -> dict[str, Any]:
+    """The identity over the bare model, and every policy at every size."""
+    (case,) = synthetic_cases(model, IDENTITY, Requests([args.identity_tokens or tokens[0]]))
+    ratio = identity(model, case, args.pairs)
+    print(f"  identity over bare, {args.pairs} pairs: {ratio[0]:.4f} [{ratio[1]:.4f}, {ratio[2]:.4f}]", flush=True)
+    rows = []
+    for label, policy in policies(args.keep).items():
+        cases = synthetic_cases(model, policy, Requests(tokens, batches))
+        for row in measure_cases(model, policy, cases, repeats=args.repeats):
+            line = {"policy": label, **row.to_json()}
+            rows.append(line)
+            print(
+                f"  {label:18s} {row.case:12s} x {row.batch}: speed-up {row.speedup[0]:.2f}"
+                f" [{row.speedup[1]:.2f}, {row.speedup[2]:.2f}], predicted {row.predicted_speedup:.2f}, realised"
+                f" {row.realised or 0:.2f}; scoring {100 * line['scoring_share']:.1f}%; a token behind the first"
+                f" {row.policy.output_token_ms / row.baseline.output_token_ms:.2f} of uncompressed",
+                flush=True,
+            )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": parameters, "identity": list(ratio), "rows": rows}
+
+
+def main() -> None:
+    args = arguments()
     gpu = args.device != "cpu" and not args.small
     tokens = [int(n) for n in (args.tokens or ("4096,16384" if gpu else "2048")).split(",")]
     batches = [int(n) for n in (args.batch or ("1,8" if gpu else "1")).split(",")]
@@ -120,7 +147,7 @@ def main() -> None:
         if gpu
         else {"qwen2.5-vl-100m": small_config()}
     )
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_name(args.device),
         "torch": torch.__version__,
@@ -131,27 +158,11 @@ def main() -> None:
         config._attn_implementation = args.attention
         model = random_model(config, dtype=torch.bfloat16 if gpu else torch.float32, device=args.device)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        print(f"{name}: {parameters / 1e6:.0f} M parameters on {found['device']}", flush=True)
-        (case,) = synthetic_cases(model, IDENTITY, Requests([args.identity_tokens or tokens[0]]))
-        ratio = identity(model, case, args.pairs)
-        print(f"  identity over bare, {args.pairs} pairs: {ratio[0]:.4f} [{ratio[1]:.4f}, {ratio[2]:.4f}]", flush=True)
-        rows = []
-        for label, policy in policies(args.keep).items():
-            cases = synthetic_cases(model, policy, Requests(tokens, batches))
-            for row in measure_cases(model, policy, cases, repeats=args.repeats):
-                line = {"policy": label, **row.to_json()}
-                rows.append(line)
-                print(
-                    f"  {label:18s} {row.case:12s} x {row.batch}: speed-up {row.speedup[0]:.2f}"
-                    f" [{row.speedup[1]:.2f}, {row.speedup[2]:.2f}], predicted {row.predicted_speedup:.2f}, realised"
-                    f" {row.realised or 0:.2f}; scoring {100 * line['scoring_share']:.1f}%; a token behind the first"
-                    f" {row.policy.output_token_ms / row.baseline.output_token_ms:.2f} of uncompressed",
-                    flush=True,
-                )
-        found["models"][name] = {"parameters": parameters, "identity": list(ratio), "rows": rows}
+        print(f"{name}: {parameters / 1e6:.0f} M parameters on {result['device']}", flush=True)
+        result["models"][name] = measure_model(args, model, tokens, batches)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
