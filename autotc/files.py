@@ -120,6 +120,8 @@ def check_writable_folder(path: str | Path, option: str) -> None:
     """
     shown = quote(os.fspath(path), 120).strip("'")
     try:
+        if "\0" in os.fspath(path):
+            raise ValueError("a name with a NUL")
         nearest = Path(path).absolute()
         while not nearest.exists() and nearest != nearest.parent:
             nearest = nearest.parent

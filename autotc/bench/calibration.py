@@ -16,6 +16,7 @@ from autotc.models import bind
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
+from autotc.ranges import check_count
 from autotc.runtime import apply
 from autotc.timing import timed_prefill
 from autotc.vocabulary import Modality
@@ -35,6 +36,9 @@ class CalibrationSettings:
             their ratios: a machine whose speed changes while it is measured changes both.
         held_out: policies to check the predictions on, drawn at random.
         seed: of those.
+
+    Raises:
+        DataError: a number is no whole number from 1 (of the seed: from 0).
     """
 
     tokens: int
@@ -42,6 +46,11 @@ class CalibrationSettings:
     repeats: int = 4
     held_out: int = 12
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch", "repeats", "held_out"):
+            check_count(getattr(self, name), name)
+        check_count(self.seed, "seed", least=0)
 
 
 def calibrate_model(

@@ -12,6 +12,7 @@ from autotc.evaluate.base import ObservableEvaluator
 from autotc.models import bind
 from autotc.models.synthetic import random_request
 from autotc.policy import UNCOMPRESSED, Policy
+from autotc.ranges import check_choice, check_count
 from autotc.vocabulary import MODALITIES, Group, Modality, Split
 
 TEXT = 32
@@ -41,12 +42,24 @@ class Requests:
         batches: rows, one case for each number.
         modalities: of the requests; None takes those that the policy touches, or the first that the data holds.
         text: words of a random request's query.
+
+    Raises:
+        DataError: a number is no whole number from 1, or a modality is unknown.
     """
 
     tokens: Sequence[int] | None = None
     batches: Sequence[int] = (1,)
     modalities: Sequence[Modality] | None = None
     text: int = TEXT
+
+    def __post_init__(self) -> None:
+        for count in self.tokens or ():
+            check_count(count, "tokens")
+        for batch in self.batches:
+            check_count(batch, "batches")
+        for modality in self.modalities or ():
+            check_choice(modality, "modalities", MODALITIES)
+        check_count(self.text, "text")
 
 
 def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> list[Case]:

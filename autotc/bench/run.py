@@ -18,6 +18,7 @@ from autotc.latency import Device
 from autotc.mechanisms import build_mechanism
 from autotc.policy import UNCOMPRESSED, Policy, read_policy
 from autotc.progress import Progress
+from autotc.ranges import check_count
 from autotc.records.bench import Bench, LatencyCalibration
 from autotc.resources import search_space
 from autotc.search.space import SearchSpace
@@ -52,12 +53,14 @@ def bench(
 
     Raises:
         PolicyError: the policy does not fit the model, or has an input stage where requests are random.
-        DataError: the data holds no sample of a modality.
+        DataError: the data holds no sample of a modality, or the model cannot run a request.
 
     Example:
         >>> measured = autotc.bench("policies/tiny-omni-0.5.yaml", repeats=3)  # doctest: +SKIP
         >>> measured.rows[0].speedup.mean  # doctest: +SKIP
     """
+    check_count(repeats, "repeats")
+    check_count(new_tokens, "new_tokens", least=2)
     requests = Requests() if requests is None else requests
     if model is not None and requests.tokens is None:
         requests = replace(requests, tokens=(TOKENS,))
