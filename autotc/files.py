@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -61,7 +62,8 @@ def read_text(path: str | Path, wanted: str, *, limit: int = READ_LIMIT, error: 
 def replacing(path: str | Path, option: str | None = None) -> Iterator[Path]:
     """A path beside a file, to write to; it takes the file's place when the block ends well, synced to the disk.
 
-    Until then what stood there stays whole, also where the disk is full or the process is killed. The folder is made.
+    Until then what stood there stays whole, also where the disk is full or the process is killed. The folder is made;
+    what is no regular file (a device, a pipe) is left alone.
 
     Args:
         path: of the file.
@@ -70,13 +72,17 @@ def replacing(path: str | Path, option: str | None = None) -> Iterator[Path]:
     Raises:
         DataError: it cannot be written.
     """
-    path = Path(path)
-    named = f"{option}: {path}" if option else f"{path}"
+    named = quote(os.fspath(path), 120).strip("'")
+    named = f"{option}: {named}" if option else named
     beside: Path | None = None
     try:
+        if not os.fspath(path):
+            raise ValueError("no name is given")
+        # The file that a link leads to is replaced, not the link.
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
+        if os.path.lexists(path) and not path.is_file():
+            raise ValueError("a directory" if path.is_dir() else "no regular file")
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         beside = Path(name)
@@ -88,7 +94,9 @@ def replacing(path: str | Path, option: str | None = None) -> Iterator[Path]:
         beside.replace(path)
     except (OSError, ValueError) as cause:
         reason = getattr(cause, "strerror", None) or cause
-        raise DataError(f"{named} cannot be written ({reason}); give another file, or make room") from cause
+        full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room, or give another file" if full else "give another file"
+        raise DataError(f"{named} cannot be written ({reason}); {hint}") from cause
     finally:
         if beside is not None:
             with suppress(OSError):

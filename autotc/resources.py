@@ -102,7 +102,7 @@ def init(folder: str | Path = ".") -> Example:
         if missing and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{folder}: cannot be written ({reason}); give another folder, or make room") from error
+        raise DataError(f"{folder}: cannot be written ({reason}); give another folder") from error
     return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import autotc
 from autotc.cli.command import Command
-from autotc.cli.loading import evaluator_of, warn_untouched
+from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_evaluator_options
 from autotc.cli.output import Output
 from autotc.report.check import check_text
@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Compare a policy with what its file says."""
+    if args.junit is None:
+        policy_of(args.policy)  # what is wrong with it is told before torch is loaded
     from autotc.check import errors_as_junit, load_measured, write_junit
 
     with errors_as_junit(args.policy, args.junit):

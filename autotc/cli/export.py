@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Print a policy as the settings of a serving engine."""
+    policy = policy_of(args.policy)  # what is wrong with it is told before torch is loaded
     from autotc.deployment import Served, write_config
     from autotc.models.checkpoints import is_embedded
     from autotc.report.export import export_text
 
-    policy = policy_of(args.policy)
     checkpoint = None if args.model is None else checkpoint_of(args, args.model)
     evaluator = None
     if args.measure is not False and (args.data is not None or (args.model is None and is_embedded(policy))):

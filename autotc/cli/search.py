@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import autotc
+from autotc.cli.again import EVALUATOR, RESUMING, options_again
 from autotc.cli.command import Command
 from autotc.cli.loading import checkpoint_of, evaluator_of, phases_of, space_file
 from autotc.cli.options import (
     ENGINE_NAMES,
-    LOADING,
     MODALITY_NAMES,
     add_evaluator_options,
     add_runs_option,
@@ -27,19 +26,12 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
-from autotc.report.progress import ProgressBar
-from autotc.report.search import front_table, search_report
+from autotc.names import check_name
+from autotc.report.search import search_report
 
 if TYPE_CHECKING:
-    from autotc.evaluate.model import ModelEvaluator
     from autotc.latency import LatencyModel
     from autotc.search.space import SearchSpace
-
-PHASES = {
-    "uncompressed": "evaluating the uncompressed model",
-    "val": "ranking the front on the validation split",
-    "test": "measuring the front on the test split",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,15 +106,19 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
+    from autotc.cli.live import LiveProgress
     from autotc.search.errors import SearchInterrupted
 
-    space = _space(args)
+    # What is wrong is told before a model is loaded.
+    space, latency = _space(args), _latency(args)
+    if args.resume is not None:
+        check_name(args.resume, "--resume")
     evaluator = evaluator_of(args, args.split_seed)
-    latency = _latency(args, evaluator)
+    if latency is not None:
+        latency.check(evaluator.loaded)
     budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
-    options = _evaluator_options(args)
     try:
-        with _search_progress() as progress:
+        with LiveProgress() as progress:
             result = autotc.search(
                 evaluator,
                 space=space,
@@ -148,9 +144,9 @@ def run(args: argparse.Namespace) -> Output:
                 progress=progress,
             )
     except SearchInterrupted as error:
-        raise KeyboardInterrupt(str(error) + options + _folder_options(args)) from error
+        raise KeyboardInterrupt(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}
-    return Output(document, search_report(document, options=options, runs=args.runs))
+    return Output(document, search_report(document, options=options_again(args, EVALUATOR), runs=args.runs))
 
 
 def _space(args: argparse.Namespace) -> SearchSpace | None:
@@ -186,33 +182,14 @@ def _deployable(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
     return deployable
 
 
-def _latency(args: argparse.Namespace, evaluator: ModelEvaluator) -> LatencyModel | None:
+def _latency(args: argparse.Namespace) -> LatencyModel | None:
     """The latency model that a budget in milliseconds needs, or that was asked for."""
     from autotc.latency import LatencyModel
 
     in_time = args.budget is not None and args.budget[1] is not None
     if args.latency is None and (not in_time or args.resume):
         return None
-    latency = LatencyModel.load(args.latency or args.runs / "latency.json")
-    latency.check(evaluator.loaded)
-    return latency
-
-
-def _evaluator_options(args: argparse.Namespace) -> str:
-    """The options of model and data as they were given, to be typed again."""
-    words: list[str] = []
-    for key in ("model", "data", "metric", *LOADING, "task_folder"):
-        if value := getattr(args, key):
-            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    if args.tasks is not None:
-        words += ["--tasks", ",".join(args.tasks)]
-    return "".join(f" {shlex.quote(word)}" for word in words)
-
-
-def _folder_options(args: argparse.Namespace) -> str:
-    """The folders that are not the usual ones, to be typed again."""
-    given = {"--runs": (args.runs, "runs"), "--out-dir": (args.out_dir, "policies")}
-    return "".join(f" {key} {shlex.quote(str(value))}" for key, (value, usual) in given.items() if str(value) != usual)
+    return LatencyModel.load(args.latency or args.runs / "latency.json")
 
 
 def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = None) -> str:
@@ -221,35 +198,6 @@ def _name(model: str | None, data: Path | None, tasks: Sequence[str] | None = No
     if tasks is not None:
         return f"{name}-{'-'.join(tasks)}"[:80]
     return name if data is None else f"{name}-{data.stem}"
-
-
-def _search_progress() -> Any:
-    """A search's progress on stderr; a function, since its base class needs the search extra."""
-    from autotc.search.progress import SearchProgress
-    from autotc.search.result import FrontRow
-
-    class Shown(SearchProgress):
-        def __init__(self) -> None:
-            self.bar = ProgressBar("search")
-
-        def __enter__(self) -> Shown:
-            self.bar.__enter__()
-            return self
-
-        def __exit__(self, *error: Any) -> None:
-            self.bar.__exit__(*error)
-
-        def on_phase(self, name: str) -> None:
-            self.bar.phase(PHASES.get(name, name))
-
-        def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
-            points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
-            self.bar(done, total, front_table(points[-12:]), eta=eta)
-
-        def on_event(self, message: str) -> None:
-            self.bar.say(message)
-
-    return Shown()
 
 
 COMMAND = Command(

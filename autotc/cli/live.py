@@ -1,0 +1,45 @@
+"""A search's progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from autotc.report.progress import ProgressBar
+from autotc.report.search import front_table
+from autotc.search.progress import SearchProgress
+from autotc.search.result import FrontRow
+
+PHASES = {
+    "uncompressed": "evaluating the uncompressed model",
+    "val": "ranking the front on the validation split",
+    "test": "measuring the front on the test split",
+}
+SHOWN = 12
+"""Rows of the running front."""
+
+
+class LiveProgress(SearchProgress):
+    """Shows how a search goes: a bar with the running front below it."""
+
+    def __init__(self) -> None:
+        self.bar = ProgressBar("search")
+
+    def __enter__(self) -> LiveProgress:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.__exit__(kind, error, trace)
+
+    def on_phase(self, name: str) -> None:
+        self.bar.phase(PHASES.get(name, name))
+
+    def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
+        points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
+        self.bar(done, total, front_table(points[-SHOWN:]), eta=eta)
+
+    def on_event(self, message: str) -> None:
+        self.bar.say(message)
