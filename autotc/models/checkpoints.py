@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotc.errors import DataError, UnsupportedModelError
+from autotc.errors import DataError, UnsupportedModelError, quote
 from autotc.models.bound import BoundAdapter
+from autotc.models.checkpoint_files import check_checkpoint_files
 from autotc.models.load_errors import explained
 from autotc.models.published import CONFIRMED, PUBLISHED, published_config
 from autotc.models.registry import ADAPTERS
@@ -61,7 +62,7 @@ def find_checkpoint(name: str | None, loading: Loading = AS_STORED) -> Checkpoin
         architecture, config = PUBLISHED[name][0], published_config(name)
     else:
         config = _config(name, loading)
-        architecture = (config.architectures or ["none"])[0]
+        architecture = _architecture(name, config)
     for adapter in ADAPTERS:
         if architecture in adapter.architectures:
             return Checkpoint(name, BoundAdapter(adapter, config, architecture))
@@ -74,6 +75,14 @@ def find_checkpoint(name: str | None, loading: Loading = AS_STORED) -> Checkpoin
         f"model: {name} is a {architecture}, which is not supported; supported: {known}. A new family is one file in"
         " autotc/models/ (see Adapter)"
     )
+
+
+def _architecture(name: str, config: Any) -> str:
+    """Class of the model in transformers, as its configuration names it."""
+    names = config.architectures or ["none"]
+    if not isinstance(names, list | tuple) or not isinstance(names[0], str):
+        raise DataError(f"model: {name}: config.json: architectures: {quote(names)} given; a list of one name is right")
+    return names[0]
 
 
 def is_embedded(policy: Policy) -> bool:
@@ -108,9 +117,11 @@ def _config(name: str, loading: Loading) -> Any:
         raise DataError(f"model: {name} is a file; the folder around it, or a hub name, is right")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise DataError(f"model: {name} has no config.json; a folder as save_pretrained writes it is expected")
+    if folder.is_dir():
+        check_checkpoint_files(folder)
     try:
         return transformers.AutoConfig.from_pretrained(
             name, revision=loading.revision or "main", trust_remote_code=loading.trust_remote_code
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise explained(name, error) from error
+    except Exception as error:  # transformers raises whatever a malformed file makes it stumble over
+        raise explained(name, error, loading) from error

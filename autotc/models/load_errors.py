@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 from autotc.errors import DataError, MissingDependencyError, one_line
+from autotc.models.checkpoint_files import check_checkpoint_files
 from autotc.models.registry import ADAPTERS
+from autotc.models.settings import Loading
 
 _HUB_ERRORS = {
     "GatedRepoError": "is gated: accept its terms on its page on the hub and log in with hf auth login",
@@ -27,9 +30,29 @@ def hub_error(error: BaseException | None) -> str | None:
     return None
 
 
-def explained(name: str, error: BaseException, attention: str | None = None) -> DataError | MissingDependencyError:
-    """An error of transformers in one line: what, where, what would be right."""
-    text = one_line(error)
+def described(error: BaseException) -> str:
+    """An error in a few words, with its class where its text alone does not say what it is."""
+    text = one_line(error, 200)
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError | AttributeError | TypeError) else text
+
+
+def explained(name: str, error: BaseException, loading: Loading) -> DataError | MissingDependencyError:
+    """An error of transformers in one line: what, where, what would be right.
+
+    Args:
+        name: of the checkpoint.
+        error: that was raised when it was read.
+        loading: how it was to be loaded.
+    """
+    attention, text = loading.attn_implementation, one_line(error)
+    broken = _broken_file(name, loading)
+    if broken is not None:
+        return broken
+    if isinstance(error, pickle.UnpicklingError):
+        return DataError(
+            f"model: {name}: its weights (pytorch_model.bin) are damaged or hold code, which is not run; give a"
+            " checkpoint in safetensors, from where you trust it"
+        )
     hub = None if Path(name).is_dir() else hub_error(error)
     if hub is not None:
         return DataError(f"model: {name} {hub}")
@@ -46,4 +69,24 @@ def explained(name: str, error: BaseException, attention: str | None = None) -> 
             f"model: {name} is of a kind that this transformers does not know ({text[:150]}); supported families:"
             f" {', '.join(adapter.family for adapter in ADAPTERS)}. A new family is one file in autotc/models/"
         )
-    return DataError(f"model: {name} cannot be loaded ({text[:200]}); a model folder or hub name is expected")
+    return DataError(f"model: {name} cannot be loaded ({described(error)}); a model folder or hub name is expected")
+
+
+def _broken_file(name: str, loading: Loading) -> DataError | None:
+    """What is wrong with a file of a checkpoint, here or in the hub's cache; None where its files are in order."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(name)
+    if not folder.is_dir():
+        try:
+            cached = try_to_load_from_cache(name, "config.json", revision=loading.revision)
+        except ValueError:  # no name of the hub's
+            return None
+        if not isinstance(cached, str):
+            return None
+        folder = Path(cached).parent
+    try:
+        check_checkpoint_files(folder)
+    except DataError as error:
+        return error
+    return None

@@ -67,8 +67,10 @@ def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
         options["device_map"] = device
     try:
         model = getattr(transformers, checkpoint.bound.architecture).from_pretrained(name, **options)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise explained(name, error, loading.attn_implementation) from error
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers raises whatever a malformed file makes it stumble over
+        raise explained(name, error, loading) from error
     return (model if placed else model.to(device)).eval(), processor
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autotc.errors import DataError, one_line
-from autotc.models.load_errors import explained, hub_error
+from autotc.errors import DataError
+from autotc.models.checkpoint_files import check_template
+from autotc.models.load_errors import described, explained, hub_error
 from autotc.models.settings import Loading
 
 
@@ -23,17 +24,16 @@ def load_processor(name: str, loading: Loading) -> Any:
         processor = transformers.AutoProcessor.from_pretrained(
             name, revision=loading.revision or "main", trust_remote_code=loading.trust_remote_code
         )
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+    except Exception as error:  # transformers raises whatever a malformed file makes it stumble over
         if hub_error(error) is None and Path(name).is_dir():
-            raise DataError(
-                lacking.format(name, "processor that can be read") + f" ({one_line(error, 200)})"
-            ) from error
-        raise explained(name, error) from error
+            raise DataError(lacking.format(name, "processor that can be read") + f" ({described(error)})") from error
+        raise explained(name, error, loading) from error
     # Where its own files are missing, transformers hands out the tokenizer alone, or the image processor.
     if not hasattr(processor, "tokenizer"):
         raise DataError(lacking.format(name, "processor_config.json, preprocessor_config.json or tokenizer"))
     if getattr(processor, "chat_template", None) is None:
         raise DataError(lacking.format(name, "chat template (chat_template.jinja)"))
+    check_template(processor.chat_template, f"{name}: chat template")
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

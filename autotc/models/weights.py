@@ -80,7 +80,7 @@ def _tensors(name: str, revision: str | None) -> Iterator[tuple[str, int, int, b
             f"model: {name} lacks {Path(str(error.filename)).name}, which its model.safetensors.index.json names; fetch"
             " it again"
         ) from error
-    except (SafetensorsParsingError, ValueError) as error:
+    except (SafetensorsParsingError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise DataError(f"model: {name}: weights cannot be read ({one_line(error, 200)}); fetch them again") from error
     except OSError:
         return None  # what is wrong is told when it is loaded
