@@ -15,7 +15,7 @@ from autotc.files import replacing, write_text
 from autotc.records.comparison import Comparison, ComparisonRow
 from autotc.report.comparison import comparison_curves, comparison_text
 from autotc.report.figures import curves_png
-from autotc.tracking import Tracker
+from autotc.tracking import optional_tracker
 
 
 def write_files(comparison: Comparison) -> Comparison:
@@ -48,7 +48,9 @@ def log(
     """Log one parent run, and a nested run for each row."""
     params = {"kind": "compare", "architecture": evaluator.model.architecture, "seed": evaluator.seed}
     name = comparison.folder.name
-    with Tracker(name, root=settings.runs, uri=settings.tracking_uri, params=params) as tracker:
+    with optional_tracker(name, root=settings.runs, uri=settings.tracking_uri, params=params) as tracker:
+        if tracker is None:
+            return
         for number, (candidate, row) in enumerate(zip(candidates, comparison.rows, strict=True)):
             more = {"preset": row.preset, "match": f"{row.match} {row.target:g}", "modality": row.modality}
             tracker.trial(number, candidate.policy, metrics=_metrics(row), params=more)

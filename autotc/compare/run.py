@@ -15,6 +15,7 @@ from autotc.mechanisms import build_mechanism
 from autotc.progress import Progress
 from autotc.ranges import check_choice
 from autotc.records.comparison import Comparison, Match
+from autotc.tracking import resolve
 
 
 def compare(
@@ -79,10 +80,12 @@ def check_request(presets: Presets, by: By, settings: CompareSettings) -> None:
 
     Raises:
         PolicyError: a preset or the mechanism is unknown.
-        DataError: ``by`` is neither of its words, or the folder cannot be written to.
+        DataError: ``by`` is neither of its words, the folder cannot be written to, or MLflow takes no such address.
     """
     check_choice(by, "by", get_args(By))
     chosen_presets(presets)
     if by == "location":
         build_mechanism(settings.mechanism)
     check_writable_folder(settings.folder(by), "--runs")
+    if settings.mlflow:
+        resolve(settings.tracking_uri, settings.runs)

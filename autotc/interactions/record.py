@@ -15,7 +15,7 @@ from autotc.interactions.settings import ConflictsSettings
 from autotc.records.interaction import Conflicts, InteractionRow
 from autotc.report.conflicts import conflicts_text, heatmap_panels
 from autotc.report.figures import heatmap_png
-from autotc.tracking import Tracker
+from autotc.tracking import optional_tracker
 
 
 def write_files(conflicts: Conflicts, calibration: Calibration) -> Conflicts:
@@ -40,7 +40,9 @@ def log(evaluator: ObservableEvaluator, settings: ConflictsSettings, conflicts: 
     """Log one parent run, and a nested run for each pair."""
     params = {"kind": "conflicts", "architecture": evaluator.model.architecture, "seed": evaluator.seed}
     name = f"conflicts-{conflicts.folder.name}"
-    with Tracker(name, root=settings.runs, uri=settings.tracking_uri, params=params) as tracker:
+    with optional_tracker(name, root=settings.runs, uri=settings.tracking_uri, params=params) as tracker:
+        if tracker is None:
+            return
         for number, row in enumerate(conflicts.rows):
             pair = row.measured.pair
             more = {"first": pair.first.label, "second": pair.second.label, "verdict": row.measured.effect}

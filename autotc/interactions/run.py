@@ -17,6 +17,7 @@ from autotc.interactions.settings import ConflictsOptions, ConflictsSettings
 from autotc.progress import Progress
 from autotc.records.interaction import Conflicts, Pair
 from autotc.search.space import SearchSpace
+from autotc.tracking import resolve
 from autotc.vocabulary import MODALITIES, Modality
 
 
@@ -73,11 +74,13 @@ def check_request(pairs: Sequence[str | Pair] | None, space: object, settings: C
 
     Raises:
         PolicyError: both pairs and a space are given.
-        DataError: the folder cannot be written to.
+        DataError: the folder cannot be written to, or MLflow takes no such address.
     """
     if pairs is not None and space is not None:
         raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
     check_writable_folder(settings.folder, "--runs")
+    if settings.mlflow:
+        resolve(settings.tracking_uri, settings.runs)
 
 
 def _modalities(evaluator: ObservableEvaluator, settings: ConflictsSettings) -> list[Modality]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from autotc.tracking.address import Address, masked, resolve
+from autotc.tracking.optional import optional_tracker
 from autotc.tracking.spool import Spool
 from autotc.tracking.tracker import Tracker, version
 
-__all__ = ["Address", "Spool", "Tracker", "masked", "resolve", "version"]
+__all__ = ["Address", "Spool", "Tracker", "masked", "optional_tracker", "resolve", "version"]

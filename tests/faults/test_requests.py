@@ -34,6 +34,8 @@ COMPARE: list[dict[str, Any]] = [
     {"limit": 0},
     {"limit": 1.5},
     {"split": "all"},
+    {"tracking_uri": "mlruns"},
+    {"tracking_uri": "http://user:secret@host:port"},
 ]
 CONFLICTS: list[dict[str, Any]] = [
     *({"name": name} for name in NAMES),
@@ -45,6 +47,7 @@ CONFLICTS: list[dict[str, Any]] = [
     {"limit": -3},
     {"split": None},
     {"pairs": ["a+b"], "space": object()},
+    {"tracking_uri": "file:///x"},
 ]
 
 
@@ -68,6 +71,7 @@ def told(call: Callable[..., Any], **options: Any) -> str:
     assert len(message.splitlines()) == 1
     assert len(message) <= MESSAGE_LENGTH or "known: " in message  # a list, which the command line cuts
     assert message.isprintable()
+    assert "secret" not in message
     return message
 
 
