@@ -60,7 +60,7 @@ def _is_special(module: Any) -> bool:
 
 def _keeps_rows_apart(module: Any, model: nn.Module) -> bool:
     """Whether a row of NaN leaves another row of a module's input as it is: tried on two rows, in either order."""
-    weight = next(model.parameters())
+    weight = next(model.parameters(), module.weight)
     rows = torch.linspace(-1, 3, 2 * module.in_features, device=weight.device).view(2, -1).to(weight.dtype)
     with torch.no_grad():
         try:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from autotc.errors import InputsError
+
 
 @dataclass
 class Columns:
     """Which columns of an earlier sequence are left, row by row. Worked out on the host.
 
     Attributes:
-        index: (B, M) long, ascending; -1 pads on the left.
+        index: (B, M) long, ascending but for -1, which pads: on the left, and between the turns of a conversation.
         size: length of the earlier sequence.
     """
 
@@ -36,6 +38,40 @@ class Columns:
         """Columns of ``later``, which counts in this one's columns, counted in this one's earlier sequence."""
         index = torch.where(later.index >= 0, self.index.gather(1, later.index.clamp_min(0)), -1)
         return Columns(index, self.size)
+
+    @classmethod
+    def all(cls, rows: int, size: int) -> Columns:
+        """Every column of ``rows`` sequences."""
+        return cls(torch.arange(size).expand(rows, -1), size)
+
+    def joined(self, later: Columns) -> Columns:
+        """Columns of this one's earlier sequence and of ``later``'s, which stands right behind it."""
+        index = torch.where(later.index >= 0, later.index + self.size, -1)
+        return Columns(torch.cat([self.index, index], 1), self.size + later.size)
+
+    def extended(self, size: int) -> Columns:
+        """These columns and all that have come behind them, up to a length."""
+        return self if size == self.size else self.joined(Columns.all(len(self.index), size - self.size))
+
+    def cut(self, size: int) -> Columns:
+        """Those of the first ``size`` columns of the earlier sequence, where the others are every row's last.
+
+        Raises:
+            InputsError: rows have kept different numbers of the columns that go.
+        """
+        stays = (self.index >= 0) & (self.index < size)
+        goes = self.index >= size
+        at = torch.arange(self.index.shape[1])
+        width = int(torch.where(stays, at + 1, 0).max()) if stays.numel() else 0
+        if bool(goes[:, :width].any()):
+            raise InputsError(
+                "cache: it cannot be cropped to this length, since its rows keep different numbers of media tokens"
+            )
+        return Columns(self.index[:, :width], size)
+
+    def rows(self, rows: Tensor) -> Columns:
+        """Those of some rows (R,) long."""
+        return Columns(self.index[rows], self.size)
 
     @property
     def valid(self) -> Tensor:

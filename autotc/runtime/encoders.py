@@ -40,6 +40,7 @@ class Encoders:
         # Encoded, and on their way to the language model.
         self._items: dict[Modality, list[Item]] = {}
         self._towers: dict[Modality, TowerRun] = {}
+        self._outputs: dict[Modality, Any] = {}
         self._encoding: Modality | None = None
 
     def attach(self) -> None:
@@ -56,9 +57,30 @@ class Encoders:
 
     # --- the model's call ---
 
-    def begin(self, arguments: dict[str, Any]) -> None:
-        """A call of the model begins."""
+    def begin(self, arguments: dict[str, Any], generating: bool) -> None:
+        """A call of the model begins.
+
+        Args:
+            arguments: of the call, by name.
+            generating: whether it comes from ``generate()``, which has encoded pictures and videos for it already.
+
+        Raises:
+            InputsError: features are given that were encoded without the policy.
+        """
         self._arguments, self._announced, self._ids = arguments, {}, None
+        given = arguments.get("mm_encoder_outputs") or {}
+        for modality in self._followed:
+            features = given.get(modality)
+            here = modality in self._items and (generating or self._outputs.get(modality) is features)
+            if features is not None and not here:
+                raise InputsError(
+                    f"mm_encoder_outputs: the {modality} features were not encoded for this call under the policy; pass"
+                    " what the processor returned"
+                )
+            if features is None and not generating:
+                # Encoded by the caller, for something else.
+                self._items.pop(modality, None)
+                self._towers.pop(modality, None)
 
     def check(self) -> None:
         """Refuse a prompt that does not fit its media before anything is computed; keeps what was found out.
@@ -81,21 +103,40 @@ class Encoders:
             items = self._announced[modality] = self._bound.geometry(modality, self._arguments)
             check_placeholders(modality, items, int((self._ids == placeholders[modality]).sum()))
 
+    def drop_repeated(self) -> None:
+        """Leave out media that a call on a cache has encoded again, though its new tokens have no place for them.
+
+        Qwen2-Audio is given its clips in every step.
+        """
+        ids = self._arguments.get("input_ids")
+        if not self._items or ids is None:
+            return
+        self._ids = ids.cpu()
+        placeholders = self._bound.placeholders
+        for modality in list(self._items):
+            if not bool((self._ids == placeholders[modality]).any()):
+                del self._items[modality]
+                self._towers.pop(modality, None)
+
     @property
     def waiting(self) -> tuple[Modality, ...]:
         """Modalities that were encoded and have not reached the language model."""
         return tuple(self._items)
 
-    def take(self) -> EncodedPrompt:
-        """What was encoded for the prompt that reaches the language model; it is handed over once."""
-        prompt = EncodedPrompt(self._arguments, self._items, self._towers, self._ids)
-        self._items, self._towers = {}, {}
+    def take(self, drafts: int) -> EncodedPrompt:
+        """What was encoded for the prompt that reaches the language model; it is handed over once.
+
+        Args:
+            drafts: how many of the prompt's last tokens are drafts.
+        """
+        prompt = EncodedPrompt(self._arguments, self._items, self._towers, self._ids, drafts)
+        self._items, self._towers, self._outputs = {}, {}, {}
         return prompt
 
     def forget(self) -> None:
-        """Let go of everything."""
-        self.begin({})
-        self._items, self._towers = {}, {}
+        """Let go of everything: a call is over, or has failed."""
+        self._arguments, self._announced, self._ids = {}, {}, None
+        self._items, self._towers, self._outputs, self._encoding = {}, {}, {}, None
 
     # --- feature methods ---
 
@@ -122,9 +163,10 @@ class Encoders:
                 return inner(*args, **kwargs)
             self._enter(modality, signature.bind_partial(*args, **kwargs).arguments)
             try:
-                return inner(*args, **kwargs)
+                self._outputs[modality] = inner(*args, **kwargs)
             finally:
                 self._encoding = None
+            return self._outputs[modality]
 
         self._hooks.replace(base, name, followed)
 

@@ -29,6 +29,8 @@ class LayerScores:
         rotary: what the layer gets as position embeddings, of this sequence.
         valid: (B, L) bool.
         heads: how heads are joined.
+        past: keys (B, G, P, D), rotary applied, of earlier turns of the conversation, and which of them are real
+            (B, P) bool. Queries of this turn see them; scores are of this turn's tokens.
     """
 
     def __init__(
@@ -40,15 +42,22 @@ class LayerScores:
         rotary: Sequence[Tensor],
         valid: Tensor,
         heads: Literal["mean", "max"],
+        past: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self._adapter, self._projections, self._query, self._heads = adapter, projections, query, heads
         b = valid.shape[0]
         self._rotary = [part.expand(b, *part.shape[1:]) for part in rotary]
         self._key = projections.split(key, "key").transpose(1, 2)
         self._valid = valid.to(key.device, non_blocking=True)
+        empty = self._key[:, :, :0], self._valid[:, :0]
+        past_key, past_valid = empty if past is None else past
+        self._past = past_key.to(key.device)
+        self._seen = torch.cat([past_valid.to(key.device), self._valid], 1)
+        self._behind = self._past.shape[2]
 
     @cached_property
     def _rotated(self) -> Tensor:
+        """Keys (B, G, L, D) of this turn, rotary applied."""
         _, rotated = self._adapter.rotate(self._key, self._key, tuple(self._rotary))
         return rotated
 
@@ -69,8 +78,10 @@ class LayerScores:
         return rotated
 
     def _rows(self, rows: Tensor, columns: Tensor) -> Any:
-        query, key = self._queries(rows, columns), self._rotated[rows]
-        return attention_rows(query, columns, key, self._projections.scaling, self._valid[rows], self._heads)
+        """Attention of queries at columns (I, R), a block at a time: (first query, (I, rows, P + L))."""
+        query, key = self._queries(rows, columns), torch.cat([self._past, self._rotated], 2)[rows]
+        at = torch.where(columns >= 0, columns + self._behind, -1)
+        return attention_rows(query, at, key, self._projections.scaling, self._seen[rows], self._heads)
 
     def last_query_attention(self, track: Track) -> Tensor:
         """(I, N)."""
@@ -81,21 +92,22 @@ class LayerScores:
         b, h, _, d = query.shape
         groups = self._key.shape[1]
         grouped = query.view(b, groups, h // groups, d)
-        parts = []
+        parts = [torch.matmul(grouped, self._past.to(grouped.dtype).mT).float()]
         # Rotated a run of keys at a time, so that what is held is a row of scores per head.
         for start in range(0, len(column), KEY_BLOCK):
             key = self._key[:, :, start : start + KEY_BLOCK]
             rotary: Any = tuple(part[:, start : start + KEY_BLOCK] for part in self._rotary)
             parts.append(torch.matmul(grouped, self._adapter.rotate(key, key, rotary)[1].mT).float())
         scores = torch.cat(parts, -1).view(b, h, -1) * self._projections.scaling
-        weights = scores.masked_fill(~self._valid[:, None], -torch.inf).softmax(-1)
-        return self._at(weights.mean(1) if self._heads == "mean" else weights.amax(1), track)
+        weights = scores.masked_fill(~self._seen[:, None], -torch.inf).softmax(-1)
+        joined = weights.mean(1) if self._heads == "mean" else weights.amax(1)
+        return self._at(joined[:, self._behind :], track)
 
     def text_attention(self, track: Track, text: Tensor) -> Tensor:
         """(I, N, T) of the query span's columns ``text`` (B, T)."""
         text = text.to(self._key.device, non_blocking=True)
         batch = torch.arange(len(text), device=text.device)
-        rows = torch.cat([block for _, block in self._rows(batch, text)], 1)
+        rows = torch.cat([block for _, block in self._rows(batch, text)], 1)[..., self._behind :]
         return gather_columns(rows.mT, *self._placed(track))
 
     def received_attention(self, track: Track) -> Tensor:
@@ -103,7 +115,7 @@ class LayerScores:
         total = torch.zeros(len(track.items), self._valid.shape[1], device=self._valid.device)
         rows, columns = self._placed(track)
         for _, block in self._rows(rows, columns):
-            total += block.sum(1)
+            total += block.sum(1)[:, self._behind :]
         mean = total / track.valid.sum(1, keepdim=True).clamp_min(1)
         return mean.gather(1, columns.clamp_min(0))
 
@@ -115,7 +127,7 @@ class LayerScores:
         return global_query_attention(query, self._key[rows].gather(2, index), self._projections.scaling, track.valid)
 
     def attention_rank(self, track: Track) -> Tensor:
-        """(I, N)."""
+        """(I, N), of the tokens of this turn among each other: of earlier ones no queries are left."""
         batch = torch.arange(len(self._valid), device=self._valid.device)
         column = torch.arange(self._valid.shape[1], device=self._valid.device).expand(self._valid.shape)
         query = self._queries(batch, column)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, Score
 from autotc.models import Adapter
+from autotc.runtime.cache import given_cache
 from autotc.runtime.columns import Columns, gather_columns, query_columns
 from autotc.runtime.context_scores import context_scores
 from autotc.runtime.layer_scores import LayerScores
@@ -48,17 +49,19 @@ class DecoderLayers:
             track = state.tracks.get(step.stage.modality)
             if track is not None:
                 hidden = self._reduce(track, step, index, hidden, kwargs)
-        here, stored = state.here[index], state.stored[index]
+        here, keys = state.here[index], state.keys(index)
         if index in self._shift_from:
             self._before = {index: hidden}
         rotary = kwargs["position_embeddings"]
         if here is not None:
             rotary = self._rotary_of(rotary, here)
         self._rotary = {index: rotary}
-        if stored is None or (here is None and not state.masks.special):
+        # A layer that gets all that the language model got has the mask that was made for just that, but for a past.
+        goes_on = state.past is not None
+        if keys is None or (here is None and not state.masks.special and not goes_on):
             return None
         changed = kwargs | {"position_embeddings": rotary}
-        changed["attention_mask"] = state.masks(index, stored, hidden, None, None)
+        changed["attention_mask"] = state.masks(index, keys, hidden, given_cache(kwargs) if goes_on else None, None)
         if here is not None and kwargs.get("position_ids") is not None:
             changed["position_ids"] = here.positions(kwargs["position_ids"])
         if "hidden_states" in changed:
@@ -158,4 +161,20 @@ class DecoderLayers:
             def query(rows: Tensor, at: Tensor) -> Tensor:
                 return gather_columns(captured, rows, at)
 
-        return LayerScores(adapter, projections, query, key, rotary, self._state.valid, step.mechanism.head_reduction)
+        heads = step.mechanism.head_reduction
+        past = self._past_keys(index if own else index - 1, given_cache(kwargs))
+        return LayerScores(adapter, projections, query, key, rotary, self._state.scored, heads, past)
+
+    def _past_keys(self, layer: int, cache: Any) -> tuple[Tensor, Tensor] | None:
+        """Keys (B, G, P, D), rotary applied, that a layer holds of earlier turns, and which are real (B, P) bool.
+
+        None in the first turn, and where a window has let them go.
+        """
+        past = self._state.past
+        if past is None or getattr(cache.layers[layer], "is_sliding", False):
+            return None
+        held = past.columns[layer]
+        held = Columns.all(len(self._state.valid), past.length) if held is None else held.extended(past.length)
+        valid = self._state.masks.valid_at(held)
+        keys: Tensor = cache.layers[layer].keys[:, :, : valid.shape[1]]
+        return keys, valid

@@ -25,20 +25,20 @@ class LayerMasks:
         windows: sliding window of each layer, or None.
         valid: (B, L) bool on the host, the prompt's tokens.
         blocks: (B, L) long, tokens of the same block see each other in both directions; -1 for none. Or None.
+
+    Attributes:
+        valid: as given.
     """
 
     def __init__(self, config: Any, windows: Sequence[int | None], valid: Tensor, blocks: Tensor | None) -> None:
-        self._config, self._windows, self._valid, self._blocks = config, windows, valid, blocks
+        self.valid = valid
+        self._config, self._windows, self._blocks = config, windows, blocks
         self._made: dict[tuple[int, int | None, torch.device], tuple[Columns, Any]] = {}
 
     @property
     def special(self) -> bool:
         """Whether layers differ from plain causal attention, so that the model's own mask of what is left is wrong."""
         return self._blocks is not None or any(window is not None for window in self._windows)
-
-    def forget(self) -> None:
-        """A new forward begins."""
-        self._made.clear()
 
     def check(self) -> None:
         """Refuse what the model's attention cannot be told.
@@ -48,11 +48,15 @@ class LayerMasks:
         """
         shortest = min((window for window in self._windows if window is not None), default=None)
         kind = str(getattr(self._config, "_attn_implementation", ""))
-        if shortest is not None and "flash" in kind and self._valid.shape[1] > shortest:
+        if shortest is not None and "flash" in kind and self.valid.shape[1] > shortest:
             raise InputsError(
                 f"attn_implementation: {kind} counts the sliding window of {shortest} in tokens left; this prompt has"
-                f" {self._valid.shape[1]}: use sdpa or eager, or a prompt within the window"
+                f" {self.valid.shape[1]}: use sdpa or eager, or a prompt within the window"
             )
+
+    def valid_at(self, columns: Columns) -> Tensor:
+        """(B, M) bool on the host: columns that hold a token."""
+        return columns.valid & self.valid.gather(1, columns.index.clamp_min(0))
 
     def __call__(self, layer: int, columns: Columns, hidden: Tensor, cache: Any, tail: Tensor | None) -> Any:
         """The mask of one layer.
@@ -61,7 +65,7 @@ class LayerMasks:
             layer: its number.
             columns: of the prompt that it holds.
             hidden: (B, Q, D), what it is called with.
-            cache: that already holds the columns, or None in prefill.
+            cache: that already holds the columns, those of this call left out; None in the first turn's prefill.
             tail: (B, additions) bool, validity of what was decoded since; None where all of it is valid.
         """
         window = self._windows[layer]
@@ -74,7 +78,7 @@ class LayerMasks:
         self, layer: int, columns: Columns, hidden: Tensor, cache: Any, tail: Tensor | None, window: int | None
     ) -> Any:
         device = hidden.device
-        valid = columns.valid & self._valid.gather(1, columns.index.clamp_min(0))
+        valid = self.valid_at(columns)
         additions = 0 if cache is None else cache_length(cache, layer) + hidden.shape[1] - columns.index.shape[1]
         mask = None
         if tail is not None or not bool(valid.all()):

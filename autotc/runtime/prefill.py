@@ -1,4 +1,4 @@
-"""The language model's entry in prefill: find the media in the prompt, drop holes, run projector stages."""
+"""The language model's entry with media: find the media in the prompt, drop holes, run projector stages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autotc.runtime.columns import Columns
 from autotc.runtime.context_scores import context_scores
 from autotc.runtime.deepstack import DeepStack
 from autotc.runtime.masks import LayerMasks
-from autotc.runtime.prompt import EncodedPrompt, PromptState, check_placeholders
+from autotc.runtime.prompt import EncodedPrompt, Past, PromptState, check_placeholders
 from autotc.runtime.steps import Steps
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
@@ -29,6 +29,7 @@ class Prefill:
         steps: the policy's.
         prompt: what came before the language model; it has media.
         kwargs: of the language model's call.
+        past: the turns that its cache holds; None in the first.
 
     Attributes:
         state: where the prompt's tokens stand.
@@ -39,7 +40,13 @@ class Prefill:
     """
 
     def __init__(
-        self, bound: BoundAdapter, model: nn.Module, steps: Steps, prompt: EncodedPrompt, kwargs: dict[str, Any]
+        self,
+        bound: BoundAdapter,
+        model: nn.Module,
+        steps: Steps,
+        prompt: EncodedPrompt,
+        kwargs: dict[str, Any],
+        past: Past | None,
     ) -> None:
         self._bound, self._model, self._steps, self._prompt = bound, model, steps, prompt
         self._kwargs = kwargs
@@ -50,13 +57,19 @@ class Prefill:
                 f"input_ids: {ids.shape[1]} tokens, the language model gets {self._embeds.shape[1]}; let the processor"
                 " put a placeholder for each feature"
             )
-        mask = self._mask()
-        valid = torch.ones(ids.shape, dtype=torch.bool) if mask is None else mask.cpu().bool()
-        blocks = bound.blocks_seen_whole(prompt.arguments)
-        masks = LayerMasks(bound.config.get_text_config(), bound.windows, valid, blocks)
+        before = 0 if past is None else past.length
+        everything = self._valid(before, ids)
+        valid = everything[:, before:]
         depth = len(bound.adapter.layers(model))
-        query = self._query_mask(ids, valid) if any(TEXT_SCORES & {*s.mechanism.needs} for s in steps) else None
-        self.state = PromptState(valid, query, masks, here=[None] * depth, stored=[None] * depth)
+        self.state = PromptState(
+            valid=valid,
+            scored=valid & (torch.arange(ids.shape[1]) < ids.shape[1] - prompt.drafts),
+            query=self._query_mask(ids, valid),
+            masks=LayerMasks(bound.config.get_text_config(), bound.windows, everything, self._blocks(before)),
+            here=[None] * depth,
+            stored=[None] * depth,
+            past=past,
+        )
         # Modality -> columns (B, L) bool of all units that its items had, holes too.
         self._units: dict[Modality, Tensor] = {}
         self._order: dict[Modality, list[int]] = {}
@@ -66,14 +79,32 @@ class Prefill:
 
     # --- what the call says ---
 
-    def _mask(self) -> Tensor | None:
-        """The prompt's mask (B, L): the language model may be given one already made for each kind of layer."""
+    def _valid(self, before: int, ids: Tensor) -> Tensor:
+        """(B, before + L) bool on the host: tokens of the whole conversation that are no padding.
+
+        The language model may be given a mask already made for each kind of layer; then the model's own says it.
+        """
         mask = self._kwargs.get("attention_mask")
         if not isinstance(mask, Tensor):
             mask = self._prompt.arguments.get("attention_mask")
-        if isinstance(mask, Tensor) and mask.dim() != 2:
+        rows, length = ids.shape[0], before + ids.shape[1]
+        if not isinstance(mask, Tensor):
+            return torch.ones(rows, length, dtype=torch.bool)
+        if mask.dim() != 2:
             raise InputsError("attention_mask: the policy needs the 2-D mask of the prompt")
-        return mask
+        if mask.shape[1] != length:
+            raise InputsError(
+                f"attention_mask: {mask.shape[1]} columns; the policy needs {length}: of all tokens of the conversation"
+            )
+        return mask.cpu().bool()
+
+    def _blocks(self, before: int) -> Tensor | None:
+        """(B, before + L) long: blocks of the prompt that see each other in both directions, if any."""
+        blocks = self._bound.blocks_seen_whole(self._prompt.arguments)
+        if blocks is None or not before:
+            return blocks
+        length = self._embeds.shape[1]
+        return torch.nn.functional.pad(blocks[:, -length:], (before, 0), value=-1)
 
     def _ids(self) -> Tensor:
         """(B, L) long on the host: the prompt's ids; from its embeddings only placeholders are known, -1 elsewhere."""
@@ -95,13 +126,18 @@ class Prefill:
             ids[matches.cpu()] = placeholders[modality]
         return ids
 
-    def _query_mask(self, ids: Tensor, valid: Tensor) -> Tensor:
+    def _query_mask(self, ids: Tensor, valid: Tensor) -> Tensor | None:
+        """(B, L) bool: the query span; None where no stage reads it. Drafts behind the prompt are none of it."""
+        if not any(TEXT_SCORES & {*step.mechanism.needs} for step in self._steps):
+            return None
         if bool((ids < 0).any()):
             needy = next(s for s in self._steps if TEXT_SCORES & {*s.mechanism.needs})
             raise InputsError(
                 f"input_ids: missing; {needy.stage.mechanism} reads the query, which inputs_embeds do not tell"
             )
-        return self._bound.query_mask(ids, valid)
+        length, drafts = ids.shape[1], self._prompt.drafts
+        span = self._bound.query_mask(ids[:, : length - drafts], valid[:, : length - drafts])
+        return torch.nn.functional.pad(span, (0, drafts))
 
     # --- where the media stand ---
 
@@ -157,15 +193,22 @@ class Prefill:
             values = self._project(modality, values)
             removed |= self._gone(modality)
         changed = self._take_deepstack(bool(removed.any()))
+        given, compressed = kwargs.get("attention_mask"), state.past is not None and state.past.compressed
+        if compressed:
+            # Every layer gets a mask of its own: the language model would make one for what the first layer holds.
+            state.masks.check()
+            changed["attention_mask"] = dict.fromkeys(given) if isinstance(given, dict) else None
         if not bool(removed.any()):
             return kwargs | changed if changed else None
         state.masks.check()
         columns = state.enter(removed)
-        # A mask is always passed: without one, gaps in the positions would be taken for packed sequences. Where the
-        # language model is given one for each kind of layer, each layer gets its own in place of them.
-        left = state.valid.long().to(embeds.device, non_blocking=True)
-        given = kwargs.get("attention_mask")
-        changed["attention_mask"] = dict.fromkeys(given) if isinstance(given, dict) else left
+        if state.past is None:
+            # A mask is always passed: without one, gaps in the positions would be taken for packed sequences. Where
+            # the language model is given one for each kind of layer, each layer gets its own in place of them.
+            left = state.valid.long().to(embeds.device, non_blocking=True)
+            changed["attention_mask"] = dict.fromkeys(given) if isinstance(given, dict) else left
+        else:
+            changed["attention_mask"] = dict.fromkeys(given) if isinstance(given, dict) else None
         changed["inputs_embeds"] = columns.gather(values)
         changed["position_ids"] = self._positions(columns)
         return kwargs | changed
@@ -174,7 +217,9 @@ class Prefill:
         """Survivors keep the positions that they had in the uncompressed prompt, of one row or of M-RoPE's several."""
         positions = self._kwargs.get("position_ids")
         if positions is None:
-            positions = torch.arange(self._embeds.shape[1], device=self._embeds.device)[None]
+            before = 0 if self.state.past is None else self.state.past.length
+            length = self._embeds.shape[1]
+            positions = torch.arange(before, before + length, device=self._embeds.device)[None]
         return columns.positions(positions)
 
     def _companions_first(self, modalities: Iterable[Modality]) -> list[Modality]:
@@ -199,9 +244,11 @@ class Prefill:
         track.move_to(values.device)
         if tower is None or tower.whole:
             return values
-        holes = torch.isnan(values).any(-1)
         gone = self._gone(modality)
         expected = gone.to(values.device, non_blocking=True)
+        if not tower.marked:
+            return values.masked_fill(expected[..., None], 0.0)
+        holes = torch.isnan(values).any(-1)
         if not torch.equal(holes & self._units[modality].to(values.device), expected):
             raise MechanismError(
                 f"{modality}: {int(holes.sum())} holes reached the language model, {int(gone.sum())} were made"

@@ -27,12 +27,14 @@ class EncodedPrompt:
         items: modality -> items that were encoded for it.
         towers: modality -> what its tower did.
         ids: its ``input_ids`` on the host, where they were brought there already.
+        drafts: how many of its last tokens are no prompt, but candidates of assisted generation to be verified.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     items: dict[Modality, list[Item]] = field(default_factory=dict)
     towers: dict[Modality, TowerRun] = field(default_factory=dict)
     ids: Tensor | None = None
+    drafts: int = 0
 
 
 def check_placeholders(modality: Modality, items: Sequence[Item], placeholders: int) -> int:
@@ -51,34 +53,81 @@ def check_placeholders(modality: Modality, items: Sequence[Item], placeholders: 
     return repeats
 
 
+@dataclass(frozen=True)
+class Past:
+    """The turns before a prompt that goes on from a cache.
+
+    Attributes:
+        length: tokens of the uncompressed conversation so far.
+        columns: layer -> those that its cache holds; None for all.
+    """
+
+    length: int
+    columns: list[Columns | None]
+
+    @property
+    def compressed(self) -> bool:
+        """Whether a layer holds less than all."""
+        return any(columns is not None for columns in self.columns)
+
+
 @dataclass
 class PromptState:
     """The tokens of a prompt while it passes through the language model; all of it is on the host.
 
     Columns are counted twice: ``here`` in the sequence that enters the language model, from which the holes and what
     projector stages removed are gone; ``stored`` in the prompt as it was given, which is what masks and decoding need.
-    None stands for all columns.
+    None stands for all columns. A prompt that goes on from a cache is the new turn alone; `keys` counts in the whole
+    conversation.
 
     Attributes:
         valid: (B, L) bool, tokens of the current sequence that are no padding.
+        scored: (B, L) bool, those of them that scores may see: drafts that are only being verified are not.
         query: (B, L) bool, those of the query span; None where no stage reads it.
         masks: makes the layers' masks.
-        tracks: modality -> its items' tokens.
         here: layer -> columns that its input has.
-        stored: layer -> columns whose keys it holds.
+        stored: layer -> columns whose keys it makes.
+        past: the turns before; None in the first.
+        tracks: modality -> its items' tokens.
     """
 
     valid: Tensor
+    scored: Tensor
     query: Tensor | None
     masks: LayerMasks
     here: list[Columns | None]
     stored: list[Columns | None]
+    past: Past | None = None
     tracks: dict[Modality, Track] = field(default_factory=dict)
+    _length: int = field(init=False)
+    _joined: dict[tuple[int, int], tuple[Columns | None, Columns | None, Columns]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._length = self.valid.shape[1]
+
+    def keys(self, layer: int) -> Columns | None:
+        """Columns of the conversation whose keys a layer holds once it has run; None for all.
+
+        Layers that hold the same share the result.
+        """
+        stored = self.stored[layer]
+        if self.past is None:
+            return stored
+        past = self.past.columns[layer]
+        if past is None and stored is None:
+            return None
+        key = id(past), id(stored)
+        if key not in self._joined:
+            rows = len(self.valid)
+            before = Columns.all(rows, self.past.length) if past is None else past.extended(self.past.length)
+            new = Columns.all(rows, self._length) if stored is None else stored
+            self._joined[key] = past, stored, before.joined(new)
+        return self._joined[key][2]
 
     def enter(self, removed: Tensor) -> Columns:
         """Columns that enter the language model once those of ``removed`` (B, L) bool are gone."""
         columns = Columns.of(~removed & ~leading_padding(self.valid))
-        self.stored = [columns] * len(self.stored)
+        self.stored[:] = [columns] * len(self.stored)
         self._renumber(columns, removed.shape[1])
         return columns
 
@@ -96,6 +145,7 @@ class PromptState:
         """Bring everything that counts in columns of a sequence of ``length`` to the columns that are left of it."""
         at = columns.index.clamp_min(0)
         self.valid = self.valid.gather(1, at) & columns.valid
+        self.scored = self.scored.gather(1, at) & columns.valid
         if self.query is not None:
             self.query = self.query.gather(1, at) & columns.valid
         # new_place[row, old column] = new column

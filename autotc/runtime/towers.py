@@ -32,6 +32,13 @@ class TowerRun:
         modality, items: what is encoded.
         hidden: what the first block gets.
         steps: the policy's.
+
+    Attributes:
+        track: what is left of the items.
+        tiles: (T, L) of a batch of tiles; None for one packed sequence.
+        marked: whether rows that have left come back as NaN.
+        scores: (block, score) -> its values (B, N) of the units that were left there, and which those were.
+        expanded: block behind which the rows were all there -> reductions until then, and the units left.
     """
 
     def __init__(
@@ -40,8 +47,8 @@ class TowerRun:
         self.modality, self.device = modality, hidden.device
         self.track = Track.start(items, hidden.device)
         self.tiles: tuple[int, int] | None = (hidden.shape[0], hidden.shape[1]) if hidden.dim() == 3 else None
+        self.marked = True
         self.scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = {}
-        # Block behind which the rows were all there -> reductions until then, and what was left.
         self.expanded: dict[int, tuple[int, Tensor]] = {}
         self._bound, self._steps = bound, steps
         self._kept = torch.ones(hidden.numel() // hidden.shape[-1], dtype=torch.bool)
@@ -161,7 +168,9 @@ class TowerRun:
         self.expanded[index] = len(self.track.reductions), self.track.ids
         if self.whole:
             return None
-        out = rows.new_full((len(self._kept), rows.shape[1]), float("nan"))
+        # NaN cannot go unnoticed, but would make the projector's gradients NaN: in training zeros take its place.
+        self.marked = not torch.is_grad_enabled()
+        out = rows.new_full((len(self._kept), rows.shape[1]), float("nan") if self.marked else 0.0)
         out.index_copy_(0, self._on(self._kept.nonzero()[:, 0]), rows)
         restored = out if self.tiles is None else out.view(*self.tiles, -1)
         return (restored, *output[1:]) if isinstance(output, tuple) else restored

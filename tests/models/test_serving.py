@@ -158,7 +158,7 @@ def test_the_host_waits_once_for_a_stage(location: str, mechanism: str) -> None:
         with autotc.apply(model, policy):
             model(**inputs)
     assert count.pop("model", 0) <= bare
-    request = count.pop("prefill.py __init__") + count.pop("encoders.py check")
+    request = count.pop("prefill.py _valid") + count.pop("encoders.py check")
     assert request == 2
     assert count.pop("prefill.py _drop_holes", 0) == int(location == "encoder")
-    assert count == {"base.py select": len(layers or [0])}
+    assert count == {"reduction.py select": len(layers or [0])}
