@@ -115,7 +115,7 @@ def _load(file: str | Path, record: Record, reading: Reading) -> Media:
         DataError: naming the data file, the line and the medium.
     """
     readers: dict[Kind, Callable[[Path], Any]] = {
-        "images": lambda path: np.asarray(load_image(path)),
+        "images": lambda path: np.array(load_image(path)),
         "video": lambda path: load_video(path, reading.frames).frames,
         "audio": reading.sound,
     }

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 from autotc.cost import Request, policy_floor
-from autotc.errors import AutotcError, DataError, NotFiniteError, quote
-from autotc.evaluate.answers import Answerer, ForcedAnswerer
+from autotc.errors import AutotcError, DataError, InputsError, NotFiniteError, one_line, quote
+from autotc.evaluate.answers import Answered, Answerer, ForcedAnswerer
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.batches import Batch, Batches
 from autotc.evaluate.costs import Costed, RequestCosts
@@ -198,13 +198,25 @@ class ModelEvaluator(ObservableEvaluator):
         for sample in self._groups(split)[group]:
             key = self.shape_key(sample)
             if key is None or key not in known:
-                (request,) = self._costs.shapes(self.batches.inputs([sample], self.processor))
+                (request,) = self._shapes_of([sample])
                 if key is not None:
                     known[key] = request
             else:
                 request = known[key]
             shapes[request] += 1
         return shapes
+
+    def _shapes_of(self, samples: Sequence[Sample]) -> list[Request]:
+        """Shapes of samples' uncompressed requests.
+
+        Raises:
+            DataError: the processor does not take a sample, or leaves too little of it.
+        """
+        inputs = self.batches.inputs(samples, self.processor)
+        try:
+            return self._costs.shapes(inputs)
+        except InputsError as error:
+            raise DataError(f"{samples[0].named}: {error}; mend it or leave it out") from error
 
     def _group_costs(self, policy: Policy, split: Split, group: str) -> list[Costed]:
         """A group's requests and what they cost."""
@@ -293,7 +305,7 @@ class ModelEvaluator(ObservableEvaluator):
 
     def run_batch(self, policy: Policy, batch: Batch, costs: list[Costed]) -> list[SampleResult]:
         """Results of a batch; of an adaptive policy, what each sample cost is added to ``costs``."""
-        answered = self.answerer.answer(policy, batch, self.device)
+        answered = self._answered(policy, batch)
         if not all(answered.finite):
             raise self._not_finite(policy, batch, answered.finite)
         if policy.adaptive:
@@ -301,6 +313,34 @@ class ModelEvaluator(ObservableEvaluator):
             inputs = batch.inputs if unchanged else self.batches.inputs(batch.samples, self.processor)
             costs += self._costs.measured(policy, inputs, batch.inputs, answered.stats)
         return answered.results
+
+    def _answered(self, policy: Policy, batch: Batch) -> Answered:
+        """What comes of a batch; what the bare model does not take is told by the sample.
+
+        Raises:
+            DataError: the model, without a policy, fails on a sample that its processor took.
+        """
+        try:
+            return self.answerer.answer(policy, batch, self.device)
+        except torch.OutOfMemoryError:
+            raise
+        except (InputsError, ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
+            if policy.stages:
+                raise
+            raise self._refusal(batch, error) from error
+
+    def _refusal(self, batch: Batch, error: Exception) -> DataError:
+        """What to say of samples that the model does not take: the first that it does not take alone, and why."""
+        culprit = batch.samples[0]
+        for sample in batch.samples if len(batch.samples) > 1 else ():
+            inputs = self.batches.inputs([sample], self.processor)
+            try:
+                self.answerer.answer(UNCOMPRESSED, Batch((sample,), (0,), inputs), self.device)
+            except Exception as alone:
+                culprit, error = sample, alone
+                break
+        reason = f"{type(error).__name__}: {one_line(error, 140)}"
+        return DataError(f"{culprit.named}: the model does not take it ({reason}); mend it or leave it out")
 
     def _not_finite(self, policy: Policy, batch: Batch, finite: Sequence[bool]) -> AutotcError:
         """What to raise of a batch some of whose logits are not finite: whose fault it is, and what to do."""
