@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from autotc.bench.cases import TEXT
+from autotc.bench.cases import TEXT, as_one_line
 from autotc.bench.plans import Plan, held_out_plans, training_plans
 from autotc.cost import request_shapes
 from autotc.latency import LatencyModel, Sample, fit
@@ -69,6 +69,7 @@ def calibrate_model(
 
     Raises:
         PolicyError: a mechanism is unknown.
+        DataError: the model cannot run a request.
     """
     seen = training_plans(model, mechanisms, settings.tokens)
     rng = np.random.default_rng(settings.seed)
@@ -77,7 +78,8 @@ def calibrate_model(
     requests: dict[tuple[Modality, int], dict[str, Tensor]] = {}
     for modality, count, _ in plans:
         if (modality, count) not in requests:
-            requests[modality, count] = random_request(model, {modality: count}, text=TEXT, batch=settings.batch)
+            with as_one_line(f"{modality} {count}"):
+                requests[modality, count] = random_request(model, {modality: count}, text=TEXT, batch=settings.batch)
     scale, shares = _timed_plans(model, plans, requests, settings.repeats, progress)
     bound = bind(model)
     samples = []
@@ -103,12 +105,13 @@ def _timed_plans(
     for turn in range(_PASSES):
         for i, (modality, count, policy) in enumerate(plans):
             request = requests[modality, count]
-            _timed(model, policy, request)  # the first of a new shape also makes kernels
-            for _ in range(-(-repeats // _PASSES)):
-                before, _ = _timed(model, UNCOMPRESSED, reference)
-                total, scoring = _timed(model, policy, request)
-                usual.append(before)
-                shares[i].append((total / before, scoring / before))
+            with as_one_line(f"{modality} {count}"):
+                _timed(model, policy, request)  # the first of a new shape also makes kernels
+                for _ in range(-(-repeats // _PASSES)):
+                    before, _ = _timed(model, UNCOMPRESSED, reference)
+                    total, scoring = _timed(model, policy, request)
+                    usual.append(before)
+                    shares[i].append((total / before, scoring / before))
             if progress is not None:
                 progress(turn * len(plans) + i + 1, _PASSES * len(plans))
     return 1e3 * float(np.median(usual)), shares

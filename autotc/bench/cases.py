@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from autotc.errors import PolicyError
+from autotc.errors import DataError, PolicyError, one_line
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.models import bind
 from autotc.models.synthetic import random_request
@@ -62,6 +63,22 @@ class Requests:
         check_count(self.text, "text")
 
 
+@contextmanager
+def as_one_line(request: str) -> Iterator[None]:
+    """What torch and transformers raise where a request does not fit the model or its memory, told in one line.
+
+    Args:
+        request: name of what runs, for the error.
+
+    Raises:
+        DataError: the model cannot run it.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
+        raise DataError(f"bench: {request}: the model cannot run this request ({one_line(error, 160)})") from error
+
+
 def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> list[Case]:
     """Random requests of every number of media tokens and every batch size.
 
@@ -83,8 +100,10 @@ def synthetic_cases(model: nn.Module, policy: Policy, requests: Requests) -> lis
     out = []
     for count in requests.tokens or ():
         for batch in requests.batches:
-            request = random_request(model, dict.fromkeys(chosen, count), text=requests.text, batch=batch)
-            out.append(Case(f"{Group.of(chosen)} {count}", request, request))
+            name = f"{Group.of(chosen)} {count}"
+            with as_one_line(name):
+                request = random_request(model, dict.fromkeys(chosen, count), text=requests.text, batch=batch)
+            out.append(Case(name, request, request))
     return out
 
 

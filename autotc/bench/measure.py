@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from autotc.bench.cases import Case
+from autotc.bench.cases import Case, as_one_line
 from autotc.bench.generation import prefill_flops, timed_generation
 from autotc.bench.memory import prefill_memory
 from autotc.cost import prefill_cost, request_shapes
-from autotc.errors import DataError, one_line
 from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
@@ -53,11 +52,8 @@ def measure_cases(
     """
     rows = []
     for case in cases:
-        try:
+        with as_one_line(case.name):
             rows.append(measure_case(model, policy, case, repeats, new_tokens))
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            # transformers and torch raise these where a request does not fit the model or its memory.
-            raise DataError(f"bench: {case.name}: the model cannot run this request ({one_line(error)})") from error
         if progress is not None:
             progress(len(rows), len(cases))
     return rows

@@ -74,7 +74,7 @@ def held_out_plans(
             check_rules(policy, depths)
         except PolicyError:
             continue
-        out.append((modality, int(rng.integers(tokens // 2, 2 * tokens)), policy))
+        out.append((modality, int(rng.integers(max(1, tokens // 2), 2 * tokens)), policy))
     return out
 
 

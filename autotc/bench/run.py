@@ -96,6 +96,7 @@ def calibrate(
     Raises:
         PolicyError: a mechanism is unknown.
         LatencyError: the file cannot be written.
+        DataError: the model cannot run a request.
 
     Example:
         >>> learnt = autotc.calibrate(mechanisms=["fastv", "divprune"])  # doctest: +SKIP
