@@ -132,9 +132,11 @@ def test_weights_with_code_are_not_run(copy: Path, tmp_path: Path, damaged: bool
 
 def test_the_command_ends_with_2(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "generation_config.json").write_text("{", encoding="utf-8")
-    Image.new("RGB", (30, 30)).save(tmp_path / "x.png")
+    for i in range(6):
+        Image.new("RGB", (30, 30), (i, i, i)).save(tmp_path / f"{i}.png")
     data = tmp_path / "data.jsonl"
-    data.write_text('{"images": ["x.png"], "prompt": "a", "answer": "b"}\n' * 6, encoding="utf-8")
+    lines = [{"id": str(i), "images": [f"{i}.png"], "prompt": "a", "answer": "b"} for i in range(6)]
+    data.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
     assert cli.main(["eval", "none", "--model", str(copy), "--data", str(data)]) == 2
     captured = capsys.readouterr()
     assert "generation_config.json: is no JSON" in captured.err
