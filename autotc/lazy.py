@@ -1,8 +1,8 @@
 """Heavy packages, imported when they are first used: commands that only read files start without them.
 
 ``from autotc.lazy import Tensor, torch`` in place of ``import torch`` where a module is also read for what it declares
-(mechanisms, adapters). ``torch`` is the package in all uses; ``Tensor`` stands in annotations alone, and where a value
-is looked at it is ``torch.Tensor``.
+(mechanisms, adapters). ``torch`` is the package in all uses; ``Tensor`` and ``PreTrainedConfig`` stand in annotations
+alone, and where a value is looked at it is ``torch.Tensor``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import torch as torch
     from torch import Tensor as Tensor
     from torch import nn as nn
+    from transformers import PreTrainedConfig as PreTrainedConfig
 else:
     torch = LazyModule("torch")
     nn = LazyModule("torch.nn")
     Tensor = "torch.Tensor"
+    PreTrainedConfig = "transformers.PreTrainedConfig"

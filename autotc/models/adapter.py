@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from autotc.depths import Depths
 from autotc.errors import InputsError
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.mechanisms import SCORES_AT, Score
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Medium, Prepared, Shrink
@@ -44,30 +44,30 @@ class Adapter(ABC):
         }
 
     @abstractmethod
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         """Layers of decoder and towers."""
 
     @abstractmethod
-    def decoder_shape(self, config: Any) -> DecoderShape:
+    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
         """Dimensions of the language model."""
 
     @abstractmethod
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         """Dimensions of a modality's tower."""
 
     @abstractmethod
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         """FLOPs before the first block (patch embedding, convolutions) on one item."""
 
     @abstractmethod
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         """FLOPs after the last block (merger, projection) on one item; runs on holes too, so on all of its units."""
 
     @abstractmethod
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         """Units that attend to each other in a block: index tensors (units,) in the language model's order."""
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         """Rows of each of `segments` that belong to no unit: a class token, an odd audio frame, padding of a tile."""
         return [0] * len(self.segments(config, item, block))
 
@@ -111,15 +111,15 @@ class Adapter(ABC):
     def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
         """Apply the tower's position embedding, if any, to (rows, heads, head_dim) queries and keys."""
 
-    def expand_at(self, config: Any, modality: Modality) -> tuple[int, ...]:
+    def expand_at(self, config: PreTrainedConfig, modality: Modality) -> tuple[int, ...]:
         """Blocks behind which the rows return to their original number, holes marked; the last is always among them."""
         return tuple(sorted({*self.deepstack(config, modality), self.depths(config).encoder[modality] - 1}))
 
-    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+    def deepstack(self, config: PreTrainedConfig, modality: Modality) -> tuple[int, ...]:
         """Blocks whose projected outputs are added to the media's tokens behind decoder layers 0, 1, ..., if any."""
         return ()
 
-    def windows(self, config: Any) -> Sequence[int | None]:
+    def windows(self, config: PreTrainedConfig) -> Sequence[int | None]:
         """Sliding window of each decoder layer in tokens; None where a token sees all before it."""
         text = config.get_text_config()
         kinds = getattr(text, "layer_types", None)
@@ -128,7 +128,7 @@ class Adapter(ABC):
             kinds = [usual] * text.num_hidden_layers
         return [text.sliding_window if kind == "sliding_attention" else None for kind in kinds]
 
-    def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+    def blocks_seen_whole(self, config: PreTrainedConfig, arguments: Mapping[str, Any]) -> Tensor | None:
         """(B, L) long on the host: tokens of one block see each other in both directions, -1 for none; None without.
 
         Args:
@@ -146,7 +146,7 @@ class Adapter(ABC):
         """Modality -> name of the model input that tells the shape of its items."""
 
     @abstractmethod
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         """Items of one call of a feature method, from its bound arguments; of the whole model's where a tower is named.
 
         Raises:
@@ -154,32 +154,34 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         """(units, unit) long: rows of the tower's sequence that make up each unit, in the language model's order."""
 
-    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
+    def class_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor | None:
         """(tiles,) long: rows of the tower's class tokens; None where it has none."""
         return None
 
-    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         """Block of the tower that a projector stage's scores come from: next to last, or in the middle."""
         blocks = self.depths(config).encoder[modality]
         return blocks // 2 if need == "middle_attention" else max(0, blocks - 2)
 
-    def offers(self, config: Any) -> Mapping[Modality, tuple[Location, ...]]:
+    def offers(self, config: PreTrainedConfig) -> Mapping[Modality, tuple[Location, ...]]:
         """Modality -> locations of a model with this configuration; those of the family, less what it cannot do."""
         return self.locations
 
-    def scores(self, config: Any, modality: Modality, location: Location) -> frozenset[Score]:
+    def scores(self, config: PreTrainedConfig, modality: Modality, location: Location) -> frozenset[Score]:
         """Scores that exist at a location; fewer than elsewhere where no row of the tower belongs to one token."""
         return SCORES_AT[location]
 
     @abstractmethod
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         """Modality -> id of its placeholder token."""
 
     @abstractmethod
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         """Media of about ``tokens`` tokens, as near as the family's sizes come.
 
         Args:
@@ -191,7 +193,7 @@ class Adapter(ABC):
 
     # --- the input ---
 
-    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+    def shrink(self, config: PreTrainedConfig, items: Sequence[Item], stage: Shrink) -> list[Item]:
         """Items of a request as an input stage leaves them, before anything is processed.
 
         Args:
@@ -261,9 +263,9 @@ class Adapter(ABC):
         return {}
 
     @abstractmethod
-    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    def chat(self, config: PreTrainedConfig) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Ids that open the user's turn, that close it, and those of the template inside it."""
 
     @abstractmethod
-    def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def query_mask(self, config: PreTrainedConfig, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """(B, L) bool: text of the last user turn, without template tokens and placeholders."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from autotc.depths import Depths
-from autotc.lazy import Tensor, torch
+from autotc.lazy import PreTrainedConfig, Tensor, torch
 from autotc.mechanisms import MechanismBase, Score
 from autotc.models import validation
 from autotc.models.adapter import Adapter
@@ -34,7 +34,7 @@ class BoundAdapter:
     """
 
     adapter: Adapter
-    config: Any
+    config: PreTrainedConfig
     architecture: str
 
     # --- what the model is ---

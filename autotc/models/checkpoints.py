@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotc.errors import DataError, UnsupportedModelError, quote
+from autotc.lazy import PreTrainedConfig
 from autotc.models.bound import BoundAdapter
 from autotc.models.checkpoint_files import check_checkpoint_files
 from autotc.models.load_errors import explained
@@ -77,7 +78,7 @@ def find_checkpoint(name: str | None, loading: Loading = AS_STORED) -> Checkpoin
     )
 
 
-def _architecture(name: str, config: Any) -> str:
+def _architecture(name: str, config: PreTrainedConfig) -> str:
     """Class of the model in transformers, as its configuration names it."""
     names = config.architectures or ["none"]
     if not isinstance(names, list | tuple) or not isinstance(names[0], str):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autotc.errors import InputsError
+from autotc.lazy import PreTrainedConfig
 from autotc.models.geometry import Item, spread
 from autotc.models.media import Medium, Prepared, Shrink, Way, frames_of, marked, picture, resized
 from autotc.models.tiles import Tiles
@@ -48,11 +49,11 @@ class Cut(Tiles):
     def tile_tokens(self, processor: Any) -> int:
         """Tokens of a tile, as the processor writes them."""
 
-    def tile_count(self, config: Any, arguments: Mapping[str, Any]) -> int:
+    def tile_count(self, config: PreTrainedConfig, arguments: Mapping[str, Any]) -> int:
         """Tiles of a request."""
         return int(arguments["pixel_values"].shape[0])
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         tile, count = self.tile(config), self.tile_count(config, arguments)
         media = marked(arguments["pixel_values"])
         if media is None or sum(medium.items for medium in media) != count:
@@ -77,7 +78,7 @@ class Cut(Tiles):
             processor
         )
 
-    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+    def shrink(self, config: PreTrainedConfig, items: Sequence[Item], stage: Shrink) -> list[Item]:
         out: list[Item] = []
         start = 0
         while start < len(items):

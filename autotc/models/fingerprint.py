@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
+
+from autotc.lazy import PreTrainedConfig
 
 
-def config_fingerprint(config: Any, structural: Iterable[str]) -> str:
+def config_fingerprint(config: PreTrainedConfig, structural: Iterable[str]) -> str:
     """``sha256:`` and 32 hexadecimal digits over listed fields of a configuration.
 
     Other fields change with every release of transformers, and do not count.

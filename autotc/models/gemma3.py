@@ -8,7 +8,7 @@ from typing import Any
 
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
-from autotc.lazy import Tensor, nn
+from autotc.lazy import PreTrainedConfig, Tensor, nn
 from autotc.models.cut import Cut
 from autotc.models.geometry import Item
 from autotc.models.media import Way, setting
@@ -52,7 +52,7 @@ class Gemma3(Cut, RotaryDecoder):
         "mm_tokens_per_image",
     )
 
-    def sides(self, config: Any) -> tuple[int, int]:
+    def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         vision, tokens = config.vision_config, config.mm_tokens_per_image
         if vision.model_type != "siglip_vision_model":
             raise UnsupportedModelError(
@@ -69,11 +69,11 @@ class Gemma3(Cut, RotaryDecoder):
             )
         return patches, unit
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         self.sides(config)
         return Depths(config.text_config.num_hidden_layers, {"image": config.vision_config.num_hidden_layers})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
             vision.hidden_size,
@@ -85,7 +85,7 @@ class Gemma3(Cut, RotaryDecoder):
             True,
         )
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision = config.vision_config
         head = pooling_head_flops(vision, self.sides(config)[0] ** 2)
         return int(head + 2 * item.count * vision.hidden_size * config.text_config.hidden_size)
@@ -93,7 +93,7 @@ class Gemma3(Cut, RotaryDecoder):
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         return list(child(self.base(model), "vision_tower.encoder.layers").children())
 
-    def blocks_seen_whole(self, config: Any, arguments: Mapping[str, Any]) -> Tensor | None:
+    def blocks_seen_whole(self, config: PreTrainedConfig, arguments: Mapping[str, Any]) -> Tensor | None:
         from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
 
         kinds = arguments.get("token_type_ids")

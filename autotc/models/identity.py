@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.registry import bind, unwrap
 from autotc.stamp import Stamp
 
@@ -131,7 +131,7 @@ def _dtypes(model: nn.Module) -> str:
     return "+".join(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
-def _attention(config: Any) -> str:
+def _attention(config: PreTrainedConfig) -> str:
     """Implementations of attention, of the language model and of the towers."""
     parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
     names = [str(getattr(part, "_attn_implementation", None)) for part in parts if part is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
-from autotc.lazy import nn
+from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.chat import QWEN_CHAT
 from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item
@@ -48,7 +48,7 @@ class InternVL(Cut, RotaryDecoder):
         "downsample_ratio",
     )
 
-    def _used(self, config: Any) -> int:
+    def _used(self, config: PreTrainedConfig) -> int:
         """Blocks whose output counts: up to the one that is read.
 
         Raises:
@@ -63,7 +63,7 @@ class InternVL(Cut, RotaryDecoder):
         blocks: int = config.vision_config.num_hidden_layers
         return layer if layer >= 0 else blocks + 1 + layer
 
-    def sides(self, config: Any) -> tuple[int, int]:
+    def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         size, patch = config.vision_config.image_size, config.vision_config.patch_size
         unit = round(1 / config.downsample_ratio)
         if size[0] != size[1] or patch[0] != patch[1] or (size[0] // patch[0]) % unit:
@@ -73,12 +73,12 @@ class InternVL(Cut, RotaryDecoder):
             )
         return size[0] // patch[0], unit
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         used = self._used(config)
         unread = config.vision_config.num_hidden_layers - used
         return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
             vision.hidden_size,
@@ -90,7 +90,7 @@ class InternVL(Cut, RotaryDecoder):
             True,
         )
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
         patches, unit = self.sides(config)
         rows, width = patches**2 + 1, vision.hidden_size
@@ -99,7 +99,7 @@ class InternVL(Cut, RotaryDecoder):
         return int(behind + 2 * item.count * (width * unit**2 * text.hidden_size + text.hidden_size**2))
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        config: Any = model.config
+        config: PreTrainedConfig = model.config
         return list(child(self.base(model), "vision_tower.encoder.layer").children())[: self._used(config)]
 
     def block_attention(self, block: nn.Module) -> nn.Module:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
-from autotc.lazy import nn
+from autotc.lazy import PreTrainedConfig, nn
 from autotc.mechanisms import Score
 from autotc.models.geometry import Item
 from autotc.models.rotary import RotaryDecoder
@@ -46,7 +46,7 @@ class Llava(Tiles, RotaryDecoder):
         "vision_feature_select_strategy",
     )
 
-    def _used(self, config: Any) -> int:
+    def _used(self, config: PreTrainedConfig) -> int:
         """Blocks whose output counts: up to the one that is read.
 
         Raises:
@@ -65,12 +65,12 @@ class Llava(Tiles, RotaryDecoder):
         blocks: int = config.vision_config.num_hidden_layers
         return layer if layer >= 0 else blocks + 1 + layer
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         used = self._used(config)
         unread = config.vision_config.num_hidden_layers - used
         return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
 
-    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         # As the methods published for this tower do: the next to last of all its blocks, also where the last is not
         # read, and 9 of 24 (HiPrune's object layer, counted from 1) for the middle.
         blocks: int = config.vision_config.num_hidden_layers
@@ -78,17 +78,17 @@ class Llava(Tiles, RotaryDecoder):
             return max(0, 9 * blocks // 24 - 1)
         return max(0, min(self._used(config) - 1, blocks - 2))
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         used = self._used(config)
         return TowerShape(
             vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, used, 1, True
         )
 
-    def sides(self, config: Any) -> tuple[int, int]:
+    def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         return config.vision_config.image_size // config.vision_config.patch_size, 1
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
         rows, width = item.count + 1, vision.hidden_size
         tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
@@ -96,7 +96,7 @@ class Llava(Tiles, RotaryDecoder):
         return int(behind + 2 * item.count * (width * text.hidden_size + text.hidden_size**2))
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        config: Any = model.config
+        config: PreTrainedConfig = model.config
         return list(child(self.base(model), "vision_tower.encoder.layers").children())[: self._used(config)]
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

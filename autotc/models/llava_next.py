@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autotc.errors import InputsError
-from autotc.lazy import Tensor, torch
+from autotc.lazy import PreTrainedConfig, Tensor, torch
 from autotc.models.chat import QWEN_CHAT
 from autotc.models.geometry import Item, Media
 from autotc.models.llava import Llava
@@ -129,11 +129,11 @@ class LlavaNext(Llava):
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]] = (*Llava.structural, "image_grid_pinpoints")
 
-    def image(self, config: Any, size: Sequence[int], tiled: bool = True) -> TiledImage:
+    def image(self, config: PreTrainedConfig, size: Sequence[int], tiled: bool = True) -> TiledImage:
         """The item of an image of (height, width) pixels."""
         return self.cut(self.rule(config), size, tiled)
 
-    def rule(self, config: Any) -> Anyres:
+    def rule(self, config: PreTrainedConfig) -> Anyres:
         """How a configuration has images tiled."""
         pinpoints = tuple((int(y), int(x)) for y, x in config.image_grid_pinpoints)
         return Anyres(self.sides(config)[0], config.vision_config.image_size, pinpoints, self.most(config))
@@ -194,7 +194,7 @@ class LlavaNext(Llava):
                 out.setdefault(other.count, other)
         return list(out.values())
 
-    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+    def shrink(self, config: PreTrainedConfig, items: Sequence[Item], stage: Shrink) -> list[Item]:
         out: list[Item] = []
         for item in items:
             assert isinstance(item, TiledImage)
@@ -233,13 +233,15 @@ class LlavaNext(Llava):
             for item, original in zip(items, originals, strict=True)
         ]
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         sizes = arguments.get("image_sizes")
         if sizes is None:
             raise InputsError("image_sizes: missing; they tell how an image was tiled")
         return [self.image(config, size) for size in torch.as_tensor(sizes).tolist()]
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         sizes = [*config.image_grid_pinpoints, [config.vision_config.image_size] * 2]
         choices = []
         for size in sizes:
@@ -259,22 +261,22 @@ class LlavaNext(Llava):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {"image": "image_sizes"}
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         return super().stem_flops(config, item) * _views(item)
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         return super().projector_flops(config, self.tile(config)) * _views(item)
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         assert isinstance(item, TiledImage)
         tile, _ = item.tile_of()
         return [(tile == view).nonzero()[:, 0] for view in range(item.views)]
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         rows = self.sides(config)[0] ** 2 + self.class_token
         return [rows - len(units) for units in self.segments(config, item, block)]
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         rows, start = [], 0
         for item in items:
             assert isinstance(item, TiledImage)
@@ -284,10 +286,10 @@ class LlavaNext(Llava):
             start += item.views
         return torch.cat(rows)[:, None]
 
-    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
+    def class_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor | None:
         return self.class_places(config, sum(_views(item) for item in items)) if self.class_token else None
 
-    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    def chat(self, config: PreTrainedConfig) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         released = {"mistral": _MISTRAL, "qwen2": QWEN_CHAT}.get(config.text_config.model_type)
         if released is None or getattr(config, "chat_marks", None) is not None:
             return super().chat(config)

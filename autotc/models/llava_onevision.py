@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.lazy import Tensor, torch
+from autotc.lazy import PreTrainedConfig, Tensor, torch
 from autotc.mechanisms import SCORES_AT, TOWER_SCORES, Score
 from autotc.models.adapter import Adapter
 from autotc.models.chat import QWEN_CHAT
@@ -51,11 +51,11 @@ class LlavaOnevision(LlavaNext):
     }
     structural: ClassVar[tuple[str, ...]] = (*LlavaNext.structural, "vision_aspect_ratio")
 
-    def scores(self, config: Any, modality: Modality, location: Location) -> frozenset[Score]:
+    def scores(self, config: PreTrainedConfig, modality: Modality, location: Location) -> frozenset[Score]:
         exist = SCORES_AT[location]
         return exist - TOWER_SCORES if location in ("encoder", "projector") else exist
 
-    def _used(self, config: Any) -> int:
+    def _used(self, config: PreTrainedConfig) -> int:
         layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
         tower = config.vision_config.model_type
         if not isinstance(layer, int) or strategy != "full" or tower != "siglip_vision_model":
@@ -66,12 +66,12 @@ class LlavaOnevision(LlavaNext):
         blocks: int = config.vision_config.num_hidden_layers
         return layer if layer >= 0 else blocks + 1 + layer
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         depths = super().depths(config)
         used = depths.encoder["image"]
         return Depths(depths.decoder, {"image": used, "video": used})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         return super().tower_shape(config, "image")
 
     def most(self, source: Any) -> int | None:
@@ -82,7 +82,7 @@ class LlavaOnevision(LlavaNext):
         pinpoints = tuple((int(y), int(x)) for y, x in setting(processor, settings, "image_grid_pinpoints"))
         return Anyres(math.isqrt(processor.num_image_tokens), pixels, pinpoints, self.most(processor))
 
-    def shrink(self, config: Any, items: Sequence[Item], stage: Shrink) -> list[Item]:
+    def shrink(self, config: PreTrainedConfig, items: Sequence[Item], stage: Shrink) -> list[Item]:
         if not items or items[0].modality == "image":
             return super().shrink(config, items, stage)
         lengths = [stage.downsample.target_length(item.grid, stage.ratio) for item in items]
@@ -114,7 +114,7 @@ class LlavaOnevision(LlavaNext):
             return Adapter.restored(self, items, originals)
         return super().restored(items, originals)
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         side = self.sides(config)[0]
         if modality == "video":
             clips, frames = arguments["pixel_values_videos"].shape[:2]
@@ -131,7 +131,9 @@ class LlavaOnevision(LlavaNext):
             alone = [number == 1 for number in torch.as_tensor(numbers).tolist() for _ in range(number)]
         return [self.image(config, size, tiled) for size, tiled in zip(sizes, alone, strict=True)]
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         if modality == "video":
             vision, half = config.vision_config, math.ceil(self.sides(config)[0] / 2)
             frames = max(1, round(tokens / half**2))
@@ -150,10 +152,10 @@ class LlavaOnevision(LlavaNext):
     def _tiles(self, item: Item) -> int:
         return item.views if isinstance(item, TiledImage) else item.grid[0]
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         return super().stem_flops(config, self.image(config, (1, 1), tiled=False)) * self._tiles(item)
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
         rows, width = self.sides(config)[0] ** 2, vision.hidden_size
         tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
@@ -161,16 +163,16 @@ class LlavaOnevision(LlavaNext):
         projected = 2 * rows * (width * text.hidden_size + text.hidden_size**2)
         return int((behind + projected) * self._tiles(item))
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         return [torch.empty(0, dtype=torch.long)] * self._tiles(item)
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         return [self.sides(config)[0] ** 2] * self._tiles(item)
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         raise UnsupportedModelError("llava_onevision: no row of the tower belongs to one token")
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {"image": config.image_token_id, "video": config.video_token_id}
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from autotc.depths import Depths
 from autotc.errors import InputsError
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.mechanisms import Score
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
@@ -52,11 +52,11 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         "audio_config.n_window",
     )
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         vision, audio = config.vision_config.depth, config.audio_config.encoder_layers
         return Depths(config.text_config.num_hidden_layers, {"image": vision, "video": vision, "audio": audio})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         if modality != "audio":
             return super().tower_shape(config, modality)
         audio = config.audio_config
@@ -64,7 +64,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             audio.d_model, audio.encoder_attention_heads, audio.encoder_ffn_dim, False, audio.encoder_layers, 2
         )
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         if item.modality != "audio":
             return super().stem_flops(config, item)
         audio = config.audio_config
@@ -76,23 +76,23 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
         after = chunks * ((min(mel, chunk) - 1) // 2 + 1)
         return int(2 * 3 * (frames * audio.num_mel_bins * audio.d_model + after * audio.d_model**2))
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         if item.modality != "audio":
             return super().projector_flops(config, item)
         audio = config.audio_config
         return int(2 * item.count * audio.d_model * audio.output_dim)
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         if item.modality != "audio":
             return super().segments(config, item, block)
         return torch.split(torch.arange(item.count), config.audio_config.n_window // 2)
 
-    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         if modality != "audio":
             return super().score_block(config, modality, need)
         return Adapter.score_block(self, config, modality, need)
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         spare = list(super().spare_rows(config, item, block))
         if isinstance(item, AudioItem):
             spare[-1] = item.extra
@@ -119,7 +119,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {**super().shape_inputs(), "audio": "feature_attention_mask"}
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         if modality != "audio":
             return super().geometry(config, modality, arguments)
         mask = arguments.get("feature_attention_mask")
@@ -134,7 +134,7 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             )
         return items
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         if modality != "audio":
             return super().unit_rows(config, modality, items)
         parts, start = [], 0
@@ -144,10 +144,12 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             start += 2 * item.count + (item.extra if isinstance(item, AudioItem) else 0)
         return torch.cat(parts)
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {**super().placeholders(config), "audio": config.audio_token_id}
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         if modality == "audio":
             return random_clip(self, config, tokens, generator)
         media = super().random_media(config, modality, tokens, generator)

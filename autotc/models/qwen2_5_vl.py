@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotc.depths import Depths
+from autotc.lazy import PreTrainedConfig
 from autotc.models.qwen_vision import QwenVision
 from autotc.models.rotary import RotaryDecoder
 
@@ -31,6 +32,6 @@ class Qwen25VL(QwenVision, RotaryDecoder):
         "vision_config.fullatt_block_indexes",
     )
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         vision = config.vision_config.depth
         return Depths(config.text_config.num_hidden_layers, {"image": vision, "video": vision})

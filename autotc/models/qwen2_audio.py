@@ -7,7 +7,7 @@ from typing import Any
 
 from autotc.depths import Depths
 from autotc.errors import InputsError
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Shrink
 from autotc.models.rotary import RotaryDecoder
@@ -43,29 +43,29 @@ class Qwen2Audio(RotaryDecoder):
         "audio_config.max_source_positions",
     )
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         return Depths(config.text_config.num_hidden_layers, {"audio": config.audio_config.encoder_layers})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         audio = config.audio_config
         return TowerShape(
             audio.d_model, audio.encoder_attention_heads, audio.encoder_ffn_dim, False, audio.encoder_layers, 2, True
         )
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         audio = config.audio_config
         rows, width = audio.max_source_positions, audio.d_model
         return int(2 * 3 * (2 * rows * audio.num_mel_bins * width + rows * width**2))
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         # Pooled padding is projected too.
         audio = config.audio_config
         return int(2 * (audio.max_source_positions // 2) * audio.d_model * config.text_config.hidden_size)
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         return (torch.arange(item.count),)
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         return (config.audio_config.max_source_positions - 2 * item.count,)
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
@@ -86,7 +86,7 @@ class Qwen2Audio(RotaryDecoder):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {"audio": "feature_attention_mask"}
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         mask = arguments.get("feature_attention_mask")
         if mask is None:
             raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
@@ -108,15 +108,17 @@ class Qwen2Audio(RotaryDecoder):
     def clip_frames(self, units: int) -> int:
         return 4 * units
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         length = config.audio_config.max_source_positions
         rows = [i * length + torch.arange(2 * item.count).view(-1, 2) for i, item in enumerate(items)]
         return torch.cat(rows)
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {"audio": config.audio_token_id}
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         audio = config.audio_config
         longest = 2 * audio.max_source_positions
         whole, rest = divmod(tokens, longest // 4)

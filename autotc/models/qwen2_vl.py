@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from autotc.lazy import Tensor, torch
+from autotc.lazy import PreTrainedConfig, Tensor, torch
 from autotc.models.geometry import Item
 from autotc.models.qwen2_5_vl import Qwen25VL
 from autotc.models.shapes import TowerShape
@@ -33,15 +33,15 @@ class Qwen2VL(Qwen25VL):
         "vision_config.mlp_ratio",
     )
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         hidden = int(vision.embed_dim * vision.mlp_ratio)
         unit = vision.spatial_merge_size**2
         return TowerShape(vision.embed_dim, vision.num_heads, hidden, False, vision.depth, unit)
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         return torch.split(torch.arange(item.count), item.grid[1] * item.grid[2])
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         unit = config.vision_config.spatial_merge_size**2
         return torch.arange(sum(item.count for item in items) * unit).view(-1, unit)

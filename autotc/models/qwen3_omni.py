@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from autotc.depths import Depths
 from autotc.errors import InputsError
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.mechanisms import Score
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
@@ -57,14 +57,14 @@ class Qwen3OmniThinker(DeepStack):
         "audio_config.n_window_infer",
     )
 
-    def decoder_shape(self, config: Any) -> DecoderShape:
+    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
         return with_experts(super().decoder_shape(config), config.text_config, self.family)
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         depths = super().depths(config)
         return Depths(depths.decoder, {**depths.encoder, "audio": config.audio_config.encoder_layers})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         if modality != "audio":
             return super().tower_shape(config, modality)
         audio = config.audio_config
@@ -72,10 +72,10 @@ class Qwen3OmniThinker(DeepStack):
             audio.d_model, audio.encoder_attention_heads, audio.encoder_ffn_dim, False, audio.encoder_layers, 1
         )
 
-    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+    def deepstack(self, config: PreTrainedConfig, modality: Modality) -> tuple[int, ...]:
         return () if modality == "audio" else super().deepstack(config, modality)
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         if not isinstance(item, Clip):
             return super().stem_flops(config, item)
         audio = config.audio_config
@@ -88,20 +88,20 @@ class Qwen3OmniThinker(DeepStack):
             channels = width
         return int(flops + 2 * chunks * long * width * mels * audio.d_model)
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         if item.modality != "audio":
             return super().projector_flops(config, item)
         audio = config.audio_config
         return int(2 * item.count * audio.d_model * (audio.d_model + audio.output_dim))
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         if item.modality != "audio":
             return super().segments(config, item, block)
         audio = config.audio_config
         chunk = _tokens(2 * audio.n_window)
         return torch.split(torch.arange(item.count), chunk * (audio.n_window_infer // (2 * audio.n_window)))
 
-    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         if modality != "audio":
             return super().score_block(config, modality, need)
         return Adapter.score_block(self, config, modality, need)
@@ -127,7 +127,7 @@ class Qwen3OmniThinker(DeepStack):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {**super().shape_inputs(), "audio": "feature_attention_mask"}
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         if modality != "audio":
             return super().geometry(config, modality, arguments)
         mask = arguments.get("feature_attention_mask")
@@ -140,15 +140,17 @@ class Qwen3OmniThinker(DeepStack):
             items.append(Clip("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0), frames))
         return items
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         if modality != "audio":
             return super().unit_rows(config, modality, items)
         return torch.arange(sum(item.count for item in items))[:, None]
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {**super().placeholders(config), "audio": config.audio_token_id}
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         if modality == "audio":
             return random_clip(self, config, tokens, generator)
         media = super().random_media(config, modality, tokens, generator)

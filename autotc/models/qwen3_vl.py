@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from autotc.errors import UnsupportedModelError
+from autotc.lazy import PreTrainedConfig
 from autotc.models.geometry import Item
 from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.shapes import DecoderShape, TowerShape
@@ -18,15 +19,15 @@ class DeepStack(Qwen2VL):
     Outputs of inner blocks, merged like the last one's, are added to the tokens behind the first decoder layers.
     """
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         unit = vision.spatial_merge_size**2
         return TowerShape(vision.hidden_size, vision.num_heads, vision.intermediate_size, False, vision.depth, unit)
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         return super().projector_flops(config, item) * (1 + len(self.deepstack(config, item.modality)))
 
-    def deepstack(self, config: Any, modality: Modality) -> tuple[int, ...]:
+    def deepstack(self, config: PreTrainedConfig, modality: Modality) -> tuple[int, ...]:
         return tuple(config.vision_config.deepstack_visual_indexes)
 
 
@@ -57,7 +58,7 @@ class Qwen3VL(DeepStack):
         "vision_config.deepstack_visual_indexes",
     )
 
-    def decoder_shape(self, config: Any) -> DecoderShape:
+    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
         return with_experts(super().decoder_shape(config), config.text_config, self.family)
 
 

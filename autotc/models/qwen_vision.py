@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.mechanisms import Score
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
@@ -47,23 +47,23 @@ class QwenVision(Adapter):
 
     frames_apart: ClassVar[bool] = False
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         unit = vision.spatial_merge_size**2
         return TowerShape(vision.hidden_size, vision.num_heads, vision.intermediate_size, True, vision.depth, unit)
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision = config.vision_config
         patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
         width = self.tower_shape(config, item.modality).width
         return int(2 * item.count * vision.spatial_merge_size**2 * patch * width)
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         shape = self.tower_shape(config, item.modality)
         wide = shape.width * shape.unit
         return int(2 * item.count * (wide * wide + wide * self.decoder_shape(config).width))
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         _t, y, x = item.grid
         if block in config.vision_config.fullatt_block_indexes:
             return torch.split(torch.arange(item.count), y * x)
@@ -71,7 +71,7 @@ class QwenVision(Adapter):
         lengths = (cu[1:] - cu[:-1]) // config.vision_config.spatial_merge_size**2
         return torch.split(index, lengths.tolist())
 
-    def score_block(self, config: Any, modality: Modality, need: Score) -> int:
+    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         # In a windowed block every window receives as much as every other: the nearest block that sees the whole.
         wanted = super().score_block(config, modality, need)
         whole = getattr(config.vision_config, "fullatt_block_indexes", None) or [wanted]
@@ -99,7 +99,7 @@ class QwenVision(Adapter):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {"image": "image_grid_thw", "video": "video_grid_thw"}
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         grids = arguments[self.shape_inputs()[modality]]
         merge, patch = config.vision_config.spatial_merge_size, config.vision_config.patch_size
         side = float(merge * patch)
@@ -126,7 +126,7 @@ class QwenVision(Adapter):
             out.append(StampedVideo(item.modality, item.grid, item.n0, item.extent, stamp))
         return out
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         unit = config.vision_config.spatial_merge_size**2
         index, _ = self._windows(config, items)
         place = torch.empty_like(index)
@@ -135,7 +135,7 @@ class QwenVision(Adapter):
         return rows
 
     @staticmethod
-    def _windows(config: Any, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    def _windows(config: PreTrainedConfig, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """Order of the units in windows, and the windows' cumulative lengths in patches."""
         from transformers.vision_utils import get_vision_window_index
 
@@ -182,10 +182,12 @@ class QwenVision(Adapter):
         limits = {name: free[name] for name in pixels}
         return Prepared(out, originals, {"size": {"shortest_edge": 1, "longest_edge": 1 << 40}, **limits})
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {"image": config.image_token_id, "video": config.video_token_id}
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         vision = config.vision_config
         frames = 1 if modality == "image" else max(1, min(_FRAMES, tokens // _FRAMES))
         y, x = nearest_grid(tokens / frames)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from autotc.lazy import torch
+from autotc.lazy import PreTrainedConfig, torch
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Media
 
@@ -17,13 +16,13 @@ def nearest_grid(units: float) -> tuple[int, int]:
     return min(((y, max(1, round(units / y))) for y in rows), key=lambda grid: abs(grid[0] * grid[1] - units))
 
 
-def marks(config: Any, name: str) -> list[int]:
+def marks(config: PreTrainedConfig, name: str) -> list[int]:
     """The token of a mark, where the configuration has it."""
     token = getattr(config, name, None)
     return [] if token is None else [int(token)]
 
 
-def random_clip(adapter: Adapter, config: Any, tokens: int, generator: torch.Generator) -> Media:
+def random_clip(adapter: Adapter, config: PreTrainedConfig, tokens: int, generator: torch.Generator) -> Media:
     """One audio clip of about ``tokens`` tokens for towers that take any length."""
     low, high = 1, 16 * tokens + 16
     while low < high:  # the fewest frames that make so many

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotc.errors import UnsupportedModelError, quote
-from autotc.lazy import nn
+from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.adapter import Adapter
 from autotc.models.bound import BoundAdapter
 from autotc.models.gemma3 import Gemma3
@@ -102,7 +102,7 @@ def bind(model: nn.Module) -> BoundAdapter:
     return bind_config(getattr(model, "config", None), type(model).__name__)
 
 
-def bind_config(config: Any, architecture: str) -> BoundAdapter:
+def bind_config(config: PreTrainedConfig, architecture: str) -> BoundAdapter:
     """The adapter of a class of transformers, with a configuration of it; no model is needed.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.chat import QWEN_CHAT, last_turn
 from autotc.models.shapes import DecoderShape, Projections, child
@@ -14,7 +14,7 @@ from autotc.models.shapes import DecoderShape, Projections, child
 class RotaryDecoder(Adapter):
     """A language model of pre-norm layers with rotary embedding, under ``model.language_model``."""
 
-    def decoder_shape(self, config: Any) -> DecoderShape:
+    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
         text = config.get_text_config()
         return DecoderShape(
             width=text.hidden_size,
@@ -57,13 +57,13 @@ class RotaryDecoder(Adapter):
         out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
         return out
 
-    def query_mask(self, config: Any, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def query_mask(self, config: PreTrainedConfig, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         opening, closing, template = self.chat(config)
         excluded = torch.tensor([*template, *self.placeholders(config).values()], device=input_ids.device)
         out = last_turn(input_ids, opening, closing) & ~torch.isin(input_ids, excluded)
         return out if attention_mask is None else out & attention_mask.bool()
 
-    def chat(self, config: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    def chat(self, config: PreTrainedConfig) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         own = getattr(config, "chat_marks", None)
         if own is not None:
             end = own["end"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Way, setting
@@ -48,7 +48,7 @@ class SmolVLM(Cut, RotaryDecoder):
         "scale_factor",
     )
 
-    def sides(self, config: Any) -> tuple[int, int]:
+    def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         patches, unit = config.vision_config.image_size // config.vision_config.patch_size, config.scale_factor
         if patches % unit:
             raise UnsupportedModelError(
@@ -56,10 +56,10 @@ class SmolVLM(Cut, RotaryDecoder):
             )
         return patches, unit
 
-    def depths(self, config: Any) -> Depths:
+    def depths(self, config: PreTrainedConfig) -> Depths:
         return Depths(config.text_config.num_hidden_layers, {"image": config.vision_config.num_hidden_layers})
 
-    def tower_shape(self, config: Any, modality: Modality) -> TowerShape:
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
         return TowerShape(
             vision.hidden_size,
@@ -71,7 +71,7 @@ class SmolVLM(Cut, RotaryDecoder):
             True,
         )
 
-    def projector_flops(self, config: Any, item: Item) -> int:
+    def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         unit = self.sides(config)[1] ** 2
         return int(2 * item.count * config.vision_config.hidden_size * unit * config.text_config.hidden_size)
 
@@ -81,7 +81,7 @@ class SmolVLM(Cut, RotaryDecoder):
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         return list(child(self.base(model), "vision_model.encoder.layers").children())
 
-    def tile_count(self, config: Any, arguments: Mapping[str, Any]) -> int:
+    def tile_count(self, config: PreTrainedConfig, arguments: Mapping[str, Any]) -> int:
         pixels: Tensor = arguments["pixel_values"]
         size = config.vision_config.image_size
         if tuple(pixels.shape[-2:]) != (size, size):
@@ -108,7 +108,9 @@ class SmolVLM(Cut, RotaryDecoder):
             out.append(Way(tiles, self.structure(processor, tiles, made), (down * tile, across * tile)))
         return distinct(out)
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         media = super().random_media(config, modality, tokens, generator)
         return Media(media.ids, {"pixel_values": media.inputs["pixel_values"][None]})
 

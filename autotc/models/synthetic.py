@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotc.errors import DataError, PolicyError, UnsupportedModelError, one_line
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.checkpoints import find_checkpoint
 from autotc.models.devices import usable_device, usable_dtype
 from autotc.models.geometry import Media
@@ -22,7 +22,7 @@ _SPREAD = 0.02
 
 
 def random_model(
-    config: Any, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu", seed: int = 0
+    config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu", seed: int = 0
 ) -> nn.Module:
     """A model of a configuration with random weights, made in its dtype on its device.
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from autotc.lazy import Tensor, nn, torch
+from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
 from autotc.models.random_media import marks
@@ -24,22 +24,22 @@ class Tiles(Adapter):
     class_token: ClassVar[bool] = False
 
     @abstractmethod
-    def sides(self, config: Any) -> tuple[int, int]:
+    def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         """Patches along a side of a tile, and along a side of a unit.
 
         Raises:
             UnsupportedModelError: a configuration that the adapter does not understand.
         """
 
-    def stem_flops(self, config: Any, item: Item) -> int:
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision = config.vision_config
         patch = vision.num_channels * _side(vision.patch_size) ** 2
         return int(2 * self.sides(config)[0] ** 2 * patch * vision.hidden_size)
 
-    def segments(self, config: Any, item: Item, block: int) -> Sequence[Tensor]:
+    def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         return (torch.arange(item.count),)
 
-    def spare_rows(self, config: Any, item: Item, block: int) -> Sequence[int]:
+    def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         patches, unit = self.sides(config)
         return (patches**2 - item.count * unit**2 + self.class_token,)  # what squares do not cover, and the class token
 
@@ -58,33 +58,35 @@ class Tiles(Adapter):
     def shape_inputs(self) -> Mapping[Modality, str]:
         return {"image": "pixel_values"}
 
-    def tile(self, config: Any) -> Item:
+    def tile(self, config: PreTrainedConfig) -> Item:
         """The item that one tile is."""
         patches, unit = self.sides(config)
         side, pixels = patches // unit, float(unit * _side(config.vision_config.patch_size))
         return Item("image", (1, side, side), side * side, (0.0, pixels, pixels))
 
-    def geometry(self, config: Any, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
+    def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         return [self.tile(config)] * int(arguments["pixel_values"].shape[0])
 
-    def unit_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor:
+    def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
         patches, unit = self.sides(config)
         side = patches // unit * unit
         rows = torch.arange(patches**2).view(patches, patches)[:side, :side]
         squares = rows.unfold(0, unit, unit).unfold(1, unit, unit).reshape(-1, unit**2) + self.class_token
         return (self.class_places(config, len(items))[:, None, None] + squares).reshape(-1, unit**2)
 
-    def class_rows(self, config: Any, modality: Modality, items: Sequence[Item]) -> Tensor | None:
+    def class_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor | None:
         return self.class_places(config, len(items)) if self.class_token else None
 
-    def class_places(self, config: Any, tiles: int) -> Tensor:
+    def class_places(self, config: PreTrainedConfig, tiles: int) -> Tensor:
         """(tiles,) long: first row of each tile."""
         return torch.arange(tiles) * (self.sides(config)[0] ** 2 + self.class_token)
 
-    def placeholders(self, config: Any) -> Mapping[Modality, int]:
+    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {"image": config.image_token_id}
 
-    def random_media(self, config: Any, modality: Modality, tokens: int, generator: torch.Generator) -> Media:
+    def random_media(
+        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
+    ) -> Media:
         each = self.tile(config).count
         tiles = max(1, round(tokens / each))
         vision = config.vision_config

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.masking_utils import create_causal_mask
 
 from autotc.errors import InputsError
+from autotc.lazy import PreTrainedConfig
 from autotc.runtime.cache import CACHE, cache_length
 from autotc.runtime.columns import Columns
 
@@ -30,7 +31,9 @@ class LayerMasks:
         valid: as given.
     """
 
-    def __init__(self, config: Any, windows: Sequence[int | None], valid: Tensor, blocks: Tensor | None) -> None:
+    def __init__(
+        self, config: PreTrainedConfig, windows: Sequence[int | None], valid: Tensor, blocks: Tensor | None
+    ) -> None:
         self.valid = valid
         self._config, self._windows, self._blocks = config, windows, blocks
         self._made: dict[tuple[int, int | None, torch.device], tuple[Columns, Any]] = {}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from autotc.errors import InputsError
+from autotc.lazy import PreTrainedConfig
 from autotc.mechanisms import TOWER_SCORES, Reduction, Score, Tokens
 from autotc.models import BoundAdapter, Item, Projections, column_index, spread
 from autotc.runtime.columns import Columns
@@ -153,7 +154,7 @@ class TowerRun:
             self._visible = self._visible.index_select(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]))
         if self._columns is None or visible is None:
             return kwargs
-        config: Any = attention.config
+        config: PreTrainedConfig = attention.config
         return kwargs | {"attention_mask": create_bidirectional_mask(config, hidden, visible)}
 
     def after(self, index: int, output: Any) -> Any:
