@@ -36,10 +36,12 @@ def write_files(comparison: Comparison) -> Comparison:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    # Modalities have tasks of their own, so that rows have different columns.
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["preset"]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(rows[0] if rows else ["preset"])
-        writer.writerows(row.values() for row in rows)
+        writer = csv.DictWriter(stream, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def log(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autotc.conflicts.calibration import Calibration
+from autotc.errors import one_line
 from autotc.policy import Policy
 from autotc.records.interaction import InteractionRow, points
 from autotc.report.figures import TokenOutcome, dropped_png
@@ -37,5 +38,5 @@ def overlay(calibration: Calibration, row: InteractionRow, path: Path) -> Path:
         for i in range(len(boxes))
     ]
     effect = f"{points(measured.interaction, ' points')}, {measured.effect}"
-    title = f"{pair.label}: {effect}\n{members[worst].prompt}"
+    title = f"{pair.label}: {effect}\n{one_line(members[worst].prompt, 120)}"
     return dropped_png(title, (pair.first.label, pair.second.label), np.asarray(items[number][1]), outcomes, path)

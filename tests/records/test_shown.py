@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from autotc.compare.record import write_files
 from autotc.deployment import export
+from autotc.errors import one_line
 from autotc.placement import Placement
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.records.bench import Bench, BenchRow, SideMeasurement
@@ -18,6 +23,7 @@ from autotc.report.bench import bench_text
 from autotc.report.check import check_text
 from autotc.report.comparison import comparison_curves, comparison_text, summary
 from autotc.report.conflicts import conflicts_text, heatmap_panels
+from autotc.report.figures import TokenOutcome, dropped_png
 from autotc.statistics import Interval
 from autotc.tabular import frame, html_table
 
@@ -129,3 +135,32 @@ def test_tables_without_rows() -> None:
     assert list(frame([], ("a", "b")).columns) == ["a", "b"]
     assert html_table([]) == "<table><thead><tr></tr></thead><tbody></tbody></table>"
     assert "<td>1.235</td><td></td>" in html_table([{"a": 1.23456, "b": None}], "a & b")
+
+
+def test_rows_of_different_tasks_share_a_sheet(tmp_path: Path) -> None:
+    """Every score stands under its own task."""
+    image = comparison()
+    tasks = {"clips": {"accuracy": HALF, "against_uncompressed": LOSS, "against_random": None}}
+    video = replace(image.rows[0], modality="video", tasks=tasks)
+    both = replace(image, folder=tmp_path, rows=(*image.rows, video), uncompressed={"image": HALF, "video": HALF})
+    write_files(both)
+    with (tmp_path / "compare.csv").open(encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["task:digits"], first["task:clips"]) == ("0.5", "")
+    assert (second["task:digits"], second["task:clips"]) == ("", "0.5")
+    assert first["policy"] == second["policy"] == "0123"
+
+
+def test_what_a_cell_holds_does_not_break_its_table() -> None:
+    odd = Skipped("fastv", "image", "cost 0.1", "a | b\nc")
+    text = comparison_text(replace(comparison(), skipped=(odd,)))
+    assert text.splitlines()[-1] == r"| fastv | image | cost 0.1 | a \| b c |"
+
+
+@pytest.mark.parametrize("prompt", ["what costs $5 or $6^?", r"$\frac{1", "a\x00b", "\u202e" + "x" * 999])
+def test_a_prompt_of_any_signs_can_be_drawn(prompt: str, tmp_path: Path) -> None:
+    outcome = TokenOutcome((0.0, 1.0, 0.0, 1.0, 0.0, 1.0), 1, False)
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    title = f"image: conflict\n{one_line(prompt, 120)}"
+    path = dropped_png(title, ("a", "b"), picture, [outcome], tmp_path / "x.png")
+    assert path.stat().st_size > 500

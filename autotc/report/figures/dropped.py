@@ -70,7 +70,7 @@ def dropped_png(
     marks += [Patch(facecolor="none", edgecolor=_MERGED, hatch="///", label="left, merged with others")]
     marks += [Patch(facecolor="none", edgecolor="#888888", label="left")]
     canvas.legend(handles=marks, loc="outside lower left", frameon=False, fontsize=8, ncols=2)
-    canvas.suptitle(title, x=0.01, ha="left", fontsize=10)
+    canvas.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
     return save_png(canvas, path)
 
 
