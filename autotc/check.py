@@ -10,7 +10,7 @@ from typing import cast, get_args
 
 from autotc.errors import DataError, NotFiniteError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
-from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.files import write_text
 from autotc.policy import Measured, Policy
 from autotc.progress import Progress
@@ -77,7 +77,7 @@ def check(
     allowed = measured.tolerance if tolerance is None else tolerance
     if not 0 <= allowed <= 1:
         raise PolicyError(f"tolerance: {allowed!r} given; a fall in accuracy in [0, 1] is right")
-    evaluator = BuiltinEvaluator(seed=measured.seed) if evaluator is None else evaluator
+    evaluator = embedded_evaluator(seed=measured.seed) if evaluator is None else evaluator
     findings = _same_model(policy, checked, evaluator)
     if any(finding.verdict == "fail" for finding in findings):
         # Numbers of another model would say nothing about this policy.

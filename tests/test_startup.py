@@ -28,3 +28,23 @@ def test_light_commands_load_neither_torch_nor_transformers(name: str, tmp_path:
     found = STARTUP["started"](commands[name])
     assert found["code"] == 0
     assert not {"torch", "transformers"} & {*found["modules"]}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "--space", "none.yaml"],
+        ["search", "--space", "/dev/full"],
+        ["search", "--budget", "2"],
+        ["eval", "none.yaml"],
+        ["check", "none.yaml"],
+        ["compare", "--presets", "none"],
+        ["export", "/dev/full", "--to", "vllm"],
+        ["presets", "none", "--keep", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_is_told_before_anything_heavy_is_loaded(arguments: list[str]) -> None:
+    found = STARTUP["started"](arguments)
+    assert found["code"] == 2
+    assert not {"torch", "transformers"} & {*found["modules"]}

@@ -13,7 +13,7 @@ from autotc.bench.cases import Requests, sample_cases, synthetic_cases
 from autotc.bench.measure import NEW_TOKENS, REPEATS, measure_cases
 from autotc.errors import PolicyError
 from autotc.evaluate.base import ObservableEvaluator
-from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.latency import Device
 from autotc.mechanisms import build_mechanism
 from autotc.policy import UNCOMPRESSED, Policy, read_policy
@@ -67,7 +67,7 @@ def bench(
     name = policy.label() if isinstance(policy, Policy) else str(policy)
     policy = read_policy(policy)
     if requests.tokens is None:
-        evaluator = BuiltinEvaluator() if evaluator is None else evaluator
+        evaluator = embedded_evaluator() if evaluator is None else evaluator
         model, cases = evaluator.loaded, sample_cases(evaluator, policy, requests)
     else:
         model = load_embedded()[0] if model is None else model

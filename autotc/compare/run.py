@@ -9,7 +9,7 @@ from autotc.compare.measure import Measurements
 from autotc.compare.record import log, write_files
 from autotc.compare.settings import By, CompareOptions, CompareSettings, Presets
 from autotc.evaluate.base import ObservableEvaluator
-from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.files import check_writable_folder
 from autotc.mechanisms import build_mechanism
 from autotc.progress import Progress
@@ -51,7 +51,7 @@ def compare(
     """
     settings = CompareSettings(**options)
     check_request(presets, by, settings)
-    evaluator = BuiltinEvaluator() if evaluator is None else evaluator
+    evaluator = embedded_evaluator() if evaluator is None else evaluator
     folder = settings.folder(by)
     compared: dict[str, str] = {"by": by} if by == "preset" else {"by": by, "mechanism": settings.mechanism}
     measurements = Measurements(evaluator, settings.split, settings.limit, folder, compared)

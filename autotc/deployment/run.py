@@ -13,7 +13,7 @@ import yaml
 from autotc.deployment.nearest import measured_accuracy, sample_flops, with_stand_ins
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator
-from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.export import get_engine, plan_export
 from autotc.export.estimate import Estimate
 from autotc.files import write_text
@@ -83,7 +83,7 @@ def export(
     if measure is False:
         evaluator = None
     elif evaluator is None and embedded:
-        evaluator = BuiltinEvaluator()
+        evaluator = embedded_evaluator()
     checkpoint = known_checkpoint(policy, served)
     architecture = served.architecture or (
         None if served.model is None or checkpoint is None else checkpoint.bound.architecture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotc.depths import Depths
 from autotc.evaluate.phases import Phases
@@ -13,10 +13,12 @@ from autotc.latency import LatencyModel
 from autotc.policy import ModelReference, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SplitCost, SplitInfo
-from autotc.runtime.steps import Observer
 from autotc.stamp import Stamp
-from autotc.timing import PrefillTimes
 from autotc.vocabulary import Location, Modality, Split
+
+if TYPE_CHECKING:
+    from autotc.runtime.steps import Observer
+    from autotc.timing import PrefillTimes
 
 
 class Evaluator(ABC):

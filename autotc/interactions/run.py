@@ -8,7 +8,7 @@ from typing import Unpack
 from autotc.conflicts.predicted import ConflictPredictor
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import ObservableEvaluator
-from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.files import check_writable_folder
 from autotc.interactions.measure import measure_pairs, open_store
 from autotc.interactions.pairs import check_pair, default_placements, legal_pairs, parse_pairs, space_placements
@@ -52,7 +52,7 @@ def conflicts(
     """
     settings = ConflictsSettings(**options)
     check_request(pairs, space, settings)
-    evaluator = BuiltinEvaluator() if evaluator is None else evaluator
+    evaluator = embedded_evaluator() if evaluator is None else evaluator
     modalities = _modalities(evaluator, settings)
     chosen = _chosen_pairs(evaluator, pairs, space, modalities, settings)
     if not chosen:

@@ -11,6 +11,7 @@ import numpy as np
 
 from autotc.errors import PolicyError
 from autotc.evaluate.base import Evaluator
+from autotc.evaluate.embedded import embedded_evaluator
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.resources import search_space
@@ -69,9 +70,7 @@ def search(
     started = time.monotonic()
     asked = SearchSettings.of(settings)
     if evaluator is None:
-        from autotc.evaluate.builtin import BuiltinEvaluator
-
-        evaluator = BuiltinEvaluator()
+        evaluator = embedded_evaluator()
     progress = progress or SearchProgress()
     study, problem = open_study(asked, evaluator)
     session = Session(evaluator, study, problem, progress)

@@ -34,10 +34,12 @@ with open(sys.argv[1], "w") as file:
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """The light commands, and the files they read made in a folder."""
+    from PIL import Image
+
     policy = ROOT / "policies" / "qwen2.5-vl-7b" / "fastv-0.5.yaml"
     space = ROOT / "search_spaces" / "default.yaml"
     for i in range(40):
-        (folder / f"{i}.png").write_bytes(b"only looked for")
+        Image.new("RGB", (16, 16), (i, i, i)).save(folder / f"{i}.png")
     lines = [{"id": str(i), "images": [f"{i}.png"], "prompt": "?", "answer": "7"} for i in range(40)]
     (folder / "data.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     _make_study(folder / "runs", space.read_text(encoding="utf-8"))

@@ -60,7 +60,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # The packages have the names of public functions, so that patching by a dotted name would find those.
     for package in ("compare", "interactions", "bench"):
-        monkeypatch.setattr(importlib.import_module(f"autotc.{package}.run"), "BuiltinEvaluator", refuse)
+        monkeypatch.setattr(importlib.import_module(f"autotc.{package}.run"), "embedded_evaluator", refuse)
     monkeypatch.setattr(importlib.import_module("autotc.bench.run"), "load_embedded", refuse)
 
 

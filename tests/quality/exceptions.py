@@ -55,6 +55,7 @@ ARGPARSE = {
 """File that imports argparse outside of `autotc/cli` -> why."""
 
 INNER_IMPORTS: dict[str, str] = {
+    "autotc/evaluate/embedded.py": "the embedded model is loaded when it is used: wrong requests are told before torch",
     "autotc/models/checkpoints.py": "the embedded model is built by transformers, which start-up does without",
     "autotc/models/loading.py": "the embedded model is read by transformers, which start-up does without",
     "autotc/resources.py": "drawing the examples takes numpy and transformers, which start-up does without",
