@@ -14,6 +14,7 @@ from autotc.evaluate.embedded import embedded_evaluator
 from autotc.files import write_text
 from autotc.policy import Measured, Policy
 from autotc.progress import Progress
+from autotc.ranges import check_count
 from autotc.records.check import CheckReport, Finding, junit_error
 from autotc.results import Results
 from autotc.statistics import Interval
@@ -77,6 +78,8 @@ def check(
     allowed = measured.tolerance if tolerance is None else tolerance
     if not 0 <= allowed <= 1:
         raise PolicyError(f"tolerance: {allowed!r} given; a fall in accuracy in [0, 1] is right")
+    if limit is not None:
+        check_count(limit, "limit")
     evaluator = embedded_evaluator(seed=measured.seed) if evaluator is None else evaluator
     findings = _same_model(policy, checked, evaluator)
     if any(finding.verdict == "fail" for finding in findings):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from autotc.conflicts.trace import Reference, Trace, trace
-from autotc.errors import DataError
+from autotc.errors import DataError, NotFiniteError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.samples import Sample
 from autotc.mechanisms import Reduction
@@ -104,13 +105,22 @@ class Calibration:
 
     @torch.inference_mode()
     def _forward(self, policy: Policy, modality: Modality, observer: Any = None) -> tuple[Tensor, Track]:
-        """Centred logits (R, V) after the prompt, and the modality's track."""
+        """Centred logits (R, V) after the prompt, and the modality's track.
+
+        Raises:
+            NotFiniteError: the policy makes logits that are not finite.
+            DataError: the model does so by itself, or the policy has no stage on the modality.
+        """
         inputs, towers = self._batch(policy, self.group(modality))
         model = self.evaluator.loaded
         self.forwards += len(inputs["input_ids"])
         with cached_features(model, inputs, policy, towers), apply(model, policy, observer) as handle:
             logits = model(**inputs, use_cache=False).logits[:, -1].float().cpu()
             track = handle.last.get(modality)
+        if (logits.isnan() | (logits == math.inf)).any():
+            if observer is not None:  # the identity, which is the model by itself
+                raise DataError(f"{modality}: the uncompressed model's logits are not finite; try --dtype bfloat16")
+            raise NotFiniteError(f"{policy.label()}: calibration samples gave logits that are not finite")
         if track is None:
             raise DataError(f"{modality}: the policy has no stage on it, or the samples do not hold it")
         return logits - logits.mean(1, keepdim=True), track

@@ -19,6 +19,7 @@ from autotc.export.estimate import Estimate
 from autotc.files import write_text
 from autotc.models.checkpoints import Checkpoint, find_checkpoint, is_embedded, policy_checkpoint
 from autotc.policy import Policy, read_policy
+from autotc.ranges import check_count
 from autotc.records.export import Export, FlopsPair
 from autotc.vocabulary import MODALITIES
 
@@ -68,7 +69,8 @@ def export(
 
     Raises:
         PolicyError: there is no such engine, or the policy file is wrong.
-        DataError: there is nothing to measure on though it was asked for, or the data lacks a modality.
+        DataError: there is nothing to measure on though it was asked for, the data lacks a modality, or a number is no
+            whole number from 1.
 
     Example:
         >>> exported = autotc.export("policies/qwen2.5-vl-7b/evs-0.25.yaml", "vllm")  # doctest: +SKIP
@@ -77,6 +79,10 @@ def export(
     policy = read_policy(policy)
     engine = get_engine(to)
     served = Served() if served is None else served
+    if limit is not None:
+        check_count(limit, "limit")
+    if served.pixels is not None:
+        check_count(served.pixels, "pixels")
     embedded = served.model is None and is_embedded(policy)
     if measure and evaluator is None and not embedded:
         raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")

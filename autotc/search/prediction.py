@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotc.conflicts.predicted import CONFLICT_THRESHOLD, ConflictPredictor
+from autotc.errors import MechanismError
 from autotc.evaluate.base import Evaluator, ObservableEvaluator
 from autotc.policy import Policy
 
@@ -18,8 +19,14 @@ class StackJudge:
         self._predictor = ConflictPredictor(evaluator)
 
     def __call__(self, stack: Policy) -> str | None:
-        """The reason, or None where no conflict is predicted."""
-        prediction = self._predictor.predict(stack)
+        """The reason, or None where no conflict is predicted.
+
+        None too where the stack fails on the calibration samples: its trial then fails by name.
+        """
+        try:
+            prediction = self._predictor.predict(stack)
+        except MechanismError:
+            return None
         return prediction.reason if prediction.score > CONFLICT_THRESHOLD else None
 
     @property

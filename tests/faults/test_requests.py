@@ -13,7 +13,7 @@ import torch
 import autotc
 from autotc import cli
 from autotc.bench import CalibrationSettings, Case, Requests, measure_cases
-from autotc.deployment import write_config
+from autotc.deployment import Served, write_config
 from autotc.errors import MESSAGE_LENGTH, AutotcError, DataError
 from autotc.files import check_writable_folder
 from autotc.policy import Policy
@@ -127,6 +127,8 @@ def test_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> N
         lambda: autotc.bench("no-such-policy.yaml"),
         lambda: autotc.export("no-such-policy.yaml", "vllm"),
         lambda: autotc.export(Policy(), "no-such-engine"),
+        lambda: autotc.export(Policy(), "vllm", limit=0),
+        lambda: autotc.export(Policy(), "vllm", served=Served(pixels=-1)),
     ],
 )
 def test_bench_and_export(make: Callable[[], Any]) -> None:
