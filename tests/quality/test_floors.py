@@ -52,7 +52,7 @@ def test_arguments_are_parsed_in_one_room() -> None:
 
 
 def test_mlflow_is_known_to_one_file() -> None:
-    assert importers("mlflow") == {"autotc/tracking.py"}
+    assert importers("mlflow") == {"autotc/tracking/store.py"}
 
 
 def test_parts_of_autotc_are_imported_at_the_top_of_a_file() -> None:
