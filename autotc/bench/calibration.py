@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from autotc.bench.calibration_runs import CalibrationRun, held_out_runs, training_runs
 from autotc.bench.cases import TEXT, as_one_line
-from autotc.bench.plans import Plan, held_out_plans, training_plans
 from autotc.cost import request_shapes
 from autotc.latency import LatencyModel, Sample, fit
 from autotc.models import bind
@@ -71,19 +71,19 @@ def calibrate_model(
         PolicyError: a mechanism is unknown.
         DataError: the model cannot run a request.
     """
-    seen = training_plans(model, mechanisms, settings.tokens)
+    seen = training_runs(model, mechanisms, settings.tokens)
     rng = np.random.default_rng(settings.seed)
-    unseen = held_out_plans(model, mechanisms, settings.tokens, settings.held_out, rng)
-    plans = [*seen, *unseen]
+    unseen = held_out_runs(model, mechanisms, settings.tokens, settings.held_out, rng)
+    runs = [*seen, *unseen]
     requests: dict[tuple[Modality, int], dict[str, Tensor]] = {}
-    for modality, count, _ in plans:
+    for modality, count, _ in runs:
         if (modality, count) not in requests:
             with as_one_line(f"{modality} {count}"):
                 requests[modality, count] = random_request(model, {modality: count}, text=TEXT, batch=settings.batch)
-    scale, shares = _timed_plans(model, plans, requests, settings.repeats, progress)
+    scale, shares = _timed_runs(model, runs, requests, settings.repeats, progress)
     bound = bind(model)
     samples = []
-    for (modality, count, policy), share in zip(plans, shares, strict=True):
+    for (modality, count, policy), share in zip(runs, shares, strict=True):
         total, scoring = scale * np.median(np.array(share), axis=0)
         shapes = request_shapes(bound, requests[modality, count])
         samples.append(Sample(policy, shapes, float(total), float(scoring)))
@@ -91,19 +91,19 @@ def calibrate_model(
     return fit(model, samples[: len(seen)], list(zip(names, samples[len(seen) :], strict=True)))
 
 
-def _timed_plans(
+def _timed_runs(
     model: nn.Module,
-    plans: Sequence[Plan],
+    runs: Sequence[CalibrationRun],
     requests: Mapping[tuple[Modality, int], Mapping[str, Tensor]],
     repeats: int,
     progress: Progress | None,
 ) -> tuple[float, list[list[tuple[float, float]]]]:
-    """Milliseconds of the reference request, and (total, scoring) of each plan's runs relative to it."""
-    reference = requests[plans[0][:2]]
+    """Milliseconds of the reference request, and (total, scoring) of each run's repeats, relative to it."""
+    reference = requests[runs[0][:2]]
     usual: list[float] = []
-    shares: list[list[tuple[float, float]]] = [[] for _ in plans]
+    shares: list[list[tuple[float, float]]] = [[] for _ in runs]
     for turn in range(_PASSES):
-        for i, (modality, count, policy) in enumerate(plans):
+        for i, (modality, count, policy) in enumerate(runs):
             request = requests[modality, count]
             with as_one_line(f"{modality} {count}"):
                 _timed(model, policy, request)  # the first of a new shape also makes kernels
@@ -113,7 +113,7 @@ def _timed_plans(
                     usual.append(before)
                     shares[i].append((total / before, scoring / before))
             if progress is not None:
-                progress(turn * len(plans) + i + 1, _PASSES * len(plans))
+                progress(turn * len(runs) + i + 1, _PASSES * len(runs))
     return 1e3 * float(np.median(usual)), shares
 
 

@@ -14,11 +14,11 @@ from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.vocabulary import LOCATION_ORDER, Location, Modality
 
-Plan = tuple[Modality, int, Policy]
+CalibrationRun = tuple[Modality, int, Policy]
 """Modality of a request, its media tokens, and what it runs under."""
 
 
-def training_plans(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> list[Plan]:
+def training_runs(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> list[CalibrationRun]:
     """What is run to learn from: sizes without a policy, the control and each mechanism everywhere they can stand.
 
     Args:
@@ -32,7 +32,7 @@ def training_plans(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> 
     bound = bind(model)
     layers = bound.depths.decoder
     sizes = [max(8, round(tokens * share)) for share in (0.25, 0.5, 1.0, 2.0)]
-    out: list[Plan] = [(m, size, UNCOMPRESSED) for m in bound.offers for size in sizes]
+    out: list[CalibrationRun] = [(m, size, UNCOMPRESSED) for m in bound.offers for size in sizes]
     for modality, location in placements(model, "random"):
         depths = (1, max(1, layers // 2)) if location == "decoder" else (0,)
         for depth in depths:
@@ -48,15 +48,15 @@ def training_plans(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> 
     return out
 
 
-def held_out_plans(
+def held_out_runs(
     model: nn.Module, mechanisms: Sequence[str], tokens: int, number: int, rng: np.random.Generator
-) -> list[Plan]:
-    """Random policies of one or two stages on requests of random sizes; arguments as of `training_plans`."""
+) -> list[CalibrationRun]:
+    """Random policies of one or two stages on requests of random sizes; arguments as of `training_runs`."""
     bound = bind(model)
     depths = bound.depths
     names = sorted({"random", *mechanisms})
     spots = [(name, *where) for name in names for where in placements(model, name)]
-    out: list[Plan] = []
+    out: list[CalibrationRun] = []
     while len(out) < number:
         modality = rng.choice(sorted({spot[1] for spot in spots}))
         offered = [spot for spot in spots if spot[1] == modality]
