@@ -12,7 +12,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+import autotc
+from autotc.cli.program import main
 from autotc.errors import MESSAGE_LENGTH, DataError, PolicyError
 from autotc.policy import Policy, Stage, read_policy
 from autotc.search.space import SearchSpace
@@ -56,6 +59,11 @@ def refusal(text: str, reader: Any = Policy) -> str:
     assert len(message) <= MESSAGE_LENGTH
     assert message.isprintable()
     return message
+
+
+def full_disk(handle: int) -> None:
+    """In place of `os.fsync`."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def with_stage(**changes: object) -> str:
@@ -253,17 +261,52 @@ def test_what_is_no_policy(value: object) -> None:
 
 
 def test_a_policy_that_cannot_be_written_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     policy = Policy.from_yaml(GOOD)
     path = policy.save(tmp_path / "x.yaml")
     before = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(DataError, match="No space left on device"):
         policy.model_copy(update={"note": "longer"}).save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_what_apply_and_configure_are_given_is_a_policy() -> None:
+    for value in ({"version": 1, "stages": []}, None, 3, b"x.yaml"):
+        with pytest.raises(PolicyError, match="a Policy, or the path of a policy file, is right"):
+            autotc.apply(nn.Linear(1, 1), value)  # type: ignore[arg-type]
+        with pytest.raises(PolicyError, match="a Policy, or the path of a policy file, is right"):
+            autotc.configure(object(), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("command", ["validate", "show", "eval", "check", "export --to vllm", "bench"])
+def test_commands_refuse_a_wrong_policy_in_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(GOOD.replace("keep_ratio: 0.5", "keep_ratio: true"))
+    name, *options = command.split()
+    code = main([name, "x.yaml", *options])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith(f"autotc {name}: x.yaml: stages.0.keep_ratio: ")
+    assert err.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_a_preset_is_written_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.yaml"
+    assert main(["presets", "divprune", "--keep", "0.5", "--out", str(path)]) == 0
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", full_disk)
+    assert main(["presets", "divprune", "--keep", "0.25", "--out", str(path)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert main(["presets", "all", "--keep", "0.25", "--out", str(tmp_path / "all")]) == 2
+    assert not [*(tmp_path / "all").iterdir()]
 
 
 # What follows changes good files at random. Every outcome but a policy or one line is a fault.
