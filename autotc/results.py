@@ -14,6 +14,10 @@ from autotc.errors import DataError, one_line, quote
 from autotc.files import replacing
 from autotc.statistics import Array, Interval, mean_interval, mean_of_groups_interval
 
+DIGITS = 4
+"""Decimals that evaluators give log-probabilities and divergences: another thread count, or another place in memory,
+orders sums anew and changes the last bits of floats, and files of the same seed are to be equal byte by byte."""
+
 
 @dataclass(frozen=True)
 class SampleResult:

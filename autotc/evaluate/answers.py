@@ -18,7 +18,7 @@ from autotc.evaluate.decoding import branch, end_tokens, follow, greedy, is_plai
 from autotc.evaluate.metrics import Metric
 from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
-from autotc.results import SampleResult
+from autotc.results import DIGITS, SampleResult
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
 from autotc.runtime.steps import StageStats
@@ -190,8 +190,8 @@ class ForcedAnswerer:
             teacher = self._teachers.get(samples[i].id)
             out.append(
                 _Forced(
-                    float(picked[i, : len(answer) + 1].sum()),
-                    math.nan if teacher is None else teacher.divergence(predicted),
+                    round(float(picked[i, : len(answer) + 1].sum()), DIGITS),
+                    math.nan if teacher is None else round(teacher.divergence(predicted), DIGITS),
                     self.settled(samples[i].answer, answer, likeliest[i]),
                     finite[i],
                 )

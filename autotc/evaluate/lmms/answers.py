@@ -16,7 +16,7 @@ from autotc.evaluate.lmms.generation import Generation
 from autotc.evaluate.lmms.samples import LmmsSample
 from autotc.evaluate.phases import Phases
 from autotc.policy import Policy
-from autotc.results import SampleResult
+from autotc.results import DIGITS, SampleResult
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
 
@@ -54,7 +54,9 @@ class TaskAnswerer:
             said = self._generated(policy, batch, inputs, generation)
         with self._phases.phase("scores"):
             results = [
-                SampleResult(s.id, s.task, s.group, s.source.score(s.index, a, self._metric), _shown(s, a), p)
+                SampleResult(
+                    s.id, s.task, s.group, s.source.score(s.index, a, self._metric), _shown(s, a), round(p, DIGITS)
+                )
                 for s, a, p in zip(samples, said, log_probability, strict=True)
             ]
         return Answered(results, _finite(prompt), handle.stats[0] if policy.adaptive else ())
