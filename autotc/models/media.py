@@ -11,6 +11,7 @@ import numpy as np
 from autotc.errors import InputsError
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms import InputMechanism
+from autotc.vocabulary import Modality
 
 Grid = tuple[int, int, int]
 
@@ -112,6 +113,7 @@ def sampled(frames: Tensor, count: int) -> Tensor:
 
 
 _MARK = "autotc_originals"
+_KEY = "autotc_{modality}_originals"
 
 
 def mark(tensor: Tensor, originals: Sequence[Medium]) -> None:
@@ -123,6 +125,28 @@ def marked(tensor: Any) -> tuple[Medium, ...] | None:
     """What `mark` noted; None where it did not."""
     out: tuple[Medium, ...] | None = getattr(tensor, _MARK, None)
     return out
+
+
+def originals_key(modality: Modality) -> str:
+    """Name under which a batch of prepared inputs says what its media were before their input stage."""
+    return _KEY.format(modality=modality)
+
+
+def encode_originals(originals: Sequence[Medium]) -> Tensor:
+    """(media, 7) long: grid, uncompressed tokens, items and size of each medium.
+
+    A tensor of the batch goes where the batch goes: to devices, through copies, collators and pinned memory.
+    """
+    rows = [(*medium.grid, medium.n0, medium.items, *medium.size) for medium in originals]
+    return torch.tensor(rows, dtype=torch.long).view(len(rows), 7)
+
+
+def decode_originals(encoded: Tensor) -> tuple[Medium, ...]:
+    """The media of `encode_originals`."""
+    rows = encoded.reshape(-1, 7).tolist()
+    return tuple(
+        Medium(grid=(t, y, x), n0=n0, items=items, size=(height, width)) for t, y, x, n0, items, height, width in rows
+    )
 
 
 def setting(processor: Any, settings: Mapping[str, Any], name: str, part: str = "image") -> Any:

@@ -138,13 +138,14 @@ class Handle:
 
     # --- the model ---
 
-    def _before_model(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_model(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         if module is not self.model:
             raise InputsError("model: a replica of it runs (DataParallel); a policy serves the model it was applied to")
         thread = threading.get_ident()
         if self._thread != thread:
             self._lock.acquire()
             self._thread = thread
+        kwargs = self._encoders.take_originals(kwargs)
         self._arguments = dict(zip(self._argument_names, args, strict=False)) | kwargs
         self._encoders.begin(self._arguments, self._generation.running)
         cache = given_cache(self._arguments)
@@ -152,6 +153,7 @@ class Handle:
             self._held(cache)
         else:
             self._encoders.check()
+        return args, kwargs
 
     def _after_model(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._thread != threading.get_ident():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autotc.errors import InputsError
 from autotc.mechanisms import TOWER_SCORES, Score
 from autotc.models import BoundAdapter, Item
-from autotc.models.media import marked
+from autotc.models.media import Medium, decode_originals, marked, originals_key
 from autotc.runtime.hooks import Hooks
 from autotc.runtime.layers import Call
 from autotc.runtime.prompt import EncodedPrompt, check_placeholders
@@ -41,6 +41,8 @@ class Encoders:
         self._items: dict[Modality, list[Item]] = {}
         self._towers: dict[Modality, TowerRun] = {}
         self._outputs: dict[Modality, Any] = {}
+        # What the media were before their input stage, as prepared inputs say.
+        self._originals: dict[Modality, tuple[Medium, ...]] = {}
         self._encoding: Modality | None = None
 
     def attach(self) -> None:
@@ -56,6 +58,13 @@ class Encoders:
             self._attach_tower(modality)
 
     # --- the model's call ---
+
+    def take_originals(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call without what prepared inputs say of their media, which is kept."""
+        keys = {originals_key(modality): modality for modality in self._adapter.shape_inputs()}
+        for key in keys.keys() & arguments.keys():
+            self._originals[keys[key]] = decode_originals(arguments[key])
+        return {name: value for name, value in arguments.items() if name not in keys}
 
     def begin(self, arguments: dict[str, Any], generating: bool) -> None:
         """A call of the model begins.
@@ -136,7 +145,7 @@ class Encoders:
     def forget(self) -> None:
         """Let go of everything: a call is over, or has failed."""
         self._arguments, self._announced, self._ids = {}, {}, None
-        self._items, self._towers, self._outputs, self._encoding = {}, {}, {}, None
+        self._items, self._towers, self._outputs, self._originals, self._encoding = {}, {}, {}, {}, None
 
     # --- feature methods ---
 
@@ -177,11 +186,12 @@ class Encoders:
         else:
             items = self._bound.geometry(modality, arguments)
         if self._steps.at("input", modality):
-            originals = marked(arguments.get(shape))
+            originals = self._originals.get(modality) or marked(arguments.get(shape))
             if originals is None:
                 raise InputsError(
                     f"{modality}: the policy has an input stage, but these inputs were not prepared by"
-                    " autotc.configure(processor, policy); call what it returns in place of the processor"
+                    " autotc.configure(processor, policy); call what it returns in place of the processor, and pass"
+                    f" all of its outputs on, {originals_key(modality)} too"
                 )
             left = [item.count for item in items]
             items = self._adapter.restored(items, originals)

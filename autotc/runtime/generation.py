@@ -52,6 +52,7 @@ class Generation:
                 uncached = self._setting(arguments, "use_cache") is False
                 self._check(arguments)
                 self._encoders.forget()
+                kwargs = self._encoders.take_originals(kwargs)
                 self._lengths.append(_prompt_length(arguments))
                 try:
                     # A policy acts on a prompt once. What is decoded without a cache is what is decoded on one; only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import BatchFeature
 from autotc.errors import InputsError, PolicyError
 from autotc.models import Adapter, find_processor_adapter, processor_adapter
 from autotc.models.cut import Cut
-from autotc.models.media import Medium, Shrink, mark, marked
+from autotc.models.media import Medium, Shrink, encode_originals, mark, marked, originals_key
 from autotc.policy import Policy, read_policy
 from autotc.vocabulary import Modality
 
@@ -41,20 +42,31 @@ def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]
     it would have made of them; of audio, mel frames are averaged, as a longer hop would. Without an input stage the
     processor itself comes back.
 
+    What the media were rides in the batch under a name of its own (`originals_key`), which `apply` reads and takes out
+    before the model is called: so prepared inputs are for a model under the policy. They may be copied, moved, collated
+    and pinned. The processor can be handed to ``pipeline`` and asked for ``apply_chat_template(tokenize=True)``.
+
+    Args:
+        processor: of the checkpoint.
+        policy: a policy or the path of its file.
+
     Raises:
         PolicyError: the policy is malformed, or the family offers no such input stage.
         UnsupportedModelError: no adapter knows the processor.
 
     Example:
-        >>> processor = autotc.configure(processor, "policy.yaml")  # doctest: +SKIP
-        >>> with autotc.apply(model, "policy.yaml"):  # doctest: +SKIP
-        ...     model.generate(**processor(text=prompt, images=[picture], return_tensors="pt"))
+        Half of the tokens, by a smaller picture::
+
+            processor = autotc.configure(processor, "policy.yaml")
+            inputs = processor(text=prompt, images=[picture], return_tensors="pt")
+            with autotc.apply(model, "policy.yaml"):
+                model.generate(**inputs)
     """
     policy = read_policy(policy)
     stages = {s.modality: s for s in policy.stages if s.location == "input"}
     if not stages:
         return processor  # type: ignore[no-any-return]
-    inner = processor.processor if isinstance(processor, _Configured) else processor
+    inner = processor.unconfigured if isinstance(processor, _Configured) else processor
     adapter = find_processor_adapter(inner)
     for modality in stages:
         reason = adapter.refused.get(modality, {}).get("input")
@@ -64,7 +76,7 @@ def configure(processor: Any, policy: Policy | str | Path) -> Callable[..., Any]
     asked: dict[Modality, Shrink] = {}
     for modality, stage in stages.items():
         asked[modality] = Shrink(stage.input_mechanism(), stage.final_ratio)
-    return _Configured(inner, adapter, asked)
+    return _configured(inner, adapter, asked)  # type: ignore[no-any-return]
 
 
 def tracked(processor: Any) -> Any:
@@ -75,25 +87,53 @@ def tracked(processor: Any) -> Any:
     if isinstance(processor, _Configured):
         return processor
     adapter = processor_adapter(processor)
-    return _Configured(processor, adapter, {}) if isinstance(adapter, Cut) else processor
+    return _configured(processor, adapter, {}) if isinstance(adapter, Cut) else processor
+
+
+def _configured(processor: Any, adapter: Adapter, stages: Mapping[Modality, Shrink]) -> Any:
+    """A processor of the same class that is called with what the adapter makes of the media.
+
+    Of the same class, so that its own methods (chat templates that tokenize) and whoever asks what it is (pipelines)
+    come back to it.
+    """
+    kind = type(processor)
+    cls: Any = type(kind.__name__, (_Configured, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    out = cls.__new__(cls)
+    out.__dict__.update(processor.__dict__)
+    out.unconfigured, out.adapter_of_media, out.input_stages = processor, adapter, stages
+    return out
 
 
 class _Configured:
-    """A processor that is called with what its adapter makes of the media.
+    """What `configure` adds to a processor's class.
 
-    Args:
-        processor: of the checkpoint.
-        adapter: of its family.
-        stages: input stages by modality.
+    Attributes:
+        unconfigured: the processor of the checkpoint.
+        adapter_of_media: of its family.
+        input_stages: by modality.
     """
 
-    def __init__(self, processor: Any, adapter: Adapter, stages: Mapping[Modality, Shrink]) -> None:
-        self.processor, self._adapter, self._stages = processor, adapter, stages
+    unconfigured: Any
+    adapter_of_media: Adapter
+    input_stages: Mapping[Modality, Shrink]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.processor, name)
+    def __reduce__(self) -> Any:
+        return _configured, (self.unconfigured, self.adapter_of_media, self.input_stages)
+
+    def to_dict(self) -> Any:
+        """What is saved: the processor, not what was configured."""
+        return self.unconfigured.to_dict()
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Save the processor, not what was configured."""
+        return self.unconfigured.save_pretrained(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return repr(self.unconfigured)
 
     def __call__(self, *args: Any, **kwargs: Any) -> PreparedInputs:
+        inner, stages = self.unconfigured, self.input_stages
+        kwargs = dict(zip(inspect.signature(inner.__call__).parameters, args, strict=False)) | kwargs
         originals: dict[Modality, list[Medium]] = {}
         for key, modality in _PLACES:
             if kwargs.get(key) is None:
@@ -101,28 +141,30 @@ class _Configured:
             groups, rebuilt = _grouped(kwargs[key])
             media = [medium for group in groups for medium in group]
             alone = [len(group) == 1 for group in groups for _ in group]
-            own = dict(kwargs.get(f"{key}_kwargs", {}))
+            settings = dict(kwargs.get(f"{key}_kwargs") or {})
             flat = {k: v for k, v in kwargs.items() if k not in _CALL and not k.endswith("_kwargs")}
-            prepared = self._adapter.prepare(
-                self.processor, modality, media, alone, {**flat, **own}, self._stages.get(modality)
+            prepared = self.adapter_of_media.prepare(
+                inner, modality, media, alone, {**flat, **settings}, stages.get(modality)
             )
             if prepared is None:
                 continue
             kwargs[key], originals[modality] = rebuilt(prepared.media), prepared.originals
             if prepared.settings:
-                kwargs[f"{key}_kwargs"] = {**own, **prepared.settings}
-        processor = self.processor
-        if kwargs.get("audio") is not None and "audio" in self._stages:
-            processor = copy.copy(processor)
-            processor.feature_extractor = _ShorterMel(processor.feature_extractor, self._adapter, self._stages["audio"])
-        output = PreparedInputs(dict(processor(*args, **kwargs)))
-        if processor is not self.processor:
+                kwargs[f"{key}_kwargs"] = {**settings, **prepared.settings}
+        processor = inner
+        if kwargs.get("audio") is not None and "audio" in stages:
+            processor = copy.copy(inner)
+            processor.feature_extractor = _ShorterMel(inner.feature_extractor, self.adapter_of_media, stages["audio"])
+        output = PreparedInputs(dict(processor(**kwargs)))
+        if processor is not inner:
             originals["audio"] = processor.feature_extractor.originals
         for modality, media in originals.items():
-            name = self._adapter.shape_inputs()[modality]
+            name = self.adapter_of_media.shape_inputs()[modality]
             if not isinstance(output[name], Tensor):
                 raise InputsError(f"{name}: return_tensors='pt' is needed with an input stage")
             mark(output[name], media)
+            if modality in stages:
+                output[originals_key(modality)] = encode_originals(media)
         return output
 
 
