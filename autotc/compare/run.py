@@ -10,12 +10,10 @@ from autotc.compare.record import log, write_files
 from autotc.compare.settings import By, CompareOptions, CompareSettings, Presets
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.embedded import embedded_evaluator
-from autotc.files import check_writable_folder
 from autotc.mechanisms import build_mechanism
 from autotc.progress import Progress
 from autotc.ranges import check_choice
 from autotc.records.comparison import Comparison, Match
-from autotc.tracking import resolve
 
 
 def compare(
@@ -86,6 +84,4 @@ def check_request(presets: Presets, by: By, settings: CompareSettings) -> None:
     chosen_presets(presets)
     if by == "location":
         build_mechanism(settings.mechanism)
-    check_writable_folder(settings.folder(by), "--runs")
-    if settings.mlflow:
-        resolve(settings.tracking_uri, settings.runs)
+    settings.check_destination(settings.folder(by))

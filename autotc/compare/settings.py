@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
-from autotc.names import check_name
-from autotc.ranges import check_choice, check_count, check_ratios
-from autotc.vocabulary import SPLITS, Split
+from autotc.ranges import check_ratios
+from autotc.records.settings import KeptOptions, KeptSettings
 
 TOKENS = (0.5, 0.25, 0.1)
 """Shares of the uncompressed language-model tokens at which presets are compared by default."""
@@ -22,8 +21,8 @@ Presets = Sequence[str] | Literal["all"]
 By = Literal["preset", "location"]
 
 
-@dataclass(frozen=True)
-class CompareSettings:
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(KeptSettings):
     """Settings of `autotc.compare`.
 
     Attributes:
@@ -32,13 +31,11 @@ class CompareSettings:
         costs: targets for the FLOPs ratio; with presets. None takes `COSTS`, or nothing where ``tokens`` are given.
         mechanism: that is measured at every place; with locations.
         keeps: keep ratios; with locations.
-        split, limit: samples; the first ``limit`` of each modality, all where None.
-        runs, name: everything is written to ``runs/name``; what is there already is not measured again. Without a name
-            ``compare``, or ``locations-MECHANISM``.
-        mlflow, tracking_uri: whether and where to log; None logs into a local store in ``runs``.
+        split, limit, runs, name, mlflow, tracking_uri: as of `KeptSettings`; the folder is ``runs/name``, without a
+            name ``runs/compare`` or ``runs/locations-MECHANISM``.
 
     Raises:
-        DataError: the name is no name, the split is unknown, or the limit is no whole number from 1.
+        DataError: as of `KeptSettings`.
         PolicyError: a target or a keep ratio is no ratio.
     """
 
@@ -46,21 +43,11 @@ class CompareSettings:
     costs: Sequence[float] | None = None
     mechanism: str = "divprune"
     keeps: Sequence[float] = KEEPS
-    split: Split = "test"
-    limit: int | None = None
-    runs: str | Path = "runs"
-    name: str | None = None
-    mlflow: bool = True
-    tracking_uri: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for what, ratios in (("tokens", self.tokens), ("costs", self.costs), ("keeps", self.keeps)):
             check_ratios(ratios, what)
-        check_choice(self.split, "split", SPLITS)
-        if self.limit is not None:
-            check_count(self.limit, "limit")
-        if self.name is not None:
-            check_name(self.name, "--name")
 
     def folder(self, by: By) -> Path:
         """Where everything is written."""
@@ -74,16 +61,10 @@ class CompareSettings:
         return self.tokens or (), self.costs or ()
 
 
-class CompareOptions(TypedDict, total=False):
+class CompareOptions(KeptOptions, total=False):
     """The fields of `CompareSettings` as keywords."""
 
     tokens: Sequence[float] | None
     costs: Sequence[float] | None
     mechanism: str
     keeps: Sequence[float]
-    split: Split
-    limit: int | None
-    runs: str | Path
-    name: str | None
-    mlflow: bool
-    tracking_uri: str | None

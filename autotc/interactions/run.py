@@ -9,7 +9,6 @@ from autotc.conflicts.predicted import ConflictPredictor
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.embedded import embedded_evaluator
-from autotc.files import check_writable_folder
 from autotc.interactions.measure import measure_pairs, open_store
 from autotc.interactions.pairs import check_pair, default_placements, legal_pairs, parse_pairs, space_placements
 from autotc.interactions.record import log, write_files
@@ -17,7 +16,6 @@ from autotc.interactions.settings import ConflictsOptions, ConflictsSettings
 from autotc.progress import Progress
 from autotc.records.interaction import Conflicts, Pair
 from autotc.search.space import SearchSpace
-from autotc.tracking import resolve
 from autotc.vocabulary import MODALITIES, Modality
 
 
@@ -78,9 +76,7 @@ def check_request(pairs: Sequence[str | Pair] | None, space: object, settings: C
     """
     if pairs is not None and space is not None:
         raise PolicyError("--space: given with --pairs; one of the two says which pairs are measured")
-    check_writable_folder(settings.folder, "--runs")
-    if settings.mlflow:
-        resolve(settings.tracking_uri, settings.runs)
+    settings.check_destination(settings.folder)
 
 
 def _modalities(evaluator: ObservableEvaluator, settings: ConflictsSettings) -> list[Modality]:

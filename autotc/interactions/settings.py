@@ -5,47 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from autotc.errors import PolicyError, quote
-from autotc.names import check_name
 from autotc.ranges import check_choice, check_count, check_ratios
 from autotc.records.interaction import Keeps
-from autotc.vocabulary import MODALITIES, SPLITS, Modality, Split
+from autotc.records.settings import KeptOptions, KeptSettings
+from autotc.vocabulary import MODALITIES, Modality
 
 KEEPS: tuple[Keeps, ...] = ((0.5, 0.25),)
 """Keep ratios of the first and the second stage, where they are not said."""
 
 
-@dataclass(frozen=True)
-class ConflictsSettings:
+@dataclass(frozen=True, kw_only=True)
+class ConflictsSettings(KeptSettings):
     """Settings of `autotc.conflicts`.
 
     Attributes:
         modalities: to measure on; None takes all that the samples hold.
         keeps: keep ratios of the first and the second stage, both of the uncompressed count.
         samples: calibration samples of the predictions.
-        split, limit: samples that interactions are measured on; the first ``limit`` of each modality, all where None.
-        runs, name: everything is written to ``runs/conflicts/name``; what is there already does not run again. Without
-            a name ``default``, or ``first-LIMIT``.
-        mlflow, tracking_uri: whether and where to log; None logs into a local store in ``runs``.
+        split, limit, runs, name, mlflow, tracking_uri: as of `KeptSettings`; the folder is ``runs/conflicts/name``,
+            without a name ``runs/conflicts/default`` or ``runs/conflicts/first-LIMIT``.
 
     Raises:
-        DataError: the name is no name, a modality or the split is unknown, or a number is no whole number from 1.
+        DataError: as of `KeptSettings`, a modality is unknown, or ``samples`` is no whole number from 1.
         PolicyError: keep ratios are none, or do not fall.
     """
 
     modalities: Sequence[Modality] | None = None
     keeps: Sequence[Keeps] = KEEPS
     samples: int = 16
-    split: Split = "test"
-    limit: int | None = None
-    runs: str | Path = "runs"
-    name: str | None = None
-    mlflow: bool = True
-    tracking_uri: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for modality in self.modalities or ():
             check_choice(modality, "modalities", MODALITIES)
         for keeps in self.keeps:
@@ -53,11 +45,6 @@ class ConflictsSettings:
             if len(keeps) != 2 or keeps[1] >= keeps[0]:
                 raise PolicyError(f"keeps: {quote(keeps)} given; two ratios are right, the second below the first")
         check_count(self.samples, "samples")
-        check_choice(self.split, "split", SPLITS)
-        if self.limit is not None:
-            check_count(self.limit, "limit")
-        if self.name is not None:
-            check_name(self.name, "--name")
 
     @property
     def folder(self) -> Path:
@@ -66,15 +53,9 @@ class ConflictsSettings:
         return Path(self.runs) / "conflicts" / (self.name or usual)
 
 
-class ConflictsOptions(TypedDict, total=False):
+class ConflictsOptions(KeptOptions, total=False):
     """The fields of `ConflictsSettings` as keywords."""
 
     modalities: Sequence[Modality] | None
     keeps: Sequence[Keeps]
     samples: int
-    split: Split
-    limit: int | None
-    runs: str | Path
-    name: str | None
-    mlflow: bool
-    tracking_uri: str | None
