@@ -10,13 +10,15 @@ from typing import ClassVar
 import numpy as np
 
 from autotc.conflicts.rules import check_rules
-from autotc.errors import ConflictError, PolicyError
+from autotc.errors import ConflictError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.results import Results, SampleResult
 from autotc.search.archive import Archive, restricted
 from autotc.search.budget import Budget, Costs, move_onto_budget
-from autotc.search.outcome import OVER_BUDGET, PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
+from autotc.search.failures import MechanismFailures, mechanisms_of
+from autotc.search.interrupts import TrialTimeout, time_limit
+from autotc.search.outcome import LEFT_OUT, OVER_BUDGET, PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.race import rungs
 from autotc.search.space import SearchSpace
 from autotc.vocabulary import Group, Location
@@ -39,8 +41,31 @@ class Completed:
     flops_ratio: float
 
 
+_FAILURES = (Exception, SystemExit, TrialTimeout)
+"""What costs a trial, not the search: a mechanism may raise anything."""
 ConflictPredictor = Callable[[Policy], str | None]
 """Asked before a stack runs: why it is predicted to do worse than the better of its stages, or None."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How an engine runs policies.
+
+    Attributes:
+        limit: samples of each modality group; None for all.
+        races: whether policies that fall behind are given up.
+        predict_conflict: asked before a stack runs; None lets all run.
+        audit: every how many-th stack that is predicted to conflict runs all the same.
+        timeout: seconds after which a trial is failed; None lets it run.
+        before_run: told who proposed a policy, and the policy, before samples run under it.
+    """
+
+    limit: int | None = None
+    races: bool = True
+    predict_conflict: ConflictPredictor | None = None
+    audit: int = 8
+    timeout: float | None = None
+    before_run: Callable[[str, Policy], None] | None = None
 
 
 class Strategy(ABC):
@@ -83,12 +108,10 @@ class Engine:
         sizes: modality group -> samples of the split that are used.
         judged: modality groups on which races are decided.
         conflicts_predicted: stacks that were predicted to conflict so far.
+        failures: of mechanisms; those that are left out are refused by a rule of their own.
 
     Args:
-        limit: samples of each modality group; None for all.
-        races: whether policies that fall behind are given up.
-        predict_conflict: asked before a stack runs; None lets all run.
-        audit: every how many-th stack that is predicted to conflict runs all the same.
+        conduct: how policies are run.
     """
 
     def __init__(
@@ -97,21 +120,18 @@ class Engine:
         space: SearchSpace,
         budget: Budget,
         costs: Costs,
-        *,
-        limit: int | None = None,
-        races: bool = True,
-        predict_conflict: ConflictPredictor | None = None,
-        audit: int = 8,
+        conduct: Conduct | None = None,
     ) -> None:
+        self._conduct = conduct = conduct or Conduct()
         self.evaluator, self.space, self.budget, self.costs = evaluator, space, budget, costs
         self.locations: dict[str, list[Location]] = {}
         for modality, location in evaluator.floors("search"):
             self.locations.setdefault(modality, []).append(location)  # type: ignore[arg-type]
         held = evaluator.info("search").samples
-        self.sizes = {group: count if limit is None else min(limit, count) for group, count in held.items()}
+        self.sizes = {group: min(conduct.limit or count, count) for group, count in held.items()}
         pure = [group for group in held if Group(group).is_pure]
-        if races:
-            announce_stops(evaluator, limit)
+        if conduct.races:
+            announce_stops(evaluator, conduct.limit)
         # Races are judged where one modality alone decides; where there is no such group, on the mixed ones.
         covered = {modality for group in held for modality in Group(group).modalities} <= set(pure)
         self.judged = tuple(pure) if covered else tuple(held)
@@ -122,7 +142,7 @@ class Engine:
         self.forwards = 0
         self.uncompressed: dict[str, float] = {}
         self.conflicts_predicted = 0
-        self._races, self._predict_conflict, self._audit = races, predict_conflict, audit
+        self.failures = MechanismFailures()
         self._completed: dict[str, Completed] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
 
@@ -158,6 +178,9 @@ class Engine:
 
     def legal(self, policy: Policy) -> tuple[str, str] | None:
         """(rule, reason) that refuses a policy, or None."""
+        for name in mechanisms_of(policy):
+            if name in self.failures.left_out:
+                return LEFT_OUT, f"{name} failed whenever it ran"
         key = policy.content_hash()
         if key not in self._legal:
             try:
@@ -179,13 +202,16 @@ class Engine:
         moved = self._moved(origin, policy)
         if not isinstance(moved, Policy):
             return moved
+        if self._conduct.before_run is not None and self._has_to_run(moved):
+            self._conduct.before_run(origin, moved)
         try:
-            conflict = self._conflict(moved)
-        except Exception as error:  # to predict is to run it, which may fail as a trial may
+            with time_limit(self._conduct.timeout):
+                conflict = self._conflict(moved)
+        except _FAILURES as error:  # to predict is to run it, which may fail as a trial may
             return self._failed(origin, moved, error)
         if conflict is not None:
             self.conflicts_predicted += 1
-            if self.conflicts_predicted % self._audit:
+            if self.conflicts_predicted % self._conduct.audit:
                 self.block(moved)
                 self.block(policy)
                 return self._refused(origin, moved, PREDICTED_CONFLICT, conflict)
@@ -203,7 +229,7 @@ class Engine:
             moved = move_onto_budget(policy, self.budget, self.costs, self.space)
         except PolicyError as error:
             return self._refused(origin, policy, "does_not_fit", str(error))
-        except Exception as error:  # the cost of a rule that sets its own count is measured, and may fail
+        except _FAILURES as error:  # the cost of a rule that sets its own count is measured, and may fail
             return self._failed(origin, policy, error)
         if moved is None:
             excess = self.budget.excess(self.costs(policy))
@@ -216,14 +242,14 @@ class Engine:
 
     def _conflict(self, policy: Policy) -> str | None:
         """Why a new stack of the policy is predicted to conflict, or None."""
-        if self._predict_conflict is None:
+        if self._conduct.predict_conflict is None:
             return None
         for modality in policy.modalities:
             stack = Policy(stages=policy.modality(modality))
             # What has run already is known, not predicted.
             new = self.archive.find(stack, self.main_group(modality)) is None
             if len(stack.stages) > 1 and new and not stack.adaptive:
-                reason = self._predict_conflict(stack)
+                reason = self._conduct.predict_conflict(stack)
                 if reason is not None:
                     return reason
         return None
@@ -234,10 +260,15 @@ class Engine:
         self.tried.add(policy.content_hash())
         return Refused(origin, policy, rule, reason, {"rule": 1.0} if constraints is None else constraints)
 
-    def _failed(self, origin: str, policy: Policy, error: Exception) -> Failed:
+    def _has_to_run(self, policy: Policy) -> bool:
+        """Whether samples have to run for a policy, or all is known from policies with the same stages."""
+        return any(self.archive.samples_seen(policy, group) < size for group, size in self.sizes.items())
+
+    def _failed(self, origin: str, policy: Policy, error: BaseException) -> Failed:
         self.tried.add(policy.content_hash())
         self.block(policy)
-        what = next(iter(str(error).splitlines()), "")
+        what = one_line(next(iter(str(error).splitlines()), ""), 500)
+        self.failures.failed(policy, what)
         return Failed(origin, policy, f"{policy.label()}: {type(error).__name__}: {what}")
 
     def block(self, policy: Policy) -> None:
@@ -273,12 +304,14 @@ class Engine:
         samples: dict[str, tuple[SampleResult, ...]] = {}
         lost = ""
         try:
-            lost = self._race(policy, samples) if self._races and race else ""
-            for group, size in self.sizes.items():
-                if not lost:
-                    samples[group] = self._samples(policy, group, size)
-        except Exception as error:  # whatever a mechanism raises costs its own trial only
+            with time_limit(self._conduct.timeout):
+                lost = self._race(policy, samples) if self._conduct.races and race else ""
+                for group, size in self.sizes.items():
+                    if not lost:
+                        samples[group] = self._samples(policy, group, size)
+        except _FAILURES as error:  # whatever a mechanism raises costs its own trial only
             return self._failed(origin, policy, error)
+        self.failures.went_well(policy)
         results = Results(tuple(sample for group in self.sizes for sample in samples.get(group, ())))
         if lost:
             return Raced(origin, policy, excess, results, cost, audited, reason=lost)

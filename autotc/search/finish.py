@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.policy import UNCOMPRESSED, Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.results import Results, SplitCost
+from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Engine
+from autotc.search.errors import SearchError
 from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import record_front
@@ -37,6 +41,8 @@ class Ending:
         uncompressed: the uncompressed model's results on the search split.
         exhausted: whether the space ran out of new feasible policies.
         hypervolume: of the front on the search split.
+        deaths: policies under which the process has ended.
+        progress: told how it goes.
     """
 
     evaluator: Evaluator
@@ -48,30 +54,46 @@ class Ending:
     uncompressed: Results
     exhausted: bool
     hypervolume: float
+    deaths: DeathWatch
+    progress: SearchProgress
 
 
-def finish(
-    ending: Ending, asked: SearchSettings, tracker: Tracker | None, progress: SearchProgress, started: float
-) -> SearchResult:
+def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, started: float) -> SearchResult:
     """Rank on validation, report on test, export.
+
+    What is run is kept in the study's folder, so that a resumed search goes on here. A policy that cannot be run is
+    left out by name.
 
     Args:
         ending: what was searched and found.
-        asked: for the limits, the folder of the policy file, and how many policies are ranked and reported.
+        asked: for the folder of the policy file, and how many policies are ranked and reported.
         tracker: parent run of the study.
-        progress: told how it goes.
         started: time of the call's begin, of the monotonic clock.
+
+    Raises:
+        SearchError: nothing that was found can be run on validation or test; what was found is kept.
     """
     study = ending.study
-    chosen = _choose(ending, asked, progress)
-    progress.on_phase("test")
-    baseline = ending.evaluator.run(UNCOMPRESSED, "test", limit=asked.test_limit)
+    ending.progress.on_phase("val")
+    candidates = _ranked_on_validation(ending, asked.ranked)
+    ending.progress.on_phase("test")
+    baseline = _run(ending, UNCOMPRESSED, "test")
+    measured = {candidate.number: _run(ending, candidate.policy, "test") for candidate in candidates[:1]}
+    while candidates and measured[candidates[0].number] is None:
+        candidates = candidates[1:]
+        if candidates:
+            measured[candidates[0].number] = _run(ending, candidates[0].policy, "test")
+    if baseline is None or not candidates:
+        what = "the uncompressed model" if baseline is None else "none of the best policies"
+        raise SearchError(f"{what} can be run on validation and test; what was found is kept, --resume goes on here")
+    chosen = candidates[0]
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
-    rows = [
-        _report(ending, record, baseline, asked.test_limit, exported if record is chosen else None)
-        for record in _reported(trial_front(ending.records), chosen, asked.reported)
-    ]
+    rows = []
+    for record in _reported(trial_front(ending.records), chosen, asked.reported):
+        results = measured.get(record.number) or _run(ending, record.policy, "test")
+        if results is not None:
+            rows.append(_report(ending, record, results, baseline, exported if record is chosen else None))
     figures = _figures(ending)
     if tracker is not None:
         metrics = {
@@ -121,26 +143,61 @@ def choose(
         limit: validation samples of each modality group; None for all.
         ranked: candidates.
     """
+    order = rank(records, lambda policy: evaluator.run(policy, "val", limit=limit), ranked)
+    return order[0]
+
+
+def rank(
+    records: Sequence[TrialRecord], run: Callable[[Policy], Results | None], ranked: int = RANKED
+) -> list[TrialRecord]:
+    """The best on the search split, in the order of their results on validation.
+
+    Args:
+        records: that may be chosen.
+        run: results of a policy on validation; None where it cannot be run, and is left out.
+        ranked: how many are run, see `choose`.
+    """
     accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
     likely = sorted(records, key=lambda r: (-r.log_probability, r.flops_ratio, r.number))
     candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
     scored = []
     for record in candidates.values():
-        results = evaluator.run(record.policy, "val", limit=limit)
-        scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
-    return min(scored, key=lambda row: row[:3])[3]
+        results = run(record.policy)
+        if results is not None:
+            scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
+    return [record for *_, record in sorted(scored, key=lambda row: row[:3])]
 
 
-def _choose(ending: Ending, asked: SearchSettings, progress: SearchProgress) -> TrialRecord:
-    """The best on validation among the best on search that meet the budget on every split."""
-    progress.on_phase("val")
+def _ranked_on_validation(ending: Ending, ranked: int) -> list[TrialRecord]:
+    """The best on search that meet the budget on every split, in the order of their results on validation."""
     splits: tuple[Split, ...] = ("val", "test")
     costs = ending.problem.costs
     fitting = [r for r in ending.records if all(_met(ending.problem, costs(r.policy, split)) for split in splits)]
     if not fitting:
-        progress.on_event("no policy keeps within the budget on validation and test; the best on search is near")
+        ending.progress.on_event("no policy keeps within the budget on validation and test; the best on search is near")
         fitting = ending.records
-    return choose(fitting, ending.evaluator, limit=asked.val_limit, ranked=asked.ranked)
+    return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked)
+
+
+def _run(ending: Ending, policy: Policy, split: Split) -> Results | None:
+    """Results of a policy on validation or test, kept in the study's folder; None where it cannot be run, by name."""
+    limit = ending.study.settings.val_limit if split == "val" else ending.study.settings.test_limit
+    path = ending.study.folder / split / f"{policy.content_hash()}-{limit or 'all'}.samples.parquet"
+    if path.exists():
+        with suppress(DataError):  # a damaged file is made again
+            return Results.load(path)
+    if ending.deaths.fatal(policy):
+        ending.progress.on_event(f"{policy.label()}: left out on {split}; the process ended twice while it ran")
+        return None
+    ending.deaths.begins(policy)
+    try:
+        results = ending.evaluator.run(policy, split, limit=limit, progress=ending.progress.on_samples)
+    except (Exception, SystemExit) as error:
+        reason = one_line(f"{type(error).__name__}: {error}", 160)
+        ending.progress.on_event(f"{policy.label() or 'uncompressed'}: left out on {split} ({reason})")
+        return None
+    results.save(path)
+    return results
 
 
 def _met(problem: Problem, cost: SplitCost) -> bool:
@@ -161,10 +218,11 @@ def _reported(front: list[TrialRecord], chosen: TrialRecord, most: int) -> list[
 
 
 def _report(
-    ending: Ending, record: TrialRecord, baseline: Results, limit: int | None, exported: Path | None
+    ending: Ending, record: TrialRecord, results: Results, baseline: Results, exported: Path | None
 ) -> FrontRow:
-    """Measure a trial on test and write its files, in the study's folder and where it is exported to."""
-    results = ending.evaluator.run(record.policy, "test", limit=limit)
+    """Write the files of a trial with its results on test, in the study's folder and where it is exported to."""
+    if exported is not None:
+        _tell_replaced(ending, record, exported)
     measured = _measured(ending, record, results)
     files = [ending.study.folder / "front" / f"trial-{record.number}.yaml", *([exported] if exported else [])]
     for file in files:
@@ -186,6 +244,21 @@ def _report(
         predicted_ms=cost.milliseconds,
         accuracy_search=record.accuracy,
     )
+
+
+def _tell_replaced(ending: Ending, record: TrialRecord, path: Path) -> None:
+    """Tell where the exported file takes the place of another study's or trial's."""
+    if not path.exists():
+        return
+    try:
+        measured = Policy.load(path).measured
+    except AutotcError:
+        measured = None
+    base_name = ending.study.settings.base_name
+    if measured is None:
+        ending.progress.on_event(f"{path}: another file stood there; it is replaced")
+    elif (measured.study, measured.trial) != (base_name, record.number):
+        ending.progress.on_event(f"{path}: replaces trial {measured.trial} of {measured.study}")
 
 
 def _measured(ending: Ending, record: TrialRecord, results: Results) -> Policy:

@@ -90,5 +90,7 @@ Outcome = Ran | Raced | Refused | Failed | Known
 
 OVER_BUDGET = "over_budget"
 """In place of a rule's name where a policy cannot be moved onto the budget."""
+LEFT_OUT = "failing_mechanism"
+"""In place of a rule's name where a mechanism of the policy has failed whenever it ran."""
 PREDICTED_CONFLICT = "predicted_conflict"
 """In place of a rule's name where a stack is predicted to do worse than its best stage alone."""

@@ -16,5 +16,8 @@ class SearchProgress:
     def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
         """A trial ended: feasible ones done, asked for, seconds that are left by the pace so far, the running front."""
 
+    def on_samples(self, done: int, total: int, below: str = "", *, eta: float | None = None) -> None:
+        """Samples of the phase's present policy are done, and there are in all; arguments as of `Progress`."""
+
     def on_event(self, message: str) -> None:
         """Something worth a line: a trial failed, the space holds no more policies."""

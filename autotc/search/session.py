@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from autotc.errors import PolicyError
+from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.embedded import embedded_evaluator
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
-from autotc.resources import search_space
 from autotc.results import Results
-from autotc.search.engine import Engine, Strategy
+from autotc.search.deaths import DeathWatch
+from autotc.search.engine import Conduct, Engine, Strategy
 from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.failures import DEATH
 from autotc.search.finish import Ending, finish
+from autotc.search.interrupts import termination_interrupts
+from autotc.search.locks import hold_study
+from autotc.search.opening import check_places, open_study
 from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.prediction import stack_judge
-from autotc.search.problem import Problem, pose
+from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import open_tracker, record_trial
 from autotc.search.records import restored_outcome, stored_trial, trial_record, trial_state
 from autotc.search.result import FrontRow, SearchResult
 from autotc.search.seeds import seed_policies
-from autotc.search.settings import SearchOptions, SearchSettings, StudySettings, load_space
-from autotc.search.storage import State, Study, TrialRecord, create_study, resume_study, trial_front
+from autotc.search.settings import SearchOptions, SearchSettings
+from autotc.search.storage import State, Study, TrialRecord, trial_front
 from autotc.search.strategies import build_strategy
 from autotc.search.tally import Tally
 from autotc.statistics import Interval
@@ -40,8 +45,9 @@ if TYPE_CHECKING:
 
 _STALLED = 300
 """Proposals in a row without a new feasible policy after which the space counts as exhausted."""
-_FAILURES = 12
-"""Trials that may fail in a row before the search gives up: then it is not the mechanisms."""
+_FIRST_FAILURES, _FAILURES = 12, 60
+"""Trials that may fail in a row before the search gives up: where none has run, and where some have. Then it is not the
+mechanisms, of which each is left out that fails whenever it runs."""
 
 
 def search(
@@ -72,36 +78,23 @@ def search(
     if evaluator is None:
         evaluator = embedded_evaluator()
     progress = progress or SearchProgress()
-    study, problem = open_study(asked, evaluator)
-    session = Session(evaluator, study, problem, progress)
-    try:
-        tracker = open_tracker(study, problem, evaluator, asked, progress.on_event) if asked.track else None
-        with tracker or nullcontext():
-            session.run(tracker)
-            if not session.records:
-                raise SearchError(
-                    f"no policy of the space meets the budget {problem.budget.overall:g};"
-                    f" refused: {session.tally.refused or 'none'}"
-                )
-            return finish(session.ending(), asked, tracker, progress, started)
-    except KeyboardInterrupt as error:
-        raise SearchInterrupted(study.name, session.tally.counted, study.settings.trials) from error
-
-
-def open_study(asked: SearchSettings, evaluator: Evaluator) -> tuple[Study, Problem]:
-    """Make the study that is asked for, or find the one to resume; with what it is about.
-
-    Raises:
-        SearchError, SpaceError: as of `search`; nothing was made then.
-    """
-    samples, fingerprint = evaluator.info("search").sha256, evaluator.model.fingerprint
-    if asked.resume:
-        study = resume_study(asked, samples, fingerprint)
-        return study, pose(study.settings, evaluator)
-    space = load_space(search_space() if asked.space is None else asked.space)
-    settings = StudySettings.of(asked, space.to_yaml(), samples, fingerprint)
-    problem = pose(settings, evaluator)
-    return create_study(settings, asked.runs), problem
+    check_places(asked)
+    with ExitStack() as stack:
+        stack.enter_context(termination_interrupts())
+        study, problem = open_study(asked, evaluator)
+        stack.enter_context(hold_study(study.folder, study.name))
+        session = Session(evaluator, study, problem, asked, progress)
+        try:
+            tracker = open_tracker(study, problem, evaluator, asked, progress.on_event) if asked.track else None
+            with tracker or nullcontext():
+                session.run(tracker)
+                return finish(session.ending(), asked, tracker, started)
+        except (DataError, OSError) as error:
+            raise SearchError(f"{error}; what is done is kept, go on: autotc search --resume {study.name}") from error
+        except KeyboardInterrupt as error:
+            raise SearchInterrupted(study.name, session.tally.counted, study.settings.trials) from error
+        finally:
+            session.deaths.ends()
 
 
 class Session:
@@ -120,15 +113,18 @@ class Session:
         exhausted: whether the space ran out of new feasible policies.
     """
 
-    def __init__(self, evaluator: Evaluator, study: Study, problem: Problem, progress: SearchProgress) -> None:
+    def __init__(
+        self, evaluator: Evaluator, study: Study, problem: Problem, asked: SearchSettings, progress: SearchProgress
+    ) -> None:
         self.study, self.problem = study, problem
+        self.deaths = DeathWatch(study)
         self.records: list[TrialRecord] = list(study.records())
         self.tally = Tally()
         self.uncompressed = Results(())
         self.chance = 0.0
         self.exhausted = False
         settings = study.settings
-        self._evaluator, self._progress = evaluator, progress
+        self._evaluator, self._progress, self._force = evaluator, progress, asked.force
         self._judge = stack_judge(evaluator) if settings.predict_conflicts else None
         self._calibration_forwards = 0
         self._engine = Engine(
@@ -136,9 +132,13 @@ class Session:
             problem.space,
             problem.budget,
             problem.costs,
-            limit=settings.search_limit,
-            races=settings.races,
-            predict_conflict=self._judge,
+            Conduct(
+                limit=settings.search_limit,
+                races=settings.races,
+                predict_conflict=self._judge,
+                timeout=asked.trial_timeout,
+                before_run=lambda origin, policy: self.deaths.begins(policy),
+            ),
         )
         # A resumed study does not repeat the draws of its beginning.
         seed = settings.seed + 1_000_003 * len(study)
@@ -151,11 +151,12 @@ class Session:
         """Evaluate policies until enough distinct feasible ones have run.
 
         Raises:
-            SearchError: many trials in a row failed.
+            SearchError: the uncompressed model is right on no sample, many trials in a row failed, or no policy ran.
         """
         self.uncompressed = self._run_uncompressed()
         self._engine.start(self.uncompressed)
         self._restore()
+        self._leave_out_fatal(tracker)
         self.chance = _chance(self.uncompressed, self._evaluator.info("search").chance)
         self._progress.on_phase("search")
         seeds = self._seeds()
@@ -165,18 +166,23 @@ class Session:
             outcome = self._step(seeds, tracker)
             if isinstance(outcome, Failed):
                 failures += 1
-                if failures >= _FAILURES:
+                if failures >= (_FAILURES if self.records or self.tally.raced else _FIRST_FAILURES):
                     raise SearchError(f"{failures} trials in a row failed; the last: {outcome.reason}")
             if outcome is None or isinstance(outcome, Known | Refused | Failed):
                 stalled += 1
                 if stalled >= _STALLED or outcome is None:
                     self.exhausted = True
                     self._progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
-                    return
+                    break
                 continue
             stalled = failures = 0
             if isinstance(outcome, Ran):
                 self._show(began, before)
+        if not self.records:
+            raise SearchError(
+                f"no policy of the space meets the budget {self.problem.budget.overall:g};"
+                f" refused: {self.tally.refused or 'none'}"
+            )
 
     def ending(self) -> Ending:
         """What the end of the search builds on."""
@@ -190,6 +196,8 @@ class Session:
             uncompressed=self.uncompressed,
             exhausted=self.exhausted,
             hypervolume=self._hypervolume(),
+            deaths=self.deaths,
+            progress=self._progress,
         )
 
     def _step(self, seeds: Iterator[tuple[str, Policy]], tracker: Tracker | None) -> Outcome | None:
@@ -198,12 +206,29 @@ class Session:
         if proposal is None:
             return None
         origin, policy = proposal
-        before = self._engine.forwards
+        before, left_out = self._engine.forwards, set(self._engine.failures.left_out)
         outcome = self._engine.attempt(origin, policy, race=":" not in origin)
         # What is put together from known parts runs nothing, and is no trial that was asked for.
         self._keep(outcome, tracker, ran=self._engine.forwards > before)
         self._strategy.learn(self._engine, outcome)
+        for name in sorted(self._engine.failures.left_out - left_out):
+            self._progress.on_event(f"{name} failed whenever it ran; the search goes on without it")
         return outcome
+
+    def _leave_out_fatal(self, tracker: Tracker | None) -> None:
+        """Fail policies under which the process has ended twice, and leave out mechanisms that end it in any policy."""
+        latest = self.deaths.latest
+        if latest is not None:
+            self._progress.on_event(f"the last call was killed, or crashed, while {latest.label()} ran")
+        for policy in self.deaths.policies.values():
+            times = self.deaths.times(policy)
+            for name in self._engine.failures.failed(policy, "", weight=DEATH * times):
+                self._progress.on_event(f"the process ended twice while {name} ran; the search goes on without it")
+            if self.deaths.fatal(policy) and policy.stages and policy.content_hash() not in self._engine.tried:
+                self._engine.tried.add(policy.content_hash())
+                self._engine.block(policy)
+                reason = f"{policy.label()}: the process ended {times} times while it ran"
+                self._keep(Failed("restored", policy, reason), tracker, ran=False)
 
     def _show(self, began: float, before: int) -> None:
         """Tell how far the search is: trials done, seconds left by the pace of this call, the front."""
@@ -251,28 +276,63 @@ class Session:
     def _run_uncompressed(self) -> Results:
         path = self.study.folder / "uncompressed.samples.parquet"
         # Divergences are from what the uncompressed model predicts, which is not stored.
-        if path.exists() and self.study.settings.sampler != "vflowopt":
-            return Results.load(path)
+        if self.study.settings.sampler != "vflowopt":
+            stored = self._load_samples(path)
+            if stored is not None:
+                return stored
         self._progress.on_phase("uncompressed")
-        results = self._evaluator.run(UNCOMPRESSED, "search", limit=self.study.settings.search_limit)
+        results = self._evaluator.run(
+            UNCOMPRESSED,
+            "search",
+            limit=self.study.settings.search_limit,
+            progress=self._progress.on_samples,
+        )
+        if not self._force and not any(sample.correct > 0 for sample in results.samples):
+            raise SearchError(
+                f"the uncompressed model is right on none of the {len(results)} samples, so that no policy can be told"
+                " from another; look at its answers with autotc eval none, at the metric and the data;"
+                " --force searches all the same"
+            )
         results.save(path)
         self.study.note("uncompressed", results.mean())
         return results
+
+    def _load_samples(self, path: Path) -> Results | None:
+        """Stored per-sample results; None where there are none, or they are damaged, which is told."""
+        if not path.exists():
+            return None
+        try:
+            return Results.load(path)
+        except DataError as error:
+            self._progress.on_event(f"{error}; what it held runs again")
+            return None
 
     def _restore(self) -> None:
         """Give engine and strategy what the stored trials have seen."""
         for trial, stored in self.study.trials():
             policy = Policy.from_yaml(stored.policy, f"trial {trial.number}")
-            path = self.study.samples_file(policy)
-            results = Results.load(path) if path.exists() else None
+            results = self._restored_samples(trial, policy)
             if results is not None:
                 self._engine.restore(policy, results, trial.state.name == "COMPLETE")
+                self._engine.failures.went_well(policy)
             outcome = restored_outcome(trial, stored, policy, results, self.problem.costs)
+            if isinstance(outcome, Failed):
+                self._engine.failures.failed(policy, outcome.reason.removeprefix(policy.label()))
             if isinstance(outcome, Failed) or stored.refused == PREDICTED_CONFLICT:
                 self._engine.block(policy)
             self._engine.conflicts_predicted += stored.refused == PREDICTED_CONFLICT or stored.audited
             if outcome is not None:
                 self._strategy.learn(self._engine, outcome)
+
+    def _restored_samples(self, trial: optuna.trial.FrozenTrial, policy: Policy) -> Results | None:
+        """Stored results of a trial; of a damaged file, the policy runs again where it had run on the whole split."""
+        path = self.study.samples_file(policy)
+        results = self._load_samples(path)
+        if results is None and path.exists() and trial.state.name == "COMPLETE":
+            self.deaths.begins(policy)
+            results = self._evaluator.run(policy, "search", limit=self.study.settings.search_limit)
+            results.save(path)
+        return results
 
     def _fitprune_ratios(self, modality: Modality, keep: float) -> list[float] | None:
         """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""

@@ -14,6 +14,7 @@ from autotc.latency import LatencyModel
 from autotc.names import to_name
 from autotc.search.errors import SearchError
 from autotc.search.space import SearchSpace
+from autotc.stamp import Stamp
 
 Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -49,6 +50,8 @@ class SearchOptions(TypedDict, total=False):
     reported: int
     track: bool
     tracking_uri: str | None
+    trial_timeout: float | None
+    force: bool
 
 
 class SearchSettings(BaseModel):
@@ -73,10 +76,15 @@ class SearchSettings(BaseModel):
         predict_conflicts: whether stacks that are predicted to conflict are refused, all but every eighth.
         runs: folder of ``studies.db``, of per-sample results and of MLflow's local store.
         out_dir: folder of the policy file.
-        search_limit, val_limit, test_limit: samples of each modality group to use of a split; None takes all.
+        search_limit, val_limit, test_limit: samples of each modality group to use of a split; None takes all, or in a
+            resumed study what it was made with.
         ranked: policies ranked on the validation split.
         reported: policies of the front measured on the test split.
-        track: whether to log to MLflow, at ``tracking_uri`` or in ``runs/mlflow.db``.
+        track: whether to log to MLflow, at ``tracking_uri``, the environment's ``MLFLOW_TRACKING_URI``, or in
+            ``runs/mlflow.db``.
+        trial_timeout: seconds after which a trial is failed; None lets it run. Python gets to end it between two
+            operations: one operation of native code that never returns goes on.
+        force: search also where the uncompressed model is right on none of the samples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -104,6 +112,8 @@ class SearchSettings(BaseModel):
     reported: int = Field(2, ge=1)
     track: bool = True
     tracking_uri: str | None = None
+    trial_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
+    force: bool = False
 
     @field_validator("budget", "budget_kv")
     @classmethod
@@ -172,8 +182,10 @@ class StudySettings(BaseModel):
         space: the search space as YAML.
         base_name: the study's name without the number of studies of the same name.
         policy_name: of the file that is exported, without its ending.
+        val_limit, test_limit: as of `SearchSettings`.
         samples_sha256: of the search split.
         fingerprint: of the model.
+        stamp: what results on the search split depend on.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -192,17 +204,21 @@ class StudySettings(BaseModel):
     sampler: Sampler = "parts"
     races: bool = False
     predict_conflicts: bool = False
+    val_limit: int | None = None
+    test_limit: int | None = None
     samples_sha256: str
     fingerprint: str | None = None
+    stamp: Stamp | None = None
 
     @classmethod
-    def of(cls, settings: SearchSettings, space: str, samples_sha256: str, fingerprint: str | None) -> StudySettings:
+    def of(cls, settings: SearchSettings, space: str, samples_sha256: str, stamp: Stamp) -> StudySettings:
         """What a new study is made with.
 
         Args:
             settings: as given.
             space: YAML of the search space.
-            samples_sha256, fingerprint: of the search split and of the model.
+            samples_sha256: of the search split.
+            stamp: of the evaluator's results on the search split.
         """
         given = settings.given()
         return cls(
@@ -214,8 +230,16 @@ class StudySettings(BaseModel):
             races=settings.races,
             predict_conflicts=settings.predict_conflicts,
             samples_sha256=samples_sha256,
-            fingerprint=fingerprint,
+            val_limit=settings.val_limit,
+            test_limit=settings.test_limit,
+            fingerprint=stamp.fingerprint,
+            stamp=stamp,
         )
+
+    def resumed(self, settings: SearchSettings) -> StudySettings:
+        """These settings with what a resumed study may have otherwise: trials, limits of validation and test."""
+        asked = settings.model_dump(include={"trials", "val_limit", "test_limit"}, exclude_none=True)
+        return self.model_copy(update=asked)
 
     def contradiction(self, settings: SearchSettings, study: str) -> str | None:
         """The first setting given that differs from the study's own, and how, in words; None where none does."""

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autotc.errors import MissingDependencyError
+from autotc.errors import DataError
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
+from autotc.search.database import DATABASE, database_errors, import_optuna, open_storage, storage_url
 from autotc.search.errors import SearchError
+from autotc.search.locks import hold_runs
 from autotc.search.settings import SearchSettings, StudySettings, study_base_name
+from autotc.stamp import Stamp
 
 if TYPE_CHECKING:
     import optuna
 
-DATABASE = "studies.db"
 RECORD = "record"
 """User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -119,48 +121,47 @@ class Study:
         self.settings = settings
         self.url = storage_url(runs)
         self.folder = runs / self.name
+        self._runs = runs
 
     def __len__(self) -> int:
         return len(self._stored.get_trials(deepcopy=False))
 
     def trials(self) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
         """Trials that this version of autotc wrote, in order, as Optuna and as autotc keep them."""
-        for trial in self._stored.get_trials(deepcopy=False):
-            record = trial.user_attrs.get(RECORD, {})
-            if "hash" in record:
-                yield trial, StoredTrial.model_validate(record)
+        return _stored_trials(self._stored)
 
     def records(self) -> Iterator[TrialRecord]:
         """The feasible trials that ran, in order."""
-        for trial, stored in self.trials():
-            if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
-                continue
-            accuracy, flops_ratio = trial.values
-            yield TrialRecord(
-                number=trial.number,
-                policy=Policy.from_yaml(stored.policy, f"trial {trial.number}"),
-                origin=stored.origin,
-                accuracy=accuracy,
-                accuracy_by=stored.accuracy,
-                flops_ratio=flops_ratio,
-                tokens=stored.tokens,
-                log_probability=stored.log_probability,
-            )
+        return _records(self._stored)
 
     def add(self, trial: optuna.trial.FrozenTrial) -> int:
-        """Store a trial, whole, in one transaction; returns its number."""
-        self._stored.add_trial(trial)
-        return self._stored.get_trials(deepcopy=False)[-1].number
+        """Store a trial, whole, in one transaction; returns its number.
+
+        Raises:
+            SearchError: the database cannot be written.
+        """
+        with database_errors(self._runs):
+            self._stored.add_trial(trial)
+            return self._stored.get_trials(deepcopy=False)[-1].number
+
+    def attribute(self, key: str) -> Any:
+        """What `note` has kept under a key; None where it has nothing."""
+        return self._stored.user_attrs.get(key)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``, ``running``, ``deaths``.
+
+        Raises:
+            SearchError: the database cannot be written.
+        """
+        with database_errors(self._runs):
+            self._stored.set_user_attr(key, value)
 
     @property
     def mlflow_run(self) -> str | None:
         """Id of the study's parent run in MLflow."""
-        run: str | None = self._stored.user_attrs.get("mlflow_run")
+        run: str | None = self.attribute("mlflow_run")
         return run
-
-    def note(self, key: str, value: Any) -> None:
-        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``."""
-        self._stored.set_user_attr(key, value)
 
     def samples_file(self, policy: Policy) -> Path:
         """Per-sample results of a policy on the search split."""
@@ -171,100 +172,151 @@ def create_study(settings: StudySettings, runs: Path) -> Study:
     """Make a study; beside one of the same settings, under a name with a number.
 
     Policies carry the name without the number, so that equal searches write equal files.
+
+    Raises:
+        SearchError: the folder's database cannot be used.
     """
     optuna = import_optuna()
-    runs.mkdir(parents=True, exist_ok=True)
-    # Opened once: opening checks the schema, which takes a while.
-    storage = optuna.storages.RDBStorage(storage_url(runs))
-    same = _same_name(settings.base_name, _names(storage))
-    name = settings.base_name if not same else f"{settings.base_name}~{len(same) + 1}"
-    stored = optuna.create_study(study_name=name, storage=storage, directions=["maximize", "minimize"])
-    stored.set_user_attr("settings", settings.model_dump(mode="json"))
+    with hold_runs(runs):
+        storage = open_storage(runs)
+        with database_errors(runs):
+            for name in _same_name(settings.base_name, _names(storage)):
+                stored = optuna.load_study(study_name=name, storage=storage)
+                if "settings" not in stored.user_attrs and not stored.get_trials(deepcopy=False):
+                    optuna.delete_study(study_name=name, storage=storage)  # its maker was killed before it began
+            same = _same_name(settings.base_name, _names(storage))
+            name = settings.base_name if not same else f"{settings.base_name}~{len(same) + 1}"
+            stored = optuna.create_study(study_name=name, storage=storage, directions=["maximize", "minimize"])
+            stored.set_user_attr("settings", settings.model_dump(mode="json"))
     return Study(stored, runs, settings)
 
 
-def resume_study(settings: SearchSettings, samples_sha256: str, fingerprint: str | None) -> Study:
+def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) -> Study:
     """Open the latest study of a name and hold what is given against what it was made with.
 
     Args:
         settings: as given.
-        samples_sha256, fingerprint: of the search split and of the model that the search would go on with.
+        samples_sha256: of the search split that the search would go on with.
+        stamp: of the evaluator's results on it.
 
     Raises:
         SearchError: there is none, or it was made with another setting, other samples or another model.
     """
     optuna = import_optuna()
     runs, base_name = settings.runs, study_base_name(settings)
-    runs.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(storage_url(runs))
-    known = _names(storage)
-    same = _same_name(base_name, known)
-    if not same:
-        raise _unknown_study(base_name, runs, known)
-    name = base_name if base_name in known and "~" in base_name else same[-1]
-    stored = optuna.load_study(study_name=name, storage=storage)
-    own = StudySettings.model_validate(stored.user_attrs["settings"])
+    if not (runs / DATABASE).exists():
+        raise _unknown_study(base_name, runs, [])
+    with hold_runs(runs):
+        storage = open_storage(runs)
+        with database_errors(runs):
+            known = _names(storage)
+            same = _same_name(base_name, known)
+            if not same:
+                raise _unknown_study(base_name, runs, known)
+            name = base_name if base_name in known and "~" in base_name else same[-1]
+            stored = optuna.load_study(study_name=name, storage=storage)
+    own = _settings(stored)
     contradiction = own.contradiction(settings, name)
     if contradiction is not None:
         raise SearchError(contradiction)
     for given, kept, what in (
         (samples_sha256, own.samples_sha256, "samples"),
-        (fingerprint, own.fingerprint, "weights or model"),
+        (stamp.fingerprint, own.fingerprint, "weights or model"),
     ):
         if given != kept:
             raise SearchError(f"study {name}: was made with other {what}; start a new one")
-    if settings.trials is not None:
-        own = own.model_copy(update={"trials": settings.trials})
-    return Study(stored, runs, own)
+    if own.stamp is not None:
+        # Another version of autotc may go on with a study.
+        kept_stamp = own.stamp.model_copy(update={"version": stamp.version})
+        try:
+            kept_stamp.require(stamp, f"study {name}", "start a new one")
+        except DataError as error:
+            raise SearchError(str(error)) from error
+    return Study(stored, runs, own.resumed(settings))
 
 
 def list_studies(runs: str | Path = "runs") -> list[str]:
     """Names of the stored studies, in order of their making."""
     if not (Path(runs) / DATABASE).exists():
         return []
-    return _names(import_optuna().storages.RDBStorage(storage_url(Path(runs))))
+    return _names(open_storage(Path(runs)))
 
 
 def load_study(study: str, runs: str | Path = "runs") -> Study:
     """A stored study.
 
     Raises:
-        SearchError: there is no such study.
+        SearchError: there is no such study, or it was never begun.
     """
-    known = list_studies(runs)
-    if study not in known:
-        raise _unknown_study(study, Path(runs), known)
-    stored = import_optuna().load_study(study_name=study, storage=storage_url(Path(runs)))
-    return Study(stored, Path(runs), StudySettings.model_validate(stored.user_attrs["settings"]))
+    stored = _load(study, Path(runs))
+    return Study(stored, Path(runs), _settings(stored))
 
 
 def load_trials(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
-    """The feasible trials of a stored study, in order; raises as `load_study`."""
-    return list(load_study(study, runs).records())
+    """The feasible trials of a stored study, in order.
+
+    Raises:
+        SearchError: there is no such study.
+    """
+    return list(_records(_load(study, Path(runs))))
 
 
 def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
-    """The front of a stored study on its search split, cheapest first; raises as `load_study`."""
+    """The front of a stored study on its search split, cheapest first; raises as `load_trials`."""
     return trial_front(load_trials(study, runs))
 
 
-def import_optuna() -> Any:
-    """Optuna, quiet.
+def _load(study: str, runs: Path) -> optuna.Study:
+    known = list_studies(runs)
+    if study not in known:
+        raise _unknown_study(study, runs, known)
+    with database_errors(runs):
+        stored: optuna.Study = import_optuna().load_study(study_name=study, storage=storage_url(runs))
+    return stored
+
+
+def _settings(stored: optuna.Study) -> StudySettings:
+    """What a study was made with.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        SearchError: it has no settings, or what it has is none.
     """
+    if "settings" not in stored.user_attrs:
+        raise SearchError(
+            f"study {stored.study_name}: has no settings, since the search that made it was killed as it began;"
+            " start it again without --resume"
+        )
     try:
-        import optuna
-    except ImportError as error:
-        raise MissingDependencyError("optuna: not installed; pip install 'autotc[search]' brings it") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+        return StudySettings.model_validate(stored.user_attrs["settings"])
+    except ValidationError as error:
+        what = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise SearchError(
+            f"study {stored.study_name}: its settings are damaged ({what}); start it again without --resume"
+        ) from error
 
 
-def storage_url(runs: Path) -> str:
-    """URL of the Optuna storage in a folder."""
-    return f"sqlite:///{runs / DATABASE}"
+def _stored_trials(study: optuna.Study) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
+    for trial in study.get_trials(deepcopy=False):
+        record = trial.user_attrs.get(RECORD, {})
+        if "hash" in record:
+            yield trial, StoredTrial.model_validate(record)
+
+
+def _records(study: optuna.Study) -> Iterator[TrialRecord]:
+    for trial, stored in _stored_trials(study):
+        if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
+            continue
+        accuracy, flops_ratio = trial.values
+        yield TrialRecord(
+            number=trial.number,
+            policy=Policy.from_yaml(stored.policy, f"trial {trial.number}"),
+            origin=stored.origin,
+            accuracy=accuracy,
+            accuracy_by=stored.accuracy,
+            flops_ratio=flops_ratio,
+            tokens=stored.tokens,
+            log_probability=stored.log_probability,
+        )
 
 
 def _names(storage: optuna.storages.BaseStorage) -> list[str]:

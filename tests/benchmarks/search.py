@@ -23,7 +23,7 @@ from search_replay import BUDGETS, TableEvaluator, at, best_within, known_front,
 from autotc.pareto import hypervolume
 from autotc.policy import Policy
 from autotc.search.budget import Budget, Costs
-from autotc.search.engine import Engine
+from autotc.search.engine import Conduct, Engine
 from autotc.search.outcome import Raced, Ran
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import build_strategy
@@ -178,7 +178,7 @@ def do_live(args: argparse.Namespace) -> None:
     for name in args.samplers.split(","):
         for seed in range(args.seeds):
             costs = Costs(evaluator)
-            engine = Engine(evaluator, space, Budget(args.budget), costs, races=name == "parts")
+            engine = Engine(evaluator, space, Budget(args.budget), costs, Conduct(races=name == "parts"))
             engine.start(base)
             strategy = build_strategy(name, seed, lambda m, k: [])  # type: ignore[arg-type]
             began, policies = time.monotonic(), 0

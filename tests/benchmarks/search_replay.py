@@ -17,7 +17,7 @@ from autotc.progress import Progress
 from autotc.results import Results, SampleResult, SplitCost, SplitInfo
 from autotc.search.archive import restricted
 from autotc.search.budget import Budget, Costs
-from autotc.search.engine import Engine
+from autotc.search.engine import Conduct, Engine
 from autotc.search.outcome import Refused
 from autotc.search.space import SearchSpace
 from autotc.search.strategies import build_strategy
@@ -170,7 +170,7 @@ def replay(
 ) -> dict[str, Any]:
     """One run of a sampler on the table; the hypervolume of what it saw whole, after every spent sample-forward."""
     costs = Costs(table)
-    engine = Engine(table, space, Budget(budget), costs, races=races)
+    engine = Engine(table, space, Budget(budget), costs, Conduct(races=races))
     engine.start(table.run(Policy(), "search"))
     strategy = build_strategy(name, seed, lambda m, keep: fitted(table, m, keep))  # type: ignore[arg-type]
     chance = table.chance()

@@ -12,7 +12,7 @@ from autotc.resources import search_space, search_spaces
 from autotc.results import Results, SampleResult
 from autotc.search.archive import Entry
 from autotc.search.budget import Budget, Costs
-from autotc.search.engine import Engine
+from autotc.search.engine import Conduct, Engine
 from autotc.search.outcome import Failed, Raced, Ran, Refused
 from autotc.search.race import Evidence, rungs
 from autotc.search.settings import SAMPLERS
@@ -44,9 +44,8 @@ def evidence(correct: list[float], probability: list[float] | None = None) -> Ev
 def engine(space: str | None = None, budget: float = 0.5, **options: Any) -> Engine:
     evaluator = options.pop("evaluator", None) or SyntheticEvaluator(samples=60)
     found = SearchSpace.load(search_space()) if space is None else SearchSpace.from_yaml(space)
-    out = Engine(
-        evaluator, found.fit(evaluator.modalities, evaluator.depths), Budget(budget), Costs(evaluator), **options
-    )
+    fitting = found.fit(evaluator.modalities, evaluator.depths)
+    out = Engine(evaluator, fitting, Budget(budget), Costs(evaluator), Conduct(**options))
     out.start(evaluator.run(Policy(), "search"))
     return out
 
