@@ -14,9 +14,21 @@ from PIL import Image
 from autotc.errors import DataError
 from autotc.evaluate.jsonl import JsonlEvaluator
 from autotc.policy import UNCOMPRESSED
+from autotc.search.session import search
+from autotc.search.space import SearchSpace
 
 from ..models.checkpoints import PROCESSORS
 from ..models.families import FAMILIES
+
+SPACE = """
+version: 1
+step: 0.05
+modalities:
+  image:
+    max_stages: 1
+    choices:
+      - {mechanism: uniform_stride, location: projector, keep_ratio: [0.1, 0.9]}
+"""
 
 
 def evaluator(name: str, folder: Path, kind: str, bad: Any, **changes: Any) -> JsonlEvaluator:
@@ -80,3 +92,22 @@ def test_a_very_short_clip(tmp_path: Path) -> None:
     made.check_media(("search", "val", "test"))
     for split in ("search", "val", "test"):
         made.run(UNCOMPRESSED, split)
+
+
+@pytest.mark.parametrize("number", [0, 2, 4, 5])
+def test_a_search_finds_a_damaged_sample_of_any_split_before_it_starts(tmp_path: Path, number: int) -> None:
+    made = evaluator("qwen2_5_vl", tmp_path, "images", "2.png")
+    whole = (tmp_path / f"{number}.png").read_bytes()
+    (tmp_path / f"{number}.png").write_bytes(whole[: len(whole) - 30])
+    with pytest.raises(DataError, match=rf"data\.jsonl: line {number + 1}: images: .*{number}\.png: cannot be decoded"):
+        search(
+            made,
+            space=SearchSpace.from_yaml(SPACE),
+            budget=0.95,
+            runs=tmp_path / "runs",
+            out_dir=tmp_path / "policies",
+            trials=1,
+            track=False,
+        )
+    assert not (tmp_path / "policies").exists()
+    assert not list(tmp_path.glob("runs/*/*"))
