@@ -11,7 +11,7 @@ from autotc.cli.options import LOADING
 
 EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch_size")
 """What decides which samples a model answers, and how."""
-RESUMING = (*EVALUATOR, "limit", "split_seed", "latency", "tracking_uri", "runs", "out_dir")
+RESUMING = (*EVALUATOR, "limit", "split_seed", "latency", "tracking_uri", "trial_timeout", "force", "runs", "out_dir")
 """What a search is resumed with; the study keeps the rest."""
 _USUAL = {"runs": "runs", "out_dir": "policies", "split_seed": "0"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -24,6 +25,7 @@ class LiveProgress(SearchProgress):
 
     def __init__(self) -> None:
         self.bar = ProgressBar("search")
+        self._began, self._done = time.monotonic(), 0
 
     def __enter__(self) -> LiveProgress:
         self.bar.__enter__()
@@ -40,6 +42,13 @@ class LiveProgress(SearchProgress):
     def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
         points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
         self.bar(done, total, front_table(points[-SHOWN:]), eta=eta)
+
+    def on_samples(self, done: int, total: int, below: str = "", *, eta: float | None = None) -> None:
+        now = time.monotonic()
+        if done <= self._done:  # the next policy
+            self._began = now
+        self._done = done
+        self.bar(done, total, below, eta=(now - self._began) * (total - done) / max(1, done) if eta is None else eta)
 
     def on_event(self, message: str) -> None:
         self.bar.say(message)

@@ -98,6 +98,15 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="of the sampler (default: 0)")
     add_split_seed_option(parser)
     parser.add_argument("--resume", metavar="STUDY", help="go on with a study")
+    parser.add_argument(
+        "--trial-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="fail a trial that takes longer; an operation that never returns to Python is not ended by it",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="search also where the uncompressed model is right on no sample"
+    )
     add_tracking_option(parser)
     parser.add_argument(
         "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
@@ -141,6 +150,8 @@ def run(args: argparse.Namespace) -> Output:
                 val_limit=args.limit,
                 test_limit=args.limit,
                 tracking_uri=args.tracking_uri,
+                trial_timeout=args.trial_timeout,
+                force=args.force,
                 progress=progress,
             )
     except SearchInterrupted as error:

@@ -6,13 +6,37 @@ import argparse
 
 import autotc
 from autotc.cli.command import Command
-from autotc.cli.options import add_runs_option
+from autotc.cli.options import add_runs_option, add_tracking_option
 from autotc.cli.output import Output
+from autotc.errors import DataError
+from autotc.names import check_name
 from autotc.report.studies import studies_text
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "sync"),
+        default="list",
+        help="list the studies (default), or sync: log to MLflow what a search could not log while it ran",
+    )
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="with sync: its name")
+    add_runs_option(parser)
+    add_tracking_option(parser)
+
+
 def run(args: argparse.Namespace) -> Output:
-    """List the studies."""
+    """List the studies, or log what is kept of one."""
+    if args.action == "sync":
+        from autotc.search.sync import sync
+
+        if args.study is None:
+            raise DataError("STUDY: missing; autotc study sync STUDY names the study to log")
+        count = sync(check_name(args.study, "STUDY"), runs=args.runs, tracking_uri=args.tracking_uri)
+        return Output({"study": args.study, "logged": count}, f"{args.study}: {count} records logged to MLflow")
+    if args.study is not None or args.tracking_uri is not None:
+        raise DataError("STUDY and --tracking-uri: given without sync")
     studies = autotc.study(runs=args.runs)
     return Output([study.to_json() for study in studies], studies_text(studies))
 
@@ -20,8 +44,8 @@ def run(args: argparse.Namespace) -> Output:
 COMMAND = Command(
     name="study",
     function="study",
-    summary="list the studies",
-    examples=("autotc study",),
-    add_arguments=add_runs_option,
+    summary="list the studies, or bring their record to MLflow",
+    examples=("autotc study", "autotc study sync tiny-omni-b0.5-s0"),
+    add_arguments=_add_arguments,
     run=run,
 )
