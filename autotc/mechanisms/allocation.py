@@ -40,11 +40,11 @@ def allocate(budget: Tensor, weight: Tensor, capacity: Tensor, least: int = 0) -
             break
         share = torch.where(full, room, share)
         sharing &= ~full
-    whole = (share + 1e-9).floor()
-    remainder = ((share - whole) * 1e6).round()  # shares that rounding errors alone tell apart are equal
+    floor_share = (share + 1e-9).floor()
+    remainder = ((share - floor_share) * 1e6).round()  # shares that rounding errors alone tell apart are equal
     order = remainder.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    more = rank < left - whole.sum(1, keepdim=True)
-    return given + whole.long() + more.long()
+    more = rank < left - floor_share.sum(1, keepdim=True)
+    return given + floor_share.long() + more.long()

@@ -68,10 +68,10 @@ def density_peaks(
     """
     n = valid.shape[1]
     both = valid[:, :, None] & valid[:, None, :]
-    own = torch.eye(n, dtype=torch.bool, device=valid.device)
+    same = torch.eye(n, dtype=torch.bool, device=valid.device)
     k = torch.as_tensor(neighbours, device=valid.device).expand(valid.shape[0])
     others = distance.masked_fill(~both, torch.inf)
-    others = others.masked_fill(own, 0.0 if itself else torch.inf)
+    others = others.masked_fill(same, 0.0 if itself else torch.inf)
     near = others.topk(min(int(k.max()), n), dim=2, largest=False).values
     real = near.isfinite() & (torch.arange(near.shape[2], device=valid.device) < k[:, None, None])
     mean = near.masked_fill(~real, 0.0).square().sum(2) / real.sum(2).clamp_min(1)
@@ -112,9 +112,9 @@ def cluster_groups(
         k = neighbours.flatten() if isinstance(neighbours, torch.Tensor) else neighbours
         density, separation = density_peaks(distance, present, k, itself=True)
         centre = top_mask(density * separation, count.flatten(), present)
-        own = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
+        place = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
         near = distance.masked_fill(~centre[:, None, :], torch.inf).argmin(2)
-        into = rows.gather(1, torch.where(centre, own, near)) % valid.shape[1]
+        into = rows.gather(1, torch.where(centre, place, near)) % valid.shape[1]
         into = into.masked_fill(~centre.any(1, keepdim=True), -1)
         centres[rows[present]] = centre[present]
         target[rows[present]] = into[present]

@@ -64,9 +64,9 @@ def group_cosine(scaled: Tensor, group: Tensor, valid: Tensor, groups: int) -> T
     part = scaled.float().masked_fill(~valid[..., None], 0.0)
     total = part.new_zeros(part.shape[0], groups, part.shape[2])
     total.scatter_add_(1, clean[..., None].expand_as(part), part)
-    own = part.new_zeros(part.shape[0], groups).scatter_add_(1, clean, part.square().sum(2))
+    self_products = part.new_zeros(part.shape[0], groups).scatter_add_(1, clean, part.square().sum(2))
     size = count_groups(clean, valid, groups)
-    return (total.square().sum(2) - own) / (size * (size - 1)).clamp_min(1)
+    return (total.square().sum(2) - self_products) / (size * (size - 1)).clamp_min(1)
 
 
 def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:

@@ -93,8 +93,8 @@ def leaves(levels: list[Level], done: Tensor, part: Tensor, valid: Tensor) -> Te
         return place
     label = levels[-1].cell
     for i, level in enumerate(reversed(levels)):
-        here = slice(i * n, (i + 1) * n)
-        left = torch.zeros_like(valid).scatter_(1, part[:, here], done[:, here]).gather(1, level.part)
+        span = slice(i * n, (i + 1) * n)
+        left = torch.zeros_like(valid).scatter_(1, part[:, span], done[:, span]).gather(1, level.part)
         label = torch.where(left, level.part + (i + 1) * n, label)
     first = torch.full((rows, (len(levels) + 1) * n), n, device=valid.device)
     first.scatter_reduce_(1, label, place.masked_fill(~valid, n), "amin")

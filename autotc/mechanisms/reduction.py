@@ -178,8 +178,8 @@ class Reduction:
         mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
         mask[survivor[at >= 0]] = True
         keep, column = self._positions(mask.view(shape))
-        there, survivors, columns = index.to(device), survivor.to(device), column.view(-1).to(device)
-        source, target = there[self.row, self.src], survivors[self.row, self.dst]
+        places, survivors, columns = index.to(device), survivor.to(device), column.view(-1).to(device)
+        source, target = places[self.row, self.src], survivors[self.row, self.dst]
         row = torch.div(source, shape[1], rounding_mode="floor")
         host = (keep, self._host is not None and self._host[1])
         src = source - row * shape[1]

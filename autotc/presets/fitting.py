@@ -41,15 +41,18 @@ def fit_counts(self_attention: Sequence[ArrayLike], cross_attention: Sequence[Ar
         PolicyError: the target is out of range or below what one token a layer leaves, or shapes differ.
     """
     pairs = [
-        (np.asarray(own, float), np.asarray(cross, float))
-        for own, cross in zip(self_attention, cross_attention, strict=False)
+        (np.asarray(from_item, float), np.asarray(from_text, float))
+        for from_item, from_text in zip(self_attention, cross_attention, strict=False)
     ]
     if not pairs or len(self_attention) != len(cross_attention):
         raise PolicyError(
             f"attention: {len(self_attention)} and {len(cross_attention)} samples given; as many of both are needed"
         )
-    shapes = {own.shape for own, _ in pairs} | {cross.shape for _, cross in pairs}
-    if any(own.shape != cross.shape for own, cross in pairs) or len({shape[:1] for shape in shapes}) > 1:
+    shapes = {from_item.shape for from_item, _ in pairs} | {from_text.shape for _, from_text in pairs}
+    if (
+        any(from_item.shape != from_text.shape for from_item, from_text in pairs)
+        or len({shape[:1] for shape in shapes}) > 1
+    ):
         raise PolicyError(f"attention: shapes {sorted(shapes)} given; (layers, tokens), alike in both, is needed")
     if not 0 < target <= 1:
         raise PolicyError(f"target: {target!r} given; a mean keep ratio in (0, 1] is allowed")
@@ -69,7 +72,7 @@ def fit_counts(self_attention: Sequence[ArrayLike], cross_attention: Sequence[Ar
 def _schedule(pairs: Sequence[tuple[Array, Array]], target: float, loss: float) -> list[float]:
     """Keep ratio before each layer at one loss; ends dropping once the budget is met."""
     layers = len(pairs[0][0])
-    left = [np.ones(own.shape[1], bool) for own, _ in pairs]
+    left = [np.ones(from_item.shape[1], bool) for from_item, _ in pairs]
     ratios: list[float] = []
     while len(ratios) < layers:
         now = float(np.mean([kept.mean() for kept in left]))
@@ -78,8 +81,8 @@ def _schedule(pairs: Sequence[tuple[Array, Array]], target: float, loss: float) 
             return ratios + [now] * (layers - len(ratios))
         layer = len(ratios)
         ratios.append(now)
-        for kept, (own, cross) in zip(left, pairs, strict=True):
-            kept &= ~(_least(own[layer], kept, loss) & _least(cross[layer], kept, loss))
+        for kept, (from_item, from_text) in zip(left, pairs, strict=True):
+            kept &= ~(_least(from_item[layer], kept, loss) & _least(from_text[layer], kept, loss))
     return ratios
 
 

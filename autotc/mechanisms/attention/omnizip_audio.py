@@ -65,13 +65,13 @@ class OmniZipAudio(Mechanism):
         total = torch.zeros(valid.shape, device=valid.device).index_put_((row, target), strength, accumulate=True)
         column = survivors.cumsum(1) - 1
         stays, token = survivors.nonzero(as_tuple=True)
-        own = torch.where(total[stays, token] > 0, 0.5, 1.0)
+        self_weight = torch.where(total[stays, token] > 0, 0.5, 1.0)
         return Reduction.linear(
             survivors,
             torch.cat([stays, row]),
             torch.cat([token, source]),
             torch.cat([column[stays, token], column[row, target]]),
-            torch.cat([own, 0.5 * strength / total[row, target]]),
+            torch.cat([self_weight, 0.5 * strength / total[row, target]]),
         )
 
     def flops(self, work: Work) -> int:

@@ -81,8 +81,8 @@ class PruMerge(Mechanism):
         """Survivors that the published rule sets: outliers by Tukey's fence, spaced tokens, and the pooled one."""
         known = score.double().masked_fill(~valid, torch.nan)
         low, high = (known.nanquantile(q, dim=1, keepdim=True) for q in (0.25, 0.75))
-        found = (valid & (score > high + self.params.fence * (high - low))).sum(1).clamp_min(1)
-        return (found.double() / (1.0 - self.params.spatial_share) + 0.5).long() + 1
+        outliers = (valid & (score > high + self.params.fence * (high - low))).sum(1).clamp_min(1)
+        return (outliers.double() / (1.0 - self.params.spatial_share) + 0.5).long() + 1
 
     def _nearest(self, keys: Tensor, chosen: Tensor, valid: Tensor, merging: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Row, token and the survivor that it flows into, of each survivor's nearest tokens in rows that merge."""

@@ -50,13 +50,13 @@ class CDPruner(Mechanism):
         if share < 1:
             # openvinotoolkit/openvino.genai, `visual_language/cdpruner/conditional_kernel.cpp`
             kernel = share * kernel + (1 - share) * cosine
-        own = kernel.diagonal(dim1=1, dim2=2)
-        gain = own.clone()
+        diagonal = kernel.diagonal(dim1=1, dim2=2)
+        gain = diagonal.clone()
         steps = int(budget.max())
         factor = unit.new_zeros(valid.shape[0], steps, valid.shape[1])  # rows of the Cholesky factor
         chosen = torch.zeros_like(valid)
         for step in range(steps):
-            spent = gain <= 1e-6 * own
+            spent = gain <= 1e-6 * diagonal
             score = torch.where(spent, relevance - 3.0, gain).masked_fill(chosen | ~valid, -torch.inf)
             best = score.argmax(1)
             chosen[rows, best] |= step < budget

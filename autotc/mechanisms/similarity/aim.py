@@ -39,12 +39,12 @@ class Aim(Mechanism):
         quota = allocate(budget, size.double(), size, least=1)
 
         rows = group_rows(frame, valid, frames)
-        there = rows >= 0
+        present = rows >= 0
         weighted = tokens.features.float().masked_fill(~valid[..., None], 0.0) * tokens.mass.float()[..., None]
-        packed = weighted.flatten(0, 1)[rows.clamp_min(0)].masked_fill(~there[..., None], 0.0)
-        root = rows.gather(1, merge_rounds(packed, there, quota.flatten()))
+        packed = weighted.flatten(0, 1)[rows.clamp_min(0)].masked_fill(~present[..., None], 0.0)
+        root = rows.gather(1, merge_rounds(packed, present, quota.flatten()))
         target = torch.full((valid.numel(),), -1, dtype=torch.long, device=valid.device)
-        target[rows[there]] = root[there] % valid.shape[1]
+        target[rows[present]] = root[present] % valid.shape[1]
         target = target.view(valid.shape)
         place = torch.arange(valid.shape[1], device=valid.device)
         return Reduction.merge(valid & (target == place), target, tokens.mass)

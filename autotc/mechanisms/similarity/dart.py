@@ -48,15 +48,19 @@ class Dart(Mechanism):
         text = scores["text_features"].float()
         text_norm = scores["text_keys"].float().abs().sum(2)
         norm = torch.nan_to_num(scores["keys"].float().abs().sum(2)).masked_fill(~valid, -1.0)
-        own = norm.argsort(dim=1, descending=True, stable=True)[:, : self.params.item_pivots]
+        item_pivots = norm.argsort(dim=1, descending=True, stable=True)[:, : self.params.item_pivots]
         other = text_norm.argsort(dim=1, descending=True, stable=True)[:, : self.params.text_pivots]
 
         # How many tokens each pivot keeps; none for those that a row does not have.
-        own_count = torch.minimum(budget, tokens.count).clamp_max(own.shape[1])[:, None]
+        item_pivot_count = torch.minimum(budget, tokens.count).clamp_max(item_pivots.shape[1])[:, None]
         present = torch.cat(
-            [torch.arange(own.shape[1], device=own.device) < own_count, text_norm.gather(1, other) > 0], 1
+            [
+                torch.arange(item_pivots.shape[1], device=item_pivots.device) < item_pivot_count,
+                text_norm.gather(1, other) > 0,
+            ],
+            1,
         )
-        pivots, left = present.sum(1, keepdim=True), budget[:, None] - own_count
+        pivots, left = present.sum(1, keepdim=True), budget[:, None] - item_pivot_count
         turn = present.long().cumsum(1) - 1
         quota = (left // pivots + (turn < left % pivots).long()) * present
 
@@ -64,13 +68,13 @@ class Dart(Mechanism):
         wide = (-1, -1, scaled.shape[2])
         pivot = torch.cat(
             [
-                scaled.gather(1, own[..., None].expand(wide)),
+                scaled.gather(1, item_pivots[..., None].expand(wide)),
                 unit(text, text_norm > 0).gather(1, other[..., None].expand(wide)),
             ],
             1,
         )
         similarity = torch.bmm(pivot, scaled.mT)
-        chosen = torch.zeros_like(valid).scatter(1, own, present[:, : own.shape[1]]) & valid
+        chosen = torch.zeros_like(valid).scatter(1, item_pivots, present[:, : item_pivots.shape[1]]) & valid
         for i in range(pivot.shape[1]):
             chosen = chosen | top_mask(-similarity[:, i], quota[:, i], valid & ~chosen)
         return Reduction.select(chosen)

@@ -111,10 +111,10 @@ class FastVid(Mechanism):
         gathered, amount = torch.zeros_like(mass), torch.zeros_like(mass)
         gathered.index_put_((row, target), torch.ones_like(mass[row, source]), accumulate=True)
         amount.index_put_((row, target), mass[row, source], accumulate=True)
-        own = (1.0 / (gathered + 1.0)).clamp_min(self.params.anchor_weight).masked_fill(gathered == 0, 1.0)
-        part = (1.0 - own[row, target]) * mass[row, source] / amount[row, target]
+        self_weight = (1.0 / (gathered + 1.0)).clamp_min(self.params.anchor_weight).masked_fill(gathered == 0, 1.0)
+        part = (1.0 - self_weight[row, target]) * mass[row, source] / amount[row, target]
         stays, token = kept.nonzero(as_tuple=True)
-        return weighted(kept, (stays, token, token, own[stays, token]), (row, source, target, part))
+        return weighted(kept, (stays, token, token, self_weight[stays, token]), (row, source, target, part))
 
     def flops(self, work: Work) -> int:
         context = int(work.m * self.params.context_share + 1e-9)

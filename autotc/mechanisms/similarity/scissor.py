@@ -61,10 +61,10 @@ class Scissor(Mechanism):
         )
 
         heads = Reduction.select((space == place) & valid)
-        there = heads.keep >= 0
+        present = heads.keep >= 0
         means = heads.apply(group_mean(tokens.features, space, tokens.mass, n))
-        column = torch.arange(there.shape[1], device=valid.device).expand(there.shape)
-        time = self._join(column, *spanning_tree(unit(means, there), there), heads.count - budget)
+        column = torch.arange(present.shape[1], device=valid.device).expand(present.shape)
+        time = self._join(column, *spanning_tree(unit(means, present), present), heads.count - budget)
         return self._gather(tokens, heads, means, space, time)
 
     @staticmethod
@@ -84,16 +84,16 @@ class Scissor(Mechanism):
     def _gather(tokens: Tokens, heads: Reduction, means: Tensor, space: Tensor, time: Tensor) -> Reduction:
         """Survivors from the components (B, N) of the first step and, on their heads, those (B, S) of the second."""
         valid, mass = tokens.valid, tokens.mass.float()
-        there = heads.keep >= 0
-        final = Reduction.select((time == torch.arange(time.shape[1], device=time.device)) & there)
-        row, at = there.nonzero(as_tuple=True)
+        present = heads.keep >= 0
+        final = Reduction.select((time == torch.arange(time.shape[1], device=time.device)) & present)
+        row, at = present.nonzero(as_tuple=True)
         first = heads.keep[row, time[row, at]]
         root = torch.zeros_like(space)
         root[row, heads.keep[row, at]] = first
         root = root.gather(1, space)
         survivors = heads.keep.gather(1, final.keep.clamp_min(0)).masked_fill(final.keep < 0, -1)
 
-        centres = unit(final.apply(group_mean(means, time, there.float(), time.shape[1])), final.keep >= 0)
+        centres = unit(final.apply(group_mean(means, time, present.float(), time.shape[1])), final.keep >= 0)
         cosine = torch.bmm(tokens.unit_features(), centres.mT).masked_fill((final.keep < 0)[:, None], -torch.inf)
         chosen = survivors.gather(1, cosine.argmax(2))
         chosen = torch.where((final.count == tokens.count)[:, None], root, chosen)

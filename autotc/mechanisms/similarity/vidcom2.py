@@ -71,9 +71,9 @@ class VidCom2(Mechanism):
 
         score = -(of_video + of_frame)
         kept = top_per_group(score, frame, count, valid)
-        found = kept.sum(1)
-        kept = top_mask(score, found.minimum(budget), kept) | top_mask(
-            score, (budget - found).clamp_min(0), valid & ~kept
+        kept_count = kept.sum(1)
+        kept = top_mask(score, kept_count.minimum(budget), kept) | top_mask(
+            score, (budget - kept_count).clamp_min(0), valid & ~kept
         )
         return Reduction.select(kept)
 
