@@ -7,6 +7,7 @@ weighed with coefficients that non-negative least squares learns from measured r
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autotc.cost import Cost, Reduced, Request, prefill_cost
-from autotc.errors import AutotcError
+from autotc.errors import AutotcError, DataError, quote
+from autotc.files import read_text, write_text
 from autotc.lazy import nn, torch
 from autotc.models import BoundAdapter, bind
 from autotc.policy import ModelReference, Policy, Stage
@@ -154,14 +156,15 @@ class LatencyModel(BaseModel):
                 raise LatencyError(f"latency: made with {name} {value}, here it is {getattr(here, name)}; {_how_to()}")
 
     def save(self, path: str | Path) -> Path:
-        """Write it as JSON; returns the path."""
-        path = Path(path)
+        """Write it as JSON, whole or not at all; returns the path.
+
+        Raises:
+            LatencyError: it cannot be written.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise LatencyError(f"{path}: cannot be written ({error.strerror}); give another file") from error
-        return path
+            return write_text(path, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+        except DataError as error:
+            raise LatencyError(str(error)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyModel:
@@ -170,11 +173,12 @@ class LatencyModel(BaseModel):
         Raises:
             LatencyError: it is missing or not a latency model.
         """
+        if not os.path.lexists(path):
+            raise LatencyError(f"{quote(str(path), 120)}: no such latency model; {_how_to()}")
+        text = read_text(path, f"a latency model ({_how_to()})", error=LatencyError)
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise LatencyError(f"{path}: no such latency model; {_how_to()}") from error
-        except (ValidationError, UnicodeDecodeError) as error:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
             raise LatencyError(f"{path}: is not a latency model; {_how_to()}") from error
 
 

@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> Output:
 
 
 def _bench(args: argparse.Namespace) -> Output:
+    policy_of(args.policy)  # what is wrong with it is told before torch is loaded
     from autotc.bench import Requests
     from autotc.report.bench import bench_text
 
-    policy_of(args.policy)  # a wrong file is told before the model is loaded
     model = evaluator = None
     if args.random_weights is not None or args.tokens is not None:
         if args.data is not None:

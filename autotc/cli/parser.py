@@ -97,6 +97,8 @@ class ShellParser:
             UsageError: it is wrong.
             SystemExit: it asked for help, which is printed.
         """
+        if any(word == "" or re.fullmatch(r"--[a-z-]+=", word) for word in argv):
+            self._program.error("an argument is empty; leave it out, or give a value")
         args, unknown = self._program.parse_known_args(argv)
         if unknown:
             parser = self._program if args.command is None else self._commands[args.command]
@@ -107,6 +109,10 @@ class ShellParser:
             hint = nearest(option, parser.options(), listed=0)
             parser.error(f"{quote(option)[1:-1]}: no such option" + (f"; {hint}" if hint else ""))
         return args
+
+    def options_of(self, command: str) -> list[str]:
+        """The options that a command knows."""
+        return self._commands[command].options()
 
     def print_help(self) -> None:
         """Print what commands there are."""

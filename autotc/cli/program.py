@@ -124,6 +124,7 @@ def _quiet() -> None:
     """Keep what libraries remark off stderr, where progress and errors stand."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     for name in ("alembic", "huggingface_hub", "mlflow", "optuna", "torch", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,17 @@ def policy_checkpoint(policy: Policy) -> Checkpoint | None:
 
 
 def _config(name: str, loading: Loading) -> Any:
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise DataError(
+                f"model: {quote(name)} has no config.json; a folder as save_pretrained writes it is expected"
+            )
+        check_checkpoint_files(Path(name))
+    elif os.path.lexists(name):
+        kind = "a file" if os.path.isfile(name) else "no folder"
+        raise DataError(f"model: {quote(name)} is {kind}; the folder of a checkpoint, or a hub name, is right")
     import transformers
 
-    folder = Path(name)
-    if folder.is_file():
-        raise DataError(f"model: {name} is a file; the folder around it, or a hub name, is right")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise DataError(f"model: {name} has no config.json; a folder as save_pretrained writes it is expected")
-    if folder.is_dir():
-        check_checkpoint_files(folder)
     try:
         return transformers.AutoConfig.from_pretrained(
             name, revision=loading.revision or "main", trust_remote_code=loading.trust_remote_code
