@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn
-from autotc.models.cut import Cut
 from autotc.models.geometry import Item
-from autotc.models.media import Way, setting
+from autotc.models.media import Tiling, setting
 from autotc.models.rotary import RotaryDecoder
-from autotc.models.shapes import TowerShape, child
-from autotc.models.tiles import pooling_head_flops
+from autotc.models.shapes import child
+from autotc.models.tiled_pictures import TiledPictures
+from autotc.models.tiled_tower import pooling_head_flops
 from autotc.vocabulary import Modality
 
 _GEMMA_CHAT = ((105, 2364, 107), (106,), (0, 1, 2, 105, 106, 107, 108, 255999, 256000))
@@ -23,7 +22,7 @@ start of the sequence, the turns' marks, one and two newlines, start and end of 
 system's words into the user's first turn, so there they count as the user's."""
 
 
-class Gemma3(Cut, RotaryDecoder):
+class Gemma3(TiledPictures, RotaryDecoder):
     """`Gemma3ForConditionalGeneration`; a unit is the square of patches that average pooling joins into a token.
 
     All images have the tower's one size. Crops that the processor adds where it is asked to (``do_pan_and_scan``) are
@@ -69,22 +68,6 @@ class Gemma3(Cut, RotaryDecoder):
             )
         return patches, unit
 
-    def depths(self, config: PreTrainedConfig) -> Depths:
-        self.sides(config)
-        return Depths(config.text_config.num_hidden_layers, {"image": config.vision_config.num_hidden_layers})
-
-    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
-        vision = config.vision_config
-        return TowerShape(
-            vision.hidden_size,
-            vision.num_attention_heads,
-            vision.intermediate_size,
-            False,
-            vision.num_hidden_layers,
-            self.sides(config)[1] ** 2,
-            True,
-        )
-
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision = config.vision_config
         head = pooling_head_flops(vision, self.sides(config)[0] ** 2)
@@ -105,7 +88,7 @@ class Gemma3(Cut, RotaryDecoder):
     def tile_tokens(self, processor: Any) -> int:
         return int(processor.image_seq_length)
 
-    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+    def tilings(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Tiling]:
         images: Any = partial(setting, processor, settings)
         crops, smallest = 0, images("pan_and_scan_min_crop_size")
         long, short = max(size), min(size)
@@ -119,7 +102,7 @@ class Gemma3(Cut, RotaryDecoder):
             # Squares along the longer edge are the crops, and nothing else, of a picture of so many squares.
             pixels = (side, side * max(1, count)) if size[1] >= size[0] else (side * max(1, count), side)
             made = {"num_crops": [count]}
-            out.append(Way(1 + count, self.structure(processor, 1 + count, made), pixels))
+            out.append(Tiling(1 + count, self.structure(processor, 1 + count, made), pixels))
         return out
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

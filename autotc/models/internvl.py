@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.chat import QWEN_CHAT
-from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item
-from autotc.models.media import Way, setting
+from autotc.models.media import Tiling, setting
 from autotc.models.rotary import RotaryDecoder
-from autotc.models.shapes import Projections, TowerShape, child
+from autotc.models.shapes import Projections, child
+from autotc.models.tiled_pictures import TiledPictures, distinct
+from autotc.models.tiled_tower import block_of
 from autotc.vocabulary import Modality
 
 _CHAT = (QWEN_CHAT[0], QWEN_CHAT[1], (*range(151643, 151675), 198))
 """The vocabulary of Qwen2.5, which InternVL3 extends by <img>, </img>, <IMG_CONTEXT> and the like behind 151664."""
 
 
-class InternVL(Cut, RotaryDecoder):
+class InternVL(TiledPictures, RotaryDecoder):
     """`InternVLForConditionalGeneration`, as transformers has it; a token joins a square of patches.
 
     An item is one tile: ``pixel_values`` does not say which tiles make up a picture, so each keeps its share. Frames of
@@ -48,7 +48,7 @@ class InternVL(Cut, RotaryDecoder):
         "downsample_ratio",
     )
 
-    def _used(self, config: PreTrainedConfig) -> int:
+    def blocks_read(self, config: PreTrainedConfig) -> int:
         """Blocks whose output counts: up to the one that is read.
 
         Raises:
@@ -60,8 +60,7 @@ class InternVL(Cut, RotaryDecoder):
                 f"internvl: vision_feature_layer {layer!r} and vision_feature_select_strategy {strategy!r} given; one"
                 " layer and 'default' are right"
             )
-        blocks: int = config.vision_config.num_hidden_layers
-        return layer if layer >= 0 else blocks + 1 + layer
+        return block_of(layer, config.vision_config.num_hidden_layers)
 
     def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         size, patch = config.vision_config.image_size, config.vision_config.patch_size
@@ -73,34 +72,14 @@ class InternVL(Cut, RotaryDecoder):
             )
         return size[0] // patch[0], unit
 
-    def depths(self, config: PreTrainedConfig) -> Depths:
-        used = self._used(config)
-        unread = config.vision_config.num_hidden_layers - used
-        return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
-
-    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
-        vision = config.vision_config
-        return TowerShape(
-            vision.hidden_size,
-            vision.num_attention_heads,
-            vision.intermediate_size,
-            False,
-            self._used(config),
-            self.sides(config)[1] ** 2,
-            True,
-        )
-
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
-        vision, text = config.vision_config, config.text_config
-        patches, unit = self.sides(config)
-        rows, width = patches**2 + 1, vision.hidden_size
-        tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
-        behind = (vision.num_hidden_layers - self._used(config)) * tail
-        return int(behind + 2 * item.count * (width * unit**2 * text.hidden_size + text.hidden_size**2))
+        width, text_width = config.vision_config.hidden_size, config.text_config.hidden_size
+        joined = width * self.sides(config)[1] ** 2
+        return int(self.unread_flops(config) + 2 * item.count * (joined * text_width + text_width**2))
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        config: PreTrainedConfig = model.config
-        return list(child(self.base(model), "vision_tower.encoder.layer").children())[: self._used(config)]
+        config: Any = model.config
+        return list(child(self.base(model), "vision_tower.encoder.layer").children())[: self.blocks_read(config)]
 
     def block_attention(self, block: nn.Module) -> nn.Module:
         return child(block, "attention")
@@ -120,13 +99,13 @@ class InternVL(Cut, RotaryDecoder):
     def tile_tokens(self, processor: Any) -> int:
         return int(processor.image_seq_length)
 
-    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+    def tilings(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Tiling]:
         from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
         images: Any = partial(setting, processor, settings)
         tile = (images("size")["height"], images("size")["width"])
         least, most = images("min_patches"), images("max_patches")
-        out: list[Way] = []
+        out: list[Tiling] = []
         for limit in range(most if images("crop_to_patches") else 1, 0, -1):
             if limit < least and out:
                 break
@@ -136,7 +115,7 @@ class InternVL(Cut, RotaryDecoder):
             if out and get_optimal_tiled_canvas(pixels, tile, least, most) != (across, down):
                 continue
             tiles = down * across + (down * across > 1)
-            out.append(Way(tiles, self.structure(processor, tiles, {"num_patches": [tiles]}), pixels))
+            out.append(Tiling(tiles, self.structure(processor, tiles, {"num_patches": [tiles]}), pixels))
         return distinct(out)
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

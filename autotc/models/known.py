@@ -15,7 +15,7 @@ DEPTHS: dict[str, Depths] = {
     "sha256:28821a161e82c1a239eb60979608fb78": Depths(decoder=32, encoder=_CLIP, unread={"image": 1}),
     "sha256:7d5b667dcefab2fd27ef176cc1c49c23": Depths(decoder=28, encoder={"image": 26, "video": 26}),
     "sha256:e57e6bc17c70eff1f33d94b2020fba73": Depths(decoder=36, encoder={"image": 27, "video": 27}),
-    "sha256:481318d4c54f71e5e2fc506190190d82": Depths(decoder=28, encoder={"image": 24}, unread={"image": 0}),
+    "sha256:481318d4c54f71e5e2fc506190190d82": Depths(decoder=28, encoder={"image": 24}),
     "sha256:07c0740112f8d6d053278dfdbdd0edcd": Depths(decoder=32, encoder={"audio": 32}),
     "sha256:ab22bb7effcec37445d59d8d3badeaf5": Depths(decoder=34, encoder={"image": 27}),
     "sha256:5b434dc62e6195a76e7f9711ae4b2119": Depths(decoder=24, encoder={"image": 27}),

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from autotc.depths import Depths
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, nn
 from autotc.mechanisms import Score
 from autotc.models.geometry import Item
 from autotc.models.rotary import RotaryDecoder
-from autotc.models.shapes import TowerShape, child
-from autotc.models.tiles import Tiles
+from autotc.models.shapes import child
+from autotc.models.tiled_tower import TiledTower, block_of
 from autotc.vocabulary import Location, Modality
 
 _VICUNA = ((3148, 1001, 29901), (319, 1799, 9047, 13566, 29901), (1, 2, 13, 29871))
 """Vicuna's released vocabulary: "USER:", "ASSISTANT:", and the template: start, end, newline and blank."""
 
 
-class Llava(Tiles, RotaryDecoder):
+class Llava(TiledTower, RotaryDecoder):
     """`LlavaForConditionalGeneration` with a CLIP tower, all of whose patches are tokens of the language model.
 
     Encoder stages act up to the block whose output is read (``vision_feature_layer``); blocks behind it still run.
@@ -46,7 +45,7 @@ class Llava(Tiles, RotaryDecoder):
         "vision_feature_select_strategy",
     )
 
-    def _used(self, config: PreTrainedConfig) -> int:
+    def blocks_read(self, config: PreTrainedConfig) -> int:
         """Blocks whose output counts: up to the one that is read.
 
         Raises:
@@ -62,13 +61,7 @@ class Llava(Tiles, RotaryDecoder):
                 f"{self.family}: vision_feature_layer {layer!r}, vision_feature_select_strategy {strategy!r} and a"
                 f" tower {config.vision_config.model_type} given; one layer, 'default' and clip_vision_model are right"
             )
-        blocks: int = config.vision_config.num_hidden_layers
-        return layer if layer >= 0 else blocks + 1 + layer
-
-    def depths(self, config: PreTrainedConfig) -> Depths:
-        used = self._used(config)
-        unread = config.vision_config.num_hidden_layers - used
-        return Depths(config.text_config.num_hidden_layers, {"image": used}, {"image": unread})
+        return block_of(layer, config.vision_config.num_hidden_layers)
 
     def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         # As the methods published for this tower do: the next to last of all its blocks, also where the last is not
@@ -76,28 +69,18 @@ class Llava(Tiles, RotaryDecoder):
         blocks: int = config.vision_config.num_hidden_layers
         if need == "middle_attention":
             return max(0, 9 * blocks // 24 - 1)
-        return max(0, min(self._used(config) - 1, blocks - 2))
-
-    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
-        vision = config.vision_config
-        used = self._used(config)
-        return TowerShape(
-            vision.hidden_size, vision.num_attention_heads, vision.intermediate_size, False, used, 1, True
-        )
+        return max(0, min(self.blocks_read(config) - 1, blocks - 2))
 
     def sides(self, config: PreTrainedConfig) -> tuple[int, int]:
         return config.vision_config.image_size // config.vision_config.patch_size, 1
 
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
-        vision, text = config.vision_config, config.text_config
-        rows, width = item.count + 1, vision.hidden_size
-        tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
-        behind = (vision.num_hidden_layers - self._used(config)) * tail
-        return int(behind + 2 * item.count * (width * text.hidden_size + text.hidden_size**2))
+        width, text_width = config.vision_config.hidden_size, config.text_config.hidden_size
+        return int(self.unread_flops(config) + 2 * item.count * (width * text_width + text_width**2))
 
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        config: PreTrainedConfig = model.config
-        return list(child(self.base(model), "vision_tower.encoder.layers").children())[: self._used(config)]
+        config: Any = model.config
+        return list(child(self.base(model), "vision_tower.encoder.layers").children())[: self.blocks_read(config)]
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _VICUNA

@@ -18,7 +18,7 @@ from autotc.models.llava_next import Anyres, LlavaNext, TiledImage
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, sampled, setting
 from autotc.models.qwen_vision import SECONDS_PER_FRAME
 from autotc.models.shapes import TowerShape
-from autotc.models.tiles import pooling_head_flops
+from autotc.models.tiled_tower import block_of, pooling_head_flops
 from autotc.vocabulary import Location, Modality
 
 
@@ -55,7 +55,7 @@ class LlavaOnevision(LlavaNext):
         exist = SCORES_AT[location]
         return exist - TOWER_SCORES if location in ("encoder", "projector") else exist
 
-    def _used(self, config: PreTrainedConfig) -> int:
+    def blocks_read(self, config: PreTrainedConfig) -> int:
         layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
         tower = config.vision_config.model_type
         if not isinstance(layer, int) or strategy != "full" or tower != "siglip_vision_model":
@@ -63,8 +63,7 @@ class LlavaOnevision(LlavaNext):
                 f"llava_onevision: vision_feature_layer {layer!r}, vision_feature_select_strategy {strategy!r} and a"
                 f" tower {tower} given; one layer, 'full' and siglip_vision_model are right"
             )
-        blocks: int = config.vision_config.num_hidden_layers
-        return layer if layer >= 0 else blocks + 1 + layer
+        return block_of(layer, config.vision_config.num_hidden_layers)
 
     def depths(self, config: PreTrainedConfig) -> Depths:
         depths = super().depths(config)
@@ -158,8 +157,7 @@ class LlavaOnevision(LlavaNext):
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision, text = config.vision_config, config.text_config
         rows, width = self.sides(config)[0] ** 2, vision.hidden_size
-        tail = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
-        behind = (vision.num_hidden_layers - self._used(config)) * tail + pooling_head_flops(vision, rows)
+        behind = self.unread_flops(config) + pooling_head_flops(vision, rows)
         projected = 2 * rows * (width * text.hidden_size + text.hidden_size**2)
         return int((behind + projected) * self._tiles(item))
 

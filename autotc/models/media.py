@@ -17,7 +17,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Way:
+class Tiling:
     """One form that a processor can give a picture that it cuts into tiles.
 
     Attributes:
@@ -40,14 +40,14 @@ class Medium:
         n0: its uncompressed tokens.
         items: items that it has become in these inputs.
         size: (height, width) of the original in pixels, where it counts.
-        ways: what the processor can make of it, the uncompressed form first; none where a grid tells all.
+        tilings: what the processor can make of it, the uncompressed form first; none where a grid tells all.
     """
 
     grid: Grid
     n0: int
     items: int = 1
     size: tuple[int, int] = (0, 0)
-    ways: tuple[Way, ...] = ()
+    tilings: tuple[Tiling, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from autotc.depths import Depths
-from autotc.errors import InputsError
-from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
-from autotc.mechanisms import Score
-from autotc.models.adapter import Adapter
-from autotc.models.geometry import Item, Media
-from autotc.models.qwen_vision import QwenVision
-from autotc.models.random_media import random_clip
+from autotc.lazy import PreTrainedConfig, Tensor, torch
+from autotc.models.geometry import Item
 from autotc.models.rotary import RotaryDecoder
-from autotc.models.shapes import Projections, TowerShape, child, plain_projections
+from autotc.models.shapes import TowerShape
+from autotc.models.thinker import Thinker, mel_frames
 from autotc.vocabulary import Modality
 
 _MEL_SECONDS = 0.01
 _AUDIO_UNIT_SECONDS = 4 * _MEL_SECONDS
 
 
-class Qwen25OmniThinker(QwenVision, RotaryDecoder):
+class Qwen25OmniThinker(Thinker, RotaryDecoder):
     """`Qwen2_5OmniThinkerForConditionalGeneration`, the embedded `tiny-omni` included."""
 
     family = "qwen2_5_omni"
@@ -87,46 +83,17 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             return super().segments(config, item, block)
         return torch.split(torch.arange(item.count), config.audio_config.n_window // 2)
 
-    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
-        if modality != "audio":
-            return super().score_block(config, modality, need)
-        return Adapter.score_block(self, config, modality, need)
-
     def spare_rows(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[int]:
         spare = list(super().spare_rows(config, item, block))
         if isinstance(item, AudioItem):
             spare[-1] = item.extra
         return spare
 
-    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        if modality != "audio":
-            return super().blocks(model, modality)
-        return list(child(self.base(model), "audio_tower.layers").children())
-
-    def block_projections(self, block: nn.Module) -> Projections:
-        if not hasattr(block, "self_attn"):
-            return super().block_projections(block)
-        return plain_projections(child(block, "self_attn"))
-
-    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        if position_embeddings is None:
-            return query, key
-        return super().rotate_block(query, key, position_embeddings)
-
-    def feature_methods(self) -> Mapping[Modality, str]:
-        return {**super().feature_methods(), "audio": "get_audio_features"}
-
-    def shape_inputs(self) -> Mapping[Modality, str]:
-        return {**super().shape_inputs(), "audio": "feature_attention_mask"}
-
     def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         if modality != "audio":
             return super().geometry(config, modality, arguments)
-        mask = arguments.get("feature_attention_mask")
-        if mask is None:
-            raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
         items: list[Item] = []
-        for frames in mask.sum(1).tolist():
+        for frames in mel_frames(arguments):
             rows = (frames - 1) // 2 + 1
             count = self.clip_units(frames)
             items.append(
@@ -144,27 +111,11 @@ class Qwen25OmniThinker(QwenVision, RotaryDecoder):
             start += 2 * item.count + (item.extra if isinstance(item, AudioItem) else 0)
         return torch.cat(parts)
 
-    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
-        return {**super().placeholders(config), "audio": config.audio_token_id}
-
-    def random_media(
-        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
-    ) -> Media:
-        if modality == "audio":
-            return random_clip(self, config, tokens, generator)
-        media = super().random_media(config, modality, tokens, generator)
-        pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
-        return Media(media.ids, media.inputs | pace)
-
     def clip_units(self, frames: int) -> int:
         return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
     def clip_frames(self, units: int) -> int:
         return 4 * units
-
-    def video_settings(self, processor: Any) -> Mapping[str, Any]:
-        # The processor's class overrides the checkpoint's own size for videos: pass it on.
-        return {"size": dict(processor.video_processor.size), "cap_pixels_per_frame": False}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from autotc.models.geometry import Item, Media
 from autotc.models.media import Shrink
 from autotc.models.rotary import RotaryDecoder
 from autotc.models.shapes import Projections, TowerShape, child, plain_projections
+from autotc.models.thinker import mel_frames
 from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.04
@@ -87,11 +88,8 @@ class Qwen2Audio(RotaryDecoder):
         return {"audio": "feature_attention_mask"}
 
     def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
-        mask = arguments.get("feature_attention_mask")
-        if mask is None:
-            raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
         items: list[Item] = []
-        for i, frames in enumerate(mask.sum(1).tolist()):
+        for i, frames in enumerate(mel_frames(arguments)):
             count = self.clip_units(frames)
             if count < 1:
                 raise InputsError(f"feature_attention_mask: clip {i} has {frames} frames; a token takes at least 3")

@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from autotc.depths import Depths
-from autotc.errors import InputsError
-from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
-from autotc.mechanisms import Score
-from autotc.models.adapter import Adapter
-from autotc.models.geometry import Item, Media
+from autotc.lazy import PreTrainedConfig, Tensor, torch
+from autotc.models.geometry import Item
 from autotc.models.qwen3_vl import DeepStack, with_experts
-from autotc.models.random_media import random_clip
-from autotc.models.shapes import DecoderShape, Projections, TowerShape, child, plain_projections
+from autotc.models.shapes import DecoderShape, TowerShape
+from autotc.models.thinker import Thinker, mel_frames
 from autotc.vocabulary import Modality
 
 _UNIT_SECONDS = 0.08
@@ -25,7 +22,7 @@ _CHUNK = 100
 """Mel frames of a chunk, which the processor takes for given."""
 
 
-class Qwen3OmniThinker(DeepStack):
+class Qwen3OmniThinker(Thinker, DeepStack):
     """`Qwen3OmniMoeThinkerForConditionalGeneration`; each row of the audio tower is a token.
 
     An input stage on sound averages mel frames, so that chunks of as many frames cover more of the clip.
@@ -101,41 +98,12 @@ class Qwen3OmniThinker(DeepStack):
         chunk = _tokens(2 * audio.n_window)
         return torch.split(torch.arange(item.count), chunk * (audio.n_window_infer // (2 * audio.n_window)))
 
-    def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
-        if modality != "audio":
-            return super().score_block(config, modality, need)
-        return Adapter.score_block(self, config, modality, need)
-
-    def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
-        if modality != "audio":
-            return super().blocks(model, modality)
-        return list(child(self.base(model), "audio_tower.layers").children())
-
-    def block_projections(self, block: nn.Module) -> Projections:
-        if hasattr(block, "self_attn"):
-            return plain_projections(child(block, "self_attn"))
-        return super().block_projections(block)
-
-    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        if position_embeddings is None:
-            return query, key
-        return super().rotate_block(query, key, position_embeddings)
-
-    def feature_methods(self) -> Mapping[Modality, str]:
-        return {**super().feature_methods(), "audio": "get_audio_features"}
-
-    def shape_inputs(self) -> Mapping[Modality, str]:
-        return {**super().shape_inputs(), "audio": "feature_attention_mask"}
-
     def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         if modality != "audio":
             return super().geometry(config, modality, arguments)
-        mask = arguments.get("feature_attention_mask")
-        if mask is None:
-            raise InputsError("feature_attention_mask: missing; audio needs it to know how long each clip is")
         chunk = 2 * config.audio_config.n_window
         items: list[Item] = []
-        for frames in mask.sum(1).tolist():
+        for frames in mel_frames(arguments):
             count = frames // chunk * _tokens(chunk) + _tokens(frames % chunk)
             items.append(Clip("audio", (count, 1, 1), count, (_UNIT_SECONDS, 0.0, 0.0), frames))
         return items
@@ -145,28 +113,12 @@ class Qwen3OmniThinker(DeepStack):
             return super().unit_rows(config, modality, items)
         return torch.arange(sum(item.count for item in items))[:, None]
 
-    def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
-        return {**super().placeholders(config), "audio": config.audio_token_id}
-
-    def random_media(
-        self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
-    ) -> Media:
-        if modality == "audio":
-            return random_clip(self, config, tokens, generator)
-        media = super().random_media(config, modality, tokens, generator)
-        pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
-        return Media(media.ids, media.inputs | pace)
-
     def clip_units(self, frames: int) -> int:
         return frames // _CHUNK * _tokens(_CHUNK) + _tokens(frames % _CHUNK)
 
     def clip_frames(self, units: int) -> int:
         chunks, rest = divmod(units, _tokens(_CHUNK))
         return _CHUNK * chunks + 8 * rest
-
-    def video_settings(self, processor: Any) -> Mapping[str, Any]:
-        # The processor's class overrides the checkpoint's own size for videos: pass it on.
-        return {"size": dict(processor.video_processor.size), "cap_pixels_per_frame": False}
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
-from autotc.models.cut import Cut, distinct
 from autotc.models.geometry import Item, Media
-from autotc.models.media import Way, setting
+from autotc.models.media import Tiling, setting
 from autotc.models.rotary import RotaryDecoder
-from autotc.models.shapes import TowerShape, child
+from autotc.models.shapes import child
+from autotc.models.tiled_pictures import TiledPictures, distinct
 from autotc.vocabulary import Modality
 
 _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))
@@ -21,7 +20,7 @@ _CHAT = ((11126, 42), (49279,), (0, 1, 2, 198, 1116, *range(49152, 49280)))
 marks around and between tiles."""
 
 
-class SmolVLM(Cut, RotaryDecoder):
+class SmolVLM(TiledPictures, RotaryDecoder):
     """`SmolVLMForConditionalGeneration` and `Idefics3ForConditionalGeneration`; a token joins a square of patches.
 
     An item is one tile: ``pixel_values`` does not say which tiles make up a picture, so each keeps its share. Frames of
@@ -56,21 +55,6 @@ class SmolVLM(Cut, RotaryDecoder):
             )
         return patches, unit
 
-    def depths(self, config: PreTrainedConfig) -> Depths:
-        return Depths(config.text_config.num_hidden_layers, {"image": config.vision_config.num_hidden_layers})
-
-    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
-        vision = config.vision_config
-        return TowerShape(
-            vision.hidden_size,
-            vision.num_attention_heads,
-            vision.intermediate_size,
-            False,
-            vision.num_hidden_layers,
-            self.sides(config)[1] ** 2,
-            True,
-        )
-
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         unit = self.sides(config)[1] ** 2
         return int(2 * item.count * config.vision_config.hidden_size * unit * config.text_config.hidden_size)
@@ -95,7 +79,7 @@ class SmolVLM(Cut, RotaryDecoder):
     def tile_tokens(self, processor: Any) -> int:
         return int(processor.image_seq_len)
 
-    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+    def tilings(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Tiling]:
         images: Any = partial(setting, processor, settings)
         tile, longest = images("max_image_size")["longest_edge"], images("size")["longest_edge"]
         split = images("do_image_splitting")
@@ -105,7 +89,7 @@ class SmolVLM(Cut, RotaryDecoder):
             down, across = _tiles(size, edge, tile)
             tiles = down * across + 1 if down * across > 1 else 1
             made = {"rows": [[down if tiles > 1 else 0]], "cols": [[across if tiles > 1 else 0]]}
-            out.append(Way(tiles, self.structure(processor, tiles, made), (down * tile, across * tile)))
+            out.append(Tiling(tiles, self.structure(processor, tiles, made), (down * tile, across * tile)))
         return distinct(out)
 
     def random_media(

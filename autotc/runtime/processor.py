@@ -14,8 +14,8 @@ from transformers import BatchFeature
 
 from autotc.errors import InputsError, PolicyError
 from autotc.models import Adapter, find_processor_adapter, processor_adapter
-from autotc.models.cut import Cut
 from autotc.models.media import Medium, Shrink, encode_originals, mark, marked, originals_key
+from autotc.models.tiled_pictures import TiledPictures
 from autotc.policy import Policy, read_policy
 from autotc.vocabulary import Modality
 
@@ -87,7 +87,7 @@ def tracked(processor: Any) -> Any:
     if isinstance(processor, _Configured):
         return processor
     adapter = processor_adapter(processor)
-    return _configured(processor, adapter, {}) if isinstance(adapter, Cut) else processor
+    return _configured(processor, adapter, {}) if isinstance(adapter, TiledPictures) else processor
 
 
 def _configured(processor: Any, adapter: Adapter, stages: Mapping[Modality, Shrink]) -> Any:

@@ -147,10 +147,10 @@ def test_more_tiles_for_more_of_the_budget() -> None:
         assert len(prepared["pixel_values"]) == original.items
         seen.append(original.items)
     assert seen == sorted(seen)
-    assert (seen[0], seen[-1]) == (1, original.ways[0].tiles)
+    assert (seen[0], seen[-1]) == (1, original.tilings[0].tiles)
     for most in range(1, 7):
         own = call("internvl", processor, "image", [2], lambda **k: processor(**k, images_kwargs={"max_patches": most}))  # noqa: B023
-        assert len(own["pixel_values"]) in {way.tiles for way in original.ways}
+        assert len(own["pixel_values"]) in {tiling.tiles for tiling in original.tilings}
 
 
 def test_several_images_of_a_prompt_keep_their_places() -> None:

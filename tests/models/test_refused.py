@@ -124,7 +124,7 @@ def test_caches_that_were_not_made_under_the_policy(name: str) -> None:
 
 
 def test_classes_that_no_adapter_knows() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"Linear is not supported; .*one file in autotc/models/"):
+    with pytest.raises(UnsupportedModelError, match=r"'Linear' is not supported; .*one file in autotc/models/"):
         autotc.apply(torch.nn.Linear(2, 2), Policy())
 
 

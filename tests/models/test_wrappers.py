@@ -76,5 +76,5 @@ def test_a_policy_acts_through_the_wrapper(name: str) -> None:
 def test_a_wrapper_of_something_else_is_refused() -> None:
     wrapped = nn.DataParallel(nn.Linear(2, 2))
     assert unwrap(wrapped) is wrapped
-    with pytest.raises(UnsupportedModelError, match="DataParallel is not supported"):
+    with pytest.raises(UnsupportedModelError, match="'DataParallel' is not supported"):
         autotc.apply(wrapped, POLICY)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from autotc.errors import InputsError
 from autotc.lazy import PreTrainedConfig
 from autotc.models.geometry import Item, spread
-from autotc.models.media import Medium, Prepared, Shrink, Way, frames_of, marked, picture, resized
-from autotc.models.tiles import Tiles
+from autotc.models.media import Medium, Prepared, Shrink, Tiling, frames_of, marked, picture, resized
+from autotc.models.tiled_tower import TiledTower
 from autotc.vocabulary import Modality
 
 
@@ -20,11 +20,11 @@ class Tile(Item):
     """A tile; the first one of a picture knows of the picture, where the processor was called by `autotc`.
 
     Attributes:
-        ways: what the processor can make of its picture, the uncompressed form first.
+        tilings: what the processor can make of its picture, the uncompressed form first.
         marks: tokens of the prompt that stand for the picture and are none of its tiles'.
     """
 
-    ways: tuple[Way, ...] = ()
+    tilings: tuple[Tiling, ...] = ()
     marks: int = 0
 
     @property
@@ -32,8 +32,8 @@ class Tile(Item):
         return self.marks
 
 
-class Cut(Tiles):
-    """Towers as of `Tiles`; an input stage leaves a picture fewer tiles, by its processor's own rule.
+class TiledPictures(TiledTower):
+    """Towers as of `TiledTower`; an input stage leaves a picture fewer tiles, by its processor's own rule.
 
     Class attributes:
         shrunk_settings: of the processor, where an input stage has resized the pictures.
@@ -42,7 +42,7 @@ class Cut(Tiles):
     shrunk_settings: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
-    def ways(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Way]:
+    def tilings(self, processor: Any, size: tuple[int, int], settings: Mapping[str, Any]) -> list[Tiling]:
         """What the processor can make of a picture of (height, width) pixels, the uncompressed form first."""
 
     @abstractmethod
@@ -60,9 +60,9 @@ class Cut(Tiles):
             return [tile] * count
         out: list[Item] = []
         for medium in media:
-            way = next(way for way in medium.ways if way.tiles == medium.items)
-            first = Tile(tile.modality, tile.grid, tile.n0, tile.extent, medium.ways, way.structure)
-            out += [first, *[replace(first, ways=(), marks=0)] * (medium.items - 1)]
+            tiling = next(tiling for tiling in medium.tilings if tiling.tiles == medium.items)
+            first = Tile(tile.modality, tile.grid, tile.n0, tile.extent, medium.tilings, tiling.structure)
+            out += [first, *[replace(first, tilings=(), marks=0)] * (medium.items - 1)]
         return out
 
     def structure(self, processor: Any, tiles: int, made: Mapping[str, Any]) -> int:
@@ -83,20 +83,20 @@ class Cut(Tiles):
         start = 0
         while start < len(items):
             first = items[start]
-            if not isinstance(first, Tile) or not first.ways:
+            if not isinstance(first, Tile) or not first.tilings:
                 raise InputsError(
                     f"image: {self.family}'s inputs do not tell which tiles were cut from one picture, which an input"
                     " stage must know; prepare them by autotc.runtime.processor.tracked(processor)"
                 )
-            ways = first.ways
-            pick = stage.downsample.choice([way.tiles * first.count for way in ways], stage.ratio)
+            tilings = first.tilings
+            pick = stage.downsample.choice([tiling.tiles * first.count for tiling in tilings], stage.ratio)
             if pick == 0:
-                out += items[start : start + ways[0].tiles]
+                out += items[start : start + tilings[0].tiles]
             else:
-                counts = spread(ways[0].tiles * first.count, [1] * ways[pick].tiles)
-                tiles = [replace(first, n0=n0, ways=(), marks=0) for n0 in counts]
-                out += [replace(tiles[0], marks=ways[pick].structure), *tiles[1:]]
-            start += ways[0].tiles
+                counts = spread(tilings[0].tiles * first.count, [1] * tilings[pick].tiles)
+                tiles = [replace(first, n0=n0, tilings=(), marks=0) for n0 in counts]
+                out += [replace(tiles[0], marks=tilings[pick].structure), *tiles[1:]]
+            start += tilings[0].tiles
         return out
 
     def prepare(
@@ -112,16 +112,20 @@ class Cut(Tiles):
         chosen, originals = [], []
         for medium in media:
             frames = frames_of(medium)
-            ways = self.ways(processor, (frames.shape[2], frames.shape[3]), settings)
-            pick = 0 if stage is None else stage.downsample.choice([way.tiles * each for way in ways], stage.ratio)
-            whole = ways[0].tiles
-            originals.append(Medium((whole, 1, each), whole * each, ways[pick].tiles, ways=tuple(ways)))
-            chosen.append((medium, frames, ways[pick], pick > 0))
+            tilings = self.tilings(processor, (frames.shape[2], frames.shape[3]), settings)
+            pick = (
+                0
+                if stage is None
+                else stage.downsample.choice([tiling.tiles * each for tiling in tilings], stage.ratio)
+            )
+            whole = tilings[0].tiles
+            originals.append(Medium((whole, 1, each), whole * each, tilings[pick].tiles, tilings=tuple(tilings)))
+            chosen.append((medium, frames, tilings[pick], pick > 0))
         if not any(shrunk for *_, shrunk in chosen):
             return Prepared(list(media), originals)
         out = [
-            picture(resized(frames, way.size)) if shrunk or self.shrunk_settings else medium
-            for medium, frames, way, shrunk in chosen
+            picture(resized(frames, tiling.size)) if shrunk or self.shrunk_settings else medium
+            for medium, frames, tiling, shrunk in chosen
         ]
         return Prepared(out, originals, dict(self.shrunk_settings))
 
@@ -135,8 +139,8 @@ class Cut(Tiles):
         return out
 
 
-def distinct(ways: Sequence[Way]) -> list[Way]:
-    """Of ways with equally many tiles the first, none with more than the first of all."""
-    out = {way.tiles: way for way in reversed(ways) if way.tiles <= ways[0].tiles}
-    out[ways[0].tiles] = ways[0]
-    return sorted(out.values(), key=lambda way: -way.tiles)
+def distinct(tilings: Sequence[Tiling]) -> list[Tiling]:
+    """Of tilings with equally many tiles the first, none with more than the first of all."""
+    out = {tiling.tiles: tiling for tiling in reversed(tilings) if tiling.tiles <= tilings[0].tiles}
+    out[tilings[0].tiles] = tilings[0]
+    return sorted(out.values(), key=lambda tiling: -tiling.tiles)

@@ -6,15 +6,16 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from autotc.depths import Depths
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.geometry import Item, Media
 from autotc.models.random_media import marks
-from autotc.models.shapes import Projections, child, plain_projections
+from autotc.models.shapes import Projections, TowerShape, child, plain_projections
 from autotc.vocabulary import Modality
 
 
-class Tiles(Adapter):
+class TiledTower(Adapter):
     """Vision towers that take a batch of square images of one size: an item is one tile, a unit a square of patches.
 
     Class attributes:
@@ -30,6 +31,39 @@ class Tiles(Adapter):
         Raises:
             UnsupportedModelError: a configuration that the adapter does not understand.
         """
+
+    def blocks_read(self, config: PreTrainedConfig) -> int:
+        """Blocks of the tower up to the one whose output is read.
+
+        Raises:
+            UnsupportedModelError: a configuration that the adapter does not understand.
+        """
+        return int(config.vision_config.num_hidden_layers)
+
+    def depths(self, config: PreTrainedConfig) -> Depths:
+        self.sides(config)  # a configuration that the adapter does not understand is refused here
+        read = self.blocks_read(config)
+        unread = config.vision_config.num_hidden_layers - read
+        return Depths(config.text_config.num_hidden_layers, {"image": read}, {"image": unread} if unread else {})
+
+    def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
+        vision = config.vision_config
+        return TowerShape(
+            width=vision.hidden_size,
+            heads=vision.num_attention_heads,
+            hidden=vision.intermediate_size,
+            gated=False,
+            blocks=self.blocks_read(config),
+            unit=self.sides(config)[1] ** 2,
+            tiled=True,
+        )
+
+    def unread_flops(self, config: PreTrainedConfig) -> int:
+        """FLOPs on one tile of the blocks behind the one that is read: they run all the same."""
+        vision, width = config.vision_config, config.vision_config.hidden_size
+        rows = self.sides(config)[0] ** 2 + self.class_token
+        block = 2 * rows * (4 * width**2 + 2 * width * vision.intermediate_size) + 4 * width * rows**2
+        return int((vision.num_hidden_layers - self.blocks_read(config)) * block)
 
     def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
         vision = config.vision_config
@@ -107,3 +141,8 @@ def pooling_head_flops(vision: Any, rows: int) -> int:
         return 0
     width = vision.hidden_size
     return int(2 * (2 * rows + 2) * width**2 + 4 * rows * width + 4 * width * vision.intermediate_size)
+
+
+def block_of(layer: int, blocks: int) -> int:
+    """Number of blocks up to the one that ``vision_feature_layer`` names: 0 is the embeddings, -1 the last block."""
+    return layer if layer >= 0 else blocks + 1 + layer
