@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -17,9 +17,14 @@ from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import configure
 from autotc.vocabulary import Split
 
+if TYPE_CHECKING:
+    from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
 KEPT_BYTES = 4 * 10**9
 """Of samples prepared under input stages that are kept in memory."""
 
+ProcessorCall = Callable[..., "BatchFeature"]
+"""A processor, or what `configure` made of it."""
 _PieceKey = tuple[str, str, str, int, int]
 """Split, group, hash of the input stages, first and last rank."""
 
@@ -37,7 +42,7 @@ class Batch:
 
     samples: tuple[Sample, ...]
     ranks: tuple[int, ...]
-    inputs: Any
+    inputs: BatchFeature
     features: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -47,8 +52,8 @@ class Batch:
 
 
 def process_inputs(
-    adapter: Adapter, processor: Any, call: Callable[..., Any], texts: Sequence[str], media: Sequence[Media]
-) -> Any:
+    adapter: Adapter, processor: ProcessorMixin, call: ProcessorCall, texts: Sequence[str], media: Sequence[Media]
+) -> BatchFeature:
     """Inputs of one batch.
 
     Args:
@@ -71,14 +76,14 @@ def process_inputs(
     return call(text=list(texts), return_tensors="pt", padding=True, padding_side="left", **extra)
 
 
-def chat_text(processor: Any, turns: Sequence[Mapping[str, Any]]) -> str:
+def chat_text(processor: ProcessorMixin, turns: Sequence[Mapping[str, object]]) -> str:
     """A conversation under the checkpoint's template, without a start of sequence that the tokenizer writes itself."""
     text: str = processor.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
     start = getattr(processor.tokenizer, "bos_token", None)
     return text.removeprefix(start) if start and _writes_start(processor.tokenizer) else text
 
 
-def _writes_start(tokenizer: Any) -> bool:
+def _writes_start(tokenizer: PreTrainedTokenizerBase) -> bool:
     ids = tokenizer("")["input_ids"]
     return bool(ids) and ids[0] == tokenizer.bos_token_id
 
@@ -95,13 +100,15 @@ class Batches:
         phases: times ``inputs``.
     """
 
-    def __init__(self, adapter: Adapter, processor: Any, batch_size: int, *, by_answer: bool, phases: Phases) -> None:
+    def __init__(
+        self, adapter: Adapter, processor: ProcessorMixin, batch_size: int, *, by_answer: bool, phases: Phases
+    ) -> None:
         self._adapter, self._processor = adapter, processor
         self._batch_size, self._by_answer, self._phases = batch_size, by_answer, phases
         self.pieces: dict[_PieceKey, list[Batch]] = {}
         self._stops: dict[tuple[str, str], set[int]] = {}
 
-    def inputs(self, samples: Sequence[Sample], call: Callable[..., Any]) -> Any:
+    def inputs(self, samples: Sequence[Sample], call: ProcessorCall) -> BatchFeature:
         """Samples as one batch of inputs in the host's memory.
 
         Args:
@@ -120,12 +127,12 @@ class Batches:
             except Exception as error:  # a processor may raise anything
                 raise self._refusal(samples, media, call, error) from error
 
-    def _processed(self, samples: Sequence[Sample], media: Sequence[Media], call: Callable[..., Any]) -> Any:
+    def _processed(self, samples: Sequence[Sample], media: Sequence[Media], call: ProcessorCall) -> BatchFeature:
         texts = [chat_text(self._processor, sample.chat(items)) for sample, items in zip(samples, media, strict=True)]
         return process_inputs(self._adapter, self._processor, call, texts, media)
 
     def _refusal(
-        self, samples: Sequence[Sample], media: Sequence[Media], call: Callable[..., Any], error: Exception
+        self, samples: Sequence[Sample], media: Sequence[Media], call: ProcessorCall, error: Exception
     ) -> DataError:
         """What to say of samples that the processor does not take: the first that it does not take alone, and why."""
         culprit = samples[0]
@@ -171,7 +178,7 @@ class Batches:
         self._evict()
         return [batch for piece in pieces for batch in piece]
 
-    def _piece(self, ranked: Sequence[tuple[int, Sample]], call: Callable[..., Any]) -> list[Batch]:
+    def _piece(self, ranked: Sequence[tuple[int, Sample]], call: ProcessorCall) -> list[Batch]:
         """Ranked samples in batches of nearly equal size, each of one `Sample.batch_key`."""
         parts: dict[Hashable, list[tuple[int, Sample]]] = {}
         for rank, sample in ranked:
