@@ -70,7 +70,9 @@ class ShellParser:
             allow_abbrev=False,
         )
         self._program.add_argument("--version", action="store_true", help="print the version and leave")
-        parsers = self._program.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+        parsers = self._program.add_subparsers(
+            dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
+        )
         self._commands = {command.name: self._add(parsers, command) for command in COMMANDS.values()}
 
     @staticmethod

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
+from autotc.errors import PolicyError, quote
 from autotc.mechanisms import MECHANISMS, Score
+from autotc.names import nearest
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
 from autotc.tabular import frame, html_table
@@ -118,10 +120,16 @@ def presets(
         paper: its arXiv number.
         flash_safe: whether its published form runs under FlashAttention.
 
+    Raises:
+        PolicyError: no preset reads such a score.
+
     Example:
         >>> [preset.name for preset in autotc.presets(family="query", modality="audio")]  # doctest: +SKIP
         ['speechprune', ...]
     """
+    scores = sorted({score for preset in PRESETS.values() for score in preset.needs})
+    if needs is not None and needs not in scores:
+        raise PolicyError(f"needs: {quote(needs)} is read by no preset; {nearest(needs, scores)}")
     return PresetTable(
         tuple(
             preset
