@@ -38,8 +38,16 @@ def model_stamp(model: nn.Module) -> Stamp:
         weights=weights_digest(inner),
         dtype=_dtypes(inner),
         attention=_attention(inner.config),
-        version=metadata.version("autotc"),
+        version=_version(),
     )
+
+
+def _version() -> str | None:
+    """Of autotc; None where it runs from a source tree that is not installed."""
+    try:
+        return metadata.version("autotc")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def weights_digest(model: nn.Module) -> str:
