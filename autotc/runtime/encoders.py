@@ -235,6 +235,19 @@ class Encoders:
             return step.layer
         return self._bound.score_block(modality, need)
 
+    def _tower(self, modality: Modality) -> TowerRun:
+        """The tower that runs.
+
+        Raises:
+            InputsError: its first block ran without its hook, as it was compiled.
+        """
+        if modality not in self._towers:
+            raise InputsError(
+                f"{modality}: the tower's first block runs as it was compiled without the policy; call"
+                " torch.compiler.reset(), or compile the model under the policy"
+            )
+        return self._towers[modality]
+
     def _before_block(
         self, modality: Modality, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Call | None:
@@ -245,7 +258,7 @@ class Encoders:
         if index == 0:
             items = self._items[modality]
             self._towers[modality] = TowerRun(self._bound, modality, items, args[0], self._steps)
-        out: Call = self._towers[modality].before(index, module, args, kwargs)
+        out: Call = self._tower(modality).before(index, module, args, kwargs)
         return out
 
     def _before_attention(
@@ -254,7 +267,7 @@ class Encoders:
         if self._encoding != modality:
             return None
         hidden = args[0] if args else kwargs["hidden_states"]
-        return args, self._towers[modality].attention(kwargs, hidden, module)
+        return args, self._tower(modality).attention(kwargs, hidden, module)
 
     def _capture_block(
         self, modality: Modality, index: int, part: str, module: nn.Module, args: tuple[Any, ...], output: Tensor
@@ -263,9 +276,9 @@ class Encoders:
             projections = self._adapter.block_projections(self._adapter.blocks(self._model, modality)[index])
             with self._steps.scoring(tower=True):
                 wanted = self._tower_scores(modality)[index]
-                self._towers[modality].capture(index, part, output, projections, wanted)
+                self._tower(modality).capture(index, part, output, projections, wanted)
 
     def _after_block(
         self, modality: Modality, index: int, module: nn.Module, args: tuple[Any, ...], output: Any
     ) -> Any:
-        return None if self._encoding != modality else self._towers[modality].after(index, output)
+        return None if self._encoding != modality else self._tower(modality).after(index, output)
