@@ -9,9 +9,9 @@ from autotc.evaluate.base import Evaluator
 from autotc.latency import LatencyModel
 from autotc.policy import Policy, Stage
 from autotc.results import SplitCost
-from autotc.search.space import SearchSpace
+from autotc.search.space import Choice, SearchSpace
 from autotc.solve import last_step
-from autotc.vocabulary import Split
+from autotc.vocabulary import Modality, Split
 
 _SCALES = 64
 """Resolution of the bisection that moves a policy onto the budget."""
@@ -105,6 +105,18 @@ def bounds(stage: Stage, space: SearchSpace) -> tuple[int, int, int]:
     if choice is None:
         return grid, 100, grid
     return round(choice.keep_ratio[0] * 100), round(choice.keep_ratio[1] * 100), grid
+
+
+def single_stage(modality: Modality, choice: Choice, layer: int | None, percent: int) -> Stage:
+    """A stage of a choice at one layer and ratio."""
+    return Stage(
+        modality=modality,
+        location=choice.location,
+        layer=layer,
+        mechanism=choice.mechanism,
+        keep_ratio=percent / 100,
+        params=choice.params,
+    )
 
 
 def with_ratios(stage: Stage, ratios: Iterable[int]) -> Stage:

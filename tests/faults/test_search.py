@@ -73,6 +73,19 @@ def raising(error: BaseException, mechanism: str) -> Callable[[Policy, Split], N
     return on_run
 
 
+# --- before anything runs ---
+
+
+def test_a_budget_that_no_ratio_meets_is_told_at_once(tmp_path: Path) -> None:
+    space = SPACE.replace("0.1, 0.9", "0.8, 0.9")
+    (tmp_path / "space.yaml").write_text(space.replace("version: 1", "version: 1\ndeployable_on: vllm"))
+    evaluator = SyntheticEvaluator(samples=20)
+    with pytest.raises(SearchError, match=r"no policy of the space meets it; its lowest ratios reach flops_ratio 0\.9"):
+        run(tmp_path, evaluator, budget=0.7)
+    assert not evaluator.ran
+    assert not (tmp_path / "runs").exists()
+
+
 # --- trials ---
 
 

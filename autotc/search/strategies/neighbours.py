@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autotc.policy import Stage
-from autotc.search.budget import bounds, with_ratios
+from autotc.search.budget import bounds, single_stage, with_ratios
 from autotc.search.space import Choice, SearchSpace
 from autotc.vocabulary import Modality
 
@@ -24,18 +24,6 @@ def neighbours(stages: Stack, space: SearchSpace, modality: Modality) -> Iterato
             yield from _other_choices(stages, i, space, modality)
     if len(stages) < space.modalities[modality].max_stages:
         yield from _one_more(stages, space, modality)
-
-
-def single_stage(modality: Modality, choice: Choice, layer: int | None, percent: int) -> Stage:
-    """A stage of a choice at one layer and ratio."""
-    return Stage(
-        modality=modality,
-        location=choice.location,
-        layer=layer,
-        mechanism=choice.mechanism,
-        keep_ratio=percent / 100,
-        params=choice.params,
-    )
 
 
 def may_act_once(choice: Choice) -> bool:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.search.archive import Entry
+from autotc.search.budget import single_stage
 from autotc.search.combine import combine
 from autotc.search.engine import Engine, Strategy
 from autotc.search.outcome import Known, Outcome, Refused
 from autotc.search.space import Choice
-from autotc.search.strategies.neighbours import interleaved, may_act_once, neighbours, single_stage
+from autotc.search.strategies.neighbours import interleaved, may_act_once, neighbours
 from autotc.search.strategies.published import scheduled
 from autotc.search.strategies.surrogate import Surrogate, improvement
 from autotc.vocabulary import Group, Modality
