@@ -120,7 +120,11 @@ class LatencyModel(BaseModel):
         return self.of_cost(prefill_cost(bound, policy, batch), batch)
 
     def of_cost(self, cost: Cost, batch: Sequence[Request]) -> float:
-        """The same from a cost that is known already."""
+        """Milliseconds of the prefill of a batch whose cost is known already.
+
+        Raises:
+            LatencyError: a mechanism at a place that was not calibrated.
+        """
         out = sum(self.work.get(name, 0.0) * amount for name, amount in features(cost, batch).items())
         for step in cost.reductions:
             key = _place(step.stage)
@@ -135,8 +139,8 @@ class LatencyModel(BaseModel):
 
     def errors(self) -> tuple[float, float]:
         """Median and worst relative error on the held-out policies."""
-        found = [abs(row.error) for row in self.held_out]
-        return float(np.median(found)), max(found)
+        errors = [abs(row.error) for row in self.held_out]
+        return float(np.median(errors)), max(errors)
 
     def check(self, model: nn.Module) -> None:
         """See that this is about a model and the device it is on.
@@ -240,8 +244,8 @@ def fit(model: nn.Module, samples: Sequence[Sample], held_out: Sequence[tuple[st
     mechanisms: dict[str, Overhead] = {}
     for key, runs in sorted(steps.items()):
         spent = np.maximum([scoring for _, scoring in runs], 1e-6)
-        found, _ = nnls(np.array([amount for amount, _ in runs]) / spent[:, None], np.ones(len(spent)))
-        mechanisms[key] = tuple(map(float, found))  # type: ignore[assignment]
+        overhead, _ = nnls(np.array([amount for amount, _ in runs]) / spent[:, None], np.ones(len(spent)))
+        mechanisms[key] = tuple(map(float, overhead))  # type: ignore[assignment]
     fitted = LatencyModel(
         model=bound.reference,
         device=Device.of(model),

@@ -46,7 +46,7 @@ def load(
 
 
 def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
-    """`load`, with its options as one record."""
+    """A checkpoint's model, in eval mode, and its processor: `load`, with its options as one record."""
     import transformers
 
     if name in PUBLISHED:

@@ -64,12 +64,12 @@ class RotaryDecoder(Adapter):
         return out if attention_mask is None else out & attention_mask.bool()
 
     def chat(self, config: PreTrainedConfig) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        own = getattr(config, "chat_marks", None)
-        if own is not None:
-            end = own["end"]
-            return own["user"], end if isinstance(end, Sequence) else (end,), own["template"]
+        marks = getattr(config, "chat_marks", None)
+        if marks is not None:
+            end = marks["end"]
+            return marks["user"], end if isinstance(end, Sequence) else (end,), marks["template"]
         return self.released_chat()
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """The same for the released checkpoints' vocabulary."""
+        """Ids of the user's turn, as `chat` returns them, in the vocabulary of the released checkpoints."""
         return QWEN_CHAT
