@@ -33,7 +33,7 @@ STAGES = {
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("llava", "encoder"),
+        pytest.param("llava", "encoder", marks=pytest.mark.full),
         pytest.param("llava", "projector", marks=pytest.mark.full),
         pytest.param("qwen2_5_vl", "encoder", marks=pytest.mark.full),
         pytest.param("qwen2_5_vl", "projector", marks=pytest.mark.full),
