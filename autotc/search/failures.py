@@ -39,7 +39,8 @@ class MechanismFailures:
         suspects = [name for name in mechanisms_of(policy) if name not in self._fine]
         named = [name for name in suspects if re.search(rf"\b{re.escape(name)}\b", error)]
         newly: list[str] = []
-        for name in named or suspects:
+        # Where nothing has run well yet, an error that names no mechanism may be anything's.
+        for name in named or (suspects if self._fine else []):
             self._failures[name] = self._failures.get(name, 0) + weight
             if self._failures[name] >= LIMIT and name not in self.left_out:
                 self.left_out.add(name)
