@@ -96,15 +96,8 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
             rows.append(_report(ending, record, results, baseline, exported if record is chosen else None))
     figures = _figures(ending)
     if tracker is not None:
-        metrics = {
-            "hypervolume": ending.hypervolume,
-            "trials": len(ending.records),
-            "forwards": ending.engine.forwards,
-            "search/accuracy": chosen.accuracy,
-            "test/uncompressed": baseline.mean(),
-        }
         artefacts = [exported, exported.with_suffix(".samples.parquet"), *figures]
-        record_front(tracker, rows, ending.tally, metrics, artefacts)
+        record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts)
     whole_runs = len(ending.uncompressed) * (len(ending.records) + ending.tally.raced)
     return SearchResult(
         policy=exported,
@@ -127,6 +120,17 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         watched=ending.tally.calibration_forwards,
         audited=ending.tally.audits(ending.engine, ending.records),
     )
+
+
+def _metrics(ending: Ending, chosen: TrialRecord, baseline: Results) -> dict[str, float]:
+    """What the study's parent run records in the end."""
+    return {
+        "hypervolume": ending.hypervolume,
+        "trials": len(ending.records),
+        "forwards": ending.engine.forwards,
+        "search/accuracy": chosen.accuracy,
+        "test/uncompressed": baseline.mean(),
+    }
 
 
 def choose(

@@ -51,6 +51,17 @@ TEMPLATE = (
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "rope_theta": 1e6,
+    "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+}
+"""Sizes of the language model."""
 QUESTION = "What is on the picture?"
 ANSWER = 24
 """Tokens of an answer that is compared."""
@@ -267,18 +278,7 @@ def make_model(family: str, folder: Path) -> None:
     fast = make_tokenizer()
     names = ("im_end", "image_pad", "video_pad", "vision_start", "vision_end")
     end, image, video, start, stop = (fast.convert_tokens_to_ids(f"<|{name}|>") for name in names)
-    text = {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": len(fast) + 8,
-        "max_position_embeddings": 4096,
-        "eos_token_id": end,
-        "rope_theta": 1e6,
-        "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-    }
+    text = {**TEXT, "vocab_size": len(fast) + 8, "eos_token_id": end}
     tower: dict[str, Any] = {
         "depth": 2,
         "num_heads": 2,

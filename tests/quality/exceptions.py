@@ -5,7 +5,8 @@ An exception that is needed no longer fails the checks as well: strike it out.
 
 from __future__ import annotations
 
-_SHARED = "to be divided"
+_TOWER = "the reference patches one tower, runs it and puts it back, in one body"
+_CLOCK = "one measurement, in the order in which its clock runs"
 _REFERENCE = "a published algorithm written out from its paper, slow and obvious"
 _LMMS = "lmms-eval offers no public way to what it reads"
 RUFF: dict[str, dict[str, str]] = {
@@ -15,8 +16,8 @@ RUFF: dict[str, dict[str, str]] = {
     },
     "tests/mechanisms/rows/**": {"C901": _REFERENCE, "PLR0912": _REFERENCE, "PLR0915": _REFERENCE},
     "tests/models/attention.py": {"PLR0913": "takes what flash attention takes"},
-    "tests/models/test_exactness.py": {"PLR0915": _SHARED},
-    "tests/runtime/test_exactness.py": {"PLR0915": _SHARED},
+    "tests/models/test_exactness.py": {"PLR0915": _TOWER},
+    "tests/runtime/test_exactness.py": {"PLR0915": _TOWER},
     "autotc/evaluate/lmms/loading.py": {"SLF001": _LMMS},
     "autotc/evaluate/lmms/scores.py": {"SLF001": _LMMS},
     "autotc/evaluate/lmms/tasks.py": {"SLF001": _LMMS},
@@ -31,13 +32,12 @@ TEST_LINES: dict[str, str] = {}
 """Test file of more than 450 lines -> why."""
 
 BODY_LINES: dict[str, str] = {
-    "tests/benchmarks/openvino.py:make_model": _SHARED,
-    "tests/benchmarks/search.py:do_live": _SHARED,
-    "tests/benchmarks/search.py:do_speed": _SHARED,
+    "tests/benchmarks/search.py:do_live": _CLOCK,
+    "tests/benchmarks/search.py:do_speed": _CLOCK,
     "tests/mechanisms/rows/holitom.py:reference": _REFERENCE,
     "tests/mechanisms/rows/sttm.py:reference": _REFERENCE,
-    "tests/models/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _SHARED,
-    "tests/runtime/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _SHARED,
+    "tests/models/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _TOWER,
+    "tests/runtime/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _TOWER,
 }
 """File and function of more than 50 lines, its docstring not counted -> why."""
 
@@ -65,7 +65,7 @@ INNER_IMPORTS: dict[str, str] = {
 }
 """File that imports parts of autotc inside functions, and is no start-up module -> why."""
 
-MOST_USES_OF_ANY = 590
+MOST_USES_OF_ANY = 582
 """`Any` in annotations of `autotc/`, in total. Only ever lower this."""
 
 MOST_FORMAT_SKIPS = 20
