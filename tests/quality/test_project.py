@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 RUN_NOT_IMPORTED = {
-    "filelock": "a bound on what lmms-eval imports",
     "pytest-xdist": "an option of pytest, in addopts",
     "mypy": "run by tests/quality/test_types.py",
     "ruff": "run by tests/quality/test_style.py",
