@@ -13,6 +13,7 @@ from autotc.search.errors import SearchError
 from autotc.search.reach import check_reach
 from autotc.search.settings import StudySettings
 from autotc.search.space import SearchSpace
+from autotc.vocabulary import SPLITS
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
         SearchError: a budget is out of range or below what the space's locations reach, or the latency model is
             missing or does not know the space.
         SpaceError: the space does not fit the model.
+        DataError: a sample of any split cannot be read, or the model does not take it.
     """
     _check_budgets(settings, evaluator)
     if settings.races:
@@ -53,6 +55,7 @@ def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
     budget = Budget(settings.budget, settings.budgets, time, settings.budget_kv)
     _check_floors(space, budget, floors, evaluator)
     check_reach(space, budget, costs, evaluator)
+    evaluator.check_media(SPLITS)  # not after all trials
     return Problem(space, budget, settings.budget_ms, costs, floors)
 
 
