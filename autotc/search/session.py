@@ -155,7 +155,7 @@ class Session:
         """
         self.uncompressed = self._run_uncompressed()
         self._engine.start(self.uncompressed)
-        self._restore()
+        self._restore(tracker)
         self._leave_out_fatal(tracker)
         self.chance = _chance(self.uncompressed, self._evaluator.info("search").chance)
         self._progress.on_phase("search")
@@ -307,8 +307,9 @@ class Session:
             self._progress.on_event(f"{error}; what it held runs again")
             return None
 
-    def _restore(self) -> None:
-        """Give engine and strategy what the stored trials have seen."""
+    def _restore(self, tracker: Tracker | None) -> None:
+        """Give engine and strategy what the stored trials have seen; log those that a kill has kept from MLflow."""
+        logged = tracker.logged_trials() if tracker is not None and len(self.study) else None
         for trial, stored in self.study.trials():
             policy = Policy.from_yaml(stored.policy, f"trial {trial.number}")
             results = self._restored_samples(trial, policy)
@@ -321,8 +322,11 @@ class Session:
             if isinstance(outcome, Failed) or stored.refused == PREDICTED_CONFLICT:
                 self._engine.block(policy)
             self._engine.conflicts_predicted += stored.refused == PREDICTED_CONFLICT or stored.audited
-            if outcome is not None:
-                self._strategy.learn(self._engine, outcome)
+            if outcome is None:
+                continue
+            self._strategy.learn(self._engine, outcome)
+            if tracker is not None and logged is not None and trial.number not in logged:
+                record_trial(tracker, self._engine, trial.number, outcome, stored, self.study.settings.seed)
 
     def _restored_samples(self, trial: optuna.trial.FrozenTrial, policy: Policy) -> Results | None:
         """Stored results of a trial; of a damaged file, the policy runs again where it had run on the whole split."""

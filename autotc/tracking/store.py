@@ -126,6 +126,20 @@ class MlflowStore:
         runs = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
+    def trials(self, parent: str) -> set[int]:
+        """Numbers of the trials that are logged whole under a parent run."""
+        wanted = f"tags.`mlflow.parentRunId` = '{parent}'"
+        numbers: set[int] = set()
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment], filter_string=wanted, page_token=token)
+            whole = [run for run in page if run.info.status in ("FINISHED", "FAILED")]
+            tags = [run.data.tags.get("autotc.trial", "") for run in whole]
+            numbers.update(int(tag) for tag in tags if tag.isdecimal())
+            token = page.token
+            if not token:
+                return numbers
+
     def curve(self, parent: str, event: CurveEvent) -> None:
         """Add points to the parent run's curves."""
         from mlflow.entities import Metric

@@ -77,6 +77,7 @@ class Tracker:
         self._tell = tell or _print
         self._store: MlflowStore | None = None
         self._curve: list[tuple[str, float, int]] = []
+        self._goes_on = run_id is not None
         try:
             self._open()
         except MissingDependencyError:
@@ -117,7 +118,7 @@ class Tracker:
         """Log an event, or keep it."""
         if self._store is not None:
             try:
-                self._deliver(self._store, event)
+                self._deliver(self._store, event, again=self._goes_on)
             except Exception as error:
                 self._lose(error)
             else:
@@ -150,6 +151,16 @@ class Tracker:
             status = "KILLED"
         self.flush()
         self._log(EndEvent(status=status))
+
+    def logged_trials(self) -> set[int] | None:
+        """Numbers of the trials that were logged whole before; None where MLflow does not tell."""
+        if self._store is None or self.run_id is None:
+            return None
+        try:
+            return self._store.trials(self.run_id)
+        except Exception as error:
+            self._lose(error)
+            return None
 
     def trial(
         self,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
 from autotc.policy import Policy
+from autotc.search.engine import Engine
 from autotc.search.errors import SearchInterrupted
-from autotc.search.session import search
+from autotc.search.recording import record_trial
+from autotc.search.session import Session, search
+from autotc.tracking import Tracker
 from autotc.vocabulary import Split
 
 from .synthetic import GROUPS, SyntheticEvaluator
@@ -62,3 +68,39 @@ def test_search_logs_a_parent_and_a_run_per_trial_also_across_an_interruption(tm
     names = {item.path for item in client.list_artifacts(parent.info.run_id)}
     exported = {result.policy.name, f"{result.policy.stem}.samples.parquet"}
     assert {"front.json", "front.png", "front.html"} | exported <= names
+
+
+class Killed(BaseException):
+    """What no handler of the search catches: the process is gone."""
+
+
+def test_trials_that_a_kill_kept_from_the_record_are_logged_by_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def record(tracker: Tracker, engine: Engine, number: int, *rest: Any) -> None:
+        if len(seen) == 2:
+            raise Killed
+        seen.append(number)
+        record_trial(tracker, engine, number, *rest)
+
+    runs = tmp_path / "runs"
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules[Session.__module__], "record_trial", record)
+        with pytest.raises(Killed):
+            search(SyntheticEvaluator(), trials=6, runs=runs, out_dir=tmp_path, study_name="killed")
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autotc")
+    assert experiment is not None
+
+    # What the kill cut off: a run that had begun.
+    first = client.search_runs([experiment.experiment_id], filter_string=f"tags.`autotc.trial` = '{seen[0]}'")[0]
+    client.update_run(first.info.run_id, "RUNNING")
+    search(SyntheticEvaluator(), runs=runs, out_dir=tmp_path, study_name="killed", resume=True)
+    stored = optuna.load_study(study_name="killed", storage=f"sqlite:///{runs / 'studies.db'}").trials
+    ran = [trial.number for trial in stored if "refused" not in trial.user_attrs]
+    nested = client.search_runs([experiment.experiment_id], filter_string="tags.`autotc.trial` != ''")
+    assert sorted(int(run.data.tags["autotc.trial"]) for run in nested) == ran
+    assert {run.info.status for run in nested} == {"FINISHED"}
+    assert all("accuracy" in run.data.metrics for run in nested)
