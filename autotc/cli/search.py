@@ -116,7 +116,7 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
     from autotc.cli.live import LiveProgress
-    from autotc.search.errors import SearchInterrupted
+    from autotc.search.errors import SearchError, SearchInterrupted, SearchStopped
 
     # What is wrong is told before a model is loaded.
     space, latency = _space(args), _latency(args)
@@ -156,6 +156,8 @@ def run(args: argparse.Namespace) -> Output:
             )
     except SearchInterrupted as error:
         raise KeyboardInterrupt(str(error) + options_again(args, RESUMING)) from error
+    except SearchStopped as error:
+        raise SearchError(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}
     return Output(document, search_report(document, options=options_again(args, EVALUATOR), runs=args.runs))
 

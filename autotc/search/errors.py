@@ -9,6 +9,18 @@ class SearchError(AutotcError):
     """A search was asked for something it cannot do."""
 
 
+class SearchStopped(SearchError):
+    """Something outside the search, such as a full disk, ended it; what was done is saved.
+
+    Args:
+        reason: what happened.
+        study: name of the study.
+    """
+
+    def __init__(self, reason: str, study: str) -> None:
+        super().__init__(f"{reason}; what is done is kept, go on: autotc search --resume {study}")
+
+
 class SearchInterrupted(AutotcError):
     """The search was interrupted; what was done is saved.
 

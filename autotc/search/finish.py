@@ -15,7 +15,7 @@ from autotc.report.figures import FrontFigure, Point, front_html, front_png, mai
 from autotc.results import Results, SplitCost
 from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Engine
-from autotc.search.errors import SearchError
+from autotc.search.errors import SearchStopped
 from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import record_front
@@ -71,7 +71,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         started: time of the call's begin, of the monotonic clock.
 
     Raises:
-        SearchError: nothing that was found can be run on validation or test; what was found is kept.
+        SearchStopped: nothing that was found can be run on validation or test; what was found is kept.
     """
     study = ending.study
     ending.progress.on_phase("val")
@@ -84,8 +84,12 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         if candidates:
             measured[candidates[0].number] = _run(ending, candidates[0].policy, "test")
     if baseline is None or not candidates:
-        what = "the uncompressed model" if baseline is None else "none of the best policies"
-        raise SearchError(f"{what} can be run on validation and test; what was found is kept, --resume goes on here")
+        what = (
+            "the uncompressed model cannot be run on test"
+            if baseline is None
+            else "none of the best policies can be run on validation and test"
+        )
+        raise SearchStopped(what, ending.study.name)
     chosen = candidates[0]
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"

@@ -18,7 +18,7 @@ from autotc.policy import UNCOMPRESSED, Policy
 from autotc.results import Results
 from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Conduct, Engine, Strategy
-from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.errors import SearchError, SearchInterrupted, SearchStopped
 from autotc.search.failures import DEATH
 from autotc.search.finish import Ending, finish
 from autotc.search.interrupts import termination_interrupts
@@ -90,7 +90,7 @@ def search(
                 session.run(tracker)
                 return finish(session.ending(), asked, tracker, started)
         except (DataError, OSError) as error:
-            raise SearchError(f"{error}; what is done is kept, go on: autotc search --resume {study.name}") from error
+            raise SearchStopped(str(error), study.name) from error
         except KeyboardInterrupt as error:
             raise SearchInterrupted(study.name, session.tally.counted, study.settings.trials) from error
         finally:

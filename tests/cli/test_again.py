@@ -6,8 +6,11 @@ import shlex
 
 import pytest
 
+import autotc
 from autotc.cli.again import EVALUATOR, RESUMING, options_again
 from autotc.cli.parser import ShellParser
+from autotc.cli.search import run
+from autotc.search.errors import SearchError, SearchStopped
 
 GIVEN = {
     "--model": "my models/qwen 2.5",
@@ -40,6 +43,18 @@ def test_what_is_as_usual_is_left_out() -> None:
     assert options_again(args, RESUMING) == ""
     args = ShellParser().parse(["search", "--tasks", "mme,ocrbench", "--task-folder", "a b", "--limit", "3"])
     assert options_again(args, EVALUATOR) == " --task-folder 'a b' --tasks mme,ocrbench"
+
+
+def test_a_search_that_was_stopped_says_how_to_go_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise SearchStopped("no space left", "study-1")
+
+    monkeypatch.setattr(autotc, "search", stop)
+    args = ShellParser().parse(["search", "--limit", "20", "--runs", "my runs"])
+    with pytest.raises(SearchError) as caught:
+        run(args)
+    command = "autotc search --resume study-1 --limit 20 --runs 'my runs'"
+    assert str(caught.value) == f"no space left; what is done is kept, go on: {command}"
 
 
 @pytest.mark.parametrize("uri", ["http://me:secret@host:5000", "http://[me:secret@host"])

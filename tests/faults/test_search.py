@@ -233,7 +233,7 @@ def test_the_end_goes_on_where_it_stopped(tmp_path: Path) -> None:
         if split == "test":
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(SearchError, match=r"can be run on validation and test; .*--resume goes on here"):
+    with pytest.raises(SearchError, match=r"cannot? be run on .*test; .*go on: autotc search --resume m-b0\.9-s0"):
         run(tmp_path, SyntheticEvaluator(samples=20, on_run=fail))
     assert "val" in ran
     evaluator = SyntheticEvaluator(samples=20)
