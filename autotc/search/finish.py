@@ -78,24 +78,14 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     candidates = _ranked_on_validation(ending, asked.ranked)
     ending.progress.on_phase("test")
     baseline = _run(ending, UNCOMPRESSED, "test")
-    measured = {candidate.number: _run(ending, candidate.policy, "test") for candidate in candidates[:1]}
-    while candidates and measured[candidates[0].number] is None:
-        candidates = candidates[1:]
-        if candidates:
-            measured[candidates[0].number] = _run(ending, candidates[0].policy, "test")
-    if baseline is None or not candidates:
-        what = (
-            "the uncompressed model cannot be run on test"
-            if baseline is None
-            else "none of the best policies can be run on validation and test"
-        )
-        raise SearchStopped(what, ending.study.name)
-    chosen = candidates[0]
+    if baseline is None:
+        raise SearchStopped("the uncompressed model cannot be run on test", study.name)
+    chosen, measured = _first_that_runs(ending, candidates)
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
     rows = []
     for record in _reported(trial_front(ending.records), chosen, asked.reported):
-        results = measured.get(record.number) or _run(ending, record.policy, "test")
+        results = measured if record is chosen else _run(ending, record.policy, "test")
         if results is not None:
             rows.append(_report(ending, record, results, baseline, exported if record is chosen else None))
     figures = _figures(ending)
@@ -124,6 +114,19 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         watched=ending.tally.calibration_forwards,
         audited=ending.tally.audits(ending.engine, ending.records),
     )
+
+
+def _first_that_runs(ending: Ending, candidates: Sequence[TrialRecord]) -> tuple[TrialRecord, Results]:
+    """The first candidate that can be run on test, and its results there.
+
+    Raises:
+        SearchStopped: none can.
+    """
+    for candidate in candidates:
+        results = _run(ending, candidate.policy, "test")
+        if results is not None:
+            return candidate, results
+    raise SearchStopped("none of the best policies can be run on validation and test", ending.study.name)
 
 
 def _metrics(ending: Ending, chosen: TrialRecord, baseline: Results) -> dict[str, float]:
