@@ -329,10 +329,12 @@ class Session:
                 record_trial(tracker, self._engine, trial.number, outcome, stored, self.study.settings.seed)
 
     def _restored_samples(self, trial: optuna.trial.FrozenTrial, policy: Policy) -> Results | None:
-        """Stored results of a trial; of a damaged file, the policy runs again where it had run on the whole split."""
+        """Stored results of a trial; without its file, the policy runs again where it had run on the whole split."""
         path = self.study.samples_file(policy)
         results = self._load_samples(path)
-        if results is None and path.exists() and trial.state.name == "COMPLETE":
+        if results is None and trial.state.name == "COMPLETE":
+            if not path.exists():
+                self._progress.on_event(f"{path}: is gone; trial {trial.number} runs again")
             self.deaths.begins(policy)
             results = self._evaluator.run(policy, "search", limit=self.study.settings.search_limit)
             results.save(path)

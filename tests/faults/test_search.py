@@ -370,11 +370,15 @@ def test_a_study_that_never_began_is_named_and_made_anew(tmp_path: Path) -> None
     assert run(tmp_path).study == "m-b0.9-s0"
 
 
-def test_damaged_samples_run_again(finished: Path) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_samples_that_are_damaged_or_gone_run_again(finished: Path, gone: bool) -> None:
     before = load_front("m-b0.9-s0", finished / "runs")
     folder = finished / "runs" / "m-b0.9-s0"
     for path in (folder / "uncompressed.samples.parquet", next((folder / "trials").glob("*.parquet"))):
-        path.write_bytes(path.read_bytes()[:100])
+        if gone:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:100])
     log = Log()
     result = resumed(finished, progress=log)
     assert result.trials == 4
