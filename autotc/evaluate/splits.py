@@ -39,14 +39,24 @@ def divide(members: Sequence[Member], seed: int) -> dict[str, Split]:
     where: dict[str, Split] = {}
     for units in by_stratum.values():
         units.sort(key=lambda unit: rank(min(m.id for m in unit), seed))
-        total, done = sum(map(len, units)), 0
-        for unit in units:
-            # The middle of the unit decides, so that three samples fill three splits.
-            middle = Fraction(2 * done + len(unit), 2 * total)
-            split: Split = "search" if middle < Fraction(2, 5) else "val" if middle < Fraction(3, 5) else "test"
+        for unit, split in zip(units, _cut([len(unit) for unit in units]), strict=True):
             where.update((member.id, split) for member in unit)
-            done += len(unit)
     return where
+
+
+def _cut(sizes: Sequence[int]) -> list[Split]:
+    """Split of each of some units in order, by their sizes; no split is empty where there are three units."""
+    total, done = sum(sizes), 0
+    splits: list[Split] = []
+    for size in sizes:
+        # The middle of the unit decides.
+        middle = Fraction(2 * done + size, 2 * total)
+        splits.append("search" if middle < Fraction(2, 5) else "val" if middle < Fraction(3, 5) else "test")
+        done += size
+    if len(sizes) >= len(SHARES) > len(set(splits)):  # four units, or one that holds most of the samples
+        first = min(max(1, splits.count("search")), len(sizes) - 2)
+        return ["search" if i < first else "val" if i == first else "test" for i in range(len(sizes))]
+    return splits
 
 
 def rank(name: str, seed: int) -> str:
