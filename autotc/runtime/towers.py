@@ -102,11 +102,20 @@ class TowerRun:
         self._before = {index: rows}
         names = list(inspect.signature(block.forward).parameters)
         changed = dict(zip(names[1:], args[1:], strict=False)) | kwargs
+        self.watch(changed)
+        return (self._as_called(rows),), changed
+
+    def watch(self, kwargs: dict[str, Any]) -> None:
+        """Note which rows attend to each other in the block that runs next, and where they stand.
+
+        Args:
+            kwargs: its arguments, brought to the rows left; of a packed sequence ``cu_seqlens``, and
+                ``position_embeddings`` where there are any.
+        """
         if self.tiles is None:
-            self._call_packed(changed)
+            self._call_packed(kwargs)
         else:
             self._edges = [0, *self._real_rows().sum(1).cumsum(0).tolist()]
-        return (self._as_called(rows),), changed
 
     def _real_rows(self) -> Tensor:
         """(T, L') bool on the host: real rows of the batch of tiles."""
