@@ -94,6 +94,9 @@ def check(
         limit = max(measured.samples.values(), default=None)
     stored, pairing = _stored(policy, measured)
     findings.append(pairing)
+    if evaluator.engine is not None:
+        # The engine is asked under this policy: answers that were given under another are errors.
+        findings.append(_finding("engine", f"policy {checked.content_hash()}", evaluator.engine, ok=True))
     try:
         results = evaluator.run(checked, split, limit=limit, progress=progress)
     except NotFiniteError as error:

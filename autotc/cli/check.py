@@ -8,7 +8,7 @@ from pathlib import Path
 import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
-from autotc.cli.options import accuracy_fall, add_evaluator_options
+from autotc.cli.options import accuracy_fall, add_engine_options, add_evaluator_options
 from autotc.cli.output import Output
 from autotc.report.check import check_text
 from autotc.report.progress import ProgressBar
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the findings as JUnit XML too")
     add_evaluator_options(parser)
+    add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> Output:

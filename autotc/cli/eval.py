@@ -7,7 +7,7 @@ import argparse
 import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
-from autotc.cli.options import add_evaluator_options, add_split_option, add_split_seed_option
+from autotc.cli.options import add_engine_options, add_evaluator_options, add_split_option, add_split_seed_option
 from autotc.cli.output import Output
 from autotc.report.evaluation import eval_table
 from autotc.report.progress import ProgressBar
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_split_option(parser)
     add_split_seed_option(parser)
     add_evaluator_options(parser)
+    add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> Output:

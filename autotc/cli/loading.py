@@ -12,6 +12,7 @@ from autotc.cli.options import LOADING
 from autotc.errors import DataError
 
 if TYPE_CHECKING:
+    from autotc.evaluate.engines import EngineOptions
     from autotc.evaluate.model import ModelEvaluator
     from autotc.models.checkpoints import Checkpoint
     from autotc.models.settings import Loading
@@ -35,6 +36,7 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
     return autotc.evaluator(
         args.model,
         loading=loading_of(args),
+        engine=_engine_of(args),
         data=args.data,
         tasks=getattr(args, "tasks", None),
         task_folder=getattr(args, "task_folder", None),
@@ -43,6 +45,18 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
         seed=seed,
         batch_size=getattr(args, "batch_size", None),
     )
+
+
+def _engine_of(args: argparse.Namespace) -> EngineOptions | None:
+    """The engine that answers, where the arguments name one."""
+    if getattr(args, "server", None) is None and getattr(args, "engine", None) in (None, "transformers"):
+        for option in ("server", "engine_args"):
+            if getattr(args, option, None):
+                raise DataError(f"--{option.replace('_', '-')}: given without --engine vllm")
+        return None
+    from autotc.evaluate.engines import EngineOptions
+
+    return EngineOptions("vllm", args.server, args.engine_args or {})
 
 
 def _one_source(args: argparse.Namespace) -> None:

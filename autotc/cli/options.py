@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def accuracy_fall(text: str) -> float:
         if 0 <= value <= 1:
             return value
     raise argparse.ArgumentTypeError(f"{text!r} given; a fall in accuracy in [0, 1], e.g. 0.03, is right")
+
+
+def mapping(text: str) -> dict[str, object]:
+    """A JSON object."""
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    raise argparse.ArgumentTypeError(f'{text!r} given; a JSON object such as {{"max_model_len": 8192}} is right')
 
 
 def _whole_number(text: str, lowest: int, limit: float = math.inf) -> int:
@@ -143,6 +153,26 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--limit", type=from_one, metavar="N", help="evaluate only the first N samples of each modality"
+    )
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """What answers: transformers, or a serving engine."""
+    parser.add_argument(
+        "--engine",
+        choices=("transformers", "vllm"),
+        help="what answers: vllm serves the policy as it is deployed (default: transformers)",
+    )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="with vllm: a server that runs, e.g. http://127.0.0.1:8000, in place of one here",
+    )
+    parser.add_argument(
+        "--engine-args",
+        type=mapping,
+        metavar="JSON",
+        help="with vllm: arguments of vllm.LLM, e.g. '{\"max_model_len\": 8192}'",
     )
 
 

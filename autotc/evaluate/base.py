@@ -31,6 +31,7 @@ class Evaluator(ABC):
         depths: how many layers its decoder and towers have.
         modalities: modalities its samples hold.
         phases: where its time went; None where it does not keep count.
+        engine: what answers in place of transformers; None where nothing does.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Evaluator(ABC):
     depths: Depths
     modalities: tuple[str, ...]
     phases: Phases | None = None
+    engine: str | None = None
 
     @abstractmethod
     def info(self, split: Split) -> SplitInfo:

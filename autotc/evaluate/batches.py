@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from transformers import BatchFeature
 
 from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.phases import Phases
@@ -18,10 +19,13 @@ from autotc.runtime import configure
 from autotc.vocabulary import Split
 
 if TYPE_CHECKING:
-    from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 KEPT_BYTES = 4 * 10**9
 """Of samples prepared under input stages that are kept in memory."""
+
+ENGINE_BATCH = 256
+"""Samples that an engine is given at once."""
 
 ProcessorCall = Callable[..., "BatchFeature"]
 """A processor, or what `configure` made of it."""
@@ -105,8 +109,13 @@ class Batches:
     ) -> None:
         self._adapter, self._processor = adapter, processor
         self._batch_size, self._by_answer, self._phases = batch_size, by_answer, phases
+        self._for_engine = False
         self.pieces: dict[_PieceKey, list[Batch]] = {}
         self._stops: dict[tuple[str, str], set[int]] = {}
+
+    def leave_to_engine(self) -> None:
+        """Prepare nothing but the samples: an engine processes them itself, many at once."""
+        self._for_engine, self._batch_size, self._by_answer = True, ENGINE_BATCH, False
 
     def inputs(self, samples: Sequence[Sample], call: ProcessorCall) -> BatchFeature:
         """Samples as one batch of inputs in the host's memory.
@@ -190,7 +199,8 @@ class Batches:
             edges = [round(i * len(part) / count) for i in range(count + 1)]
             for first, last in pairwise(edges):
                 ranks, samples = zip(*part[first:last], strict=True)
-                batches.append(Batch(samples, ranks, self.inputs(samples, call)))
+                inputs = BatchFeature() if self._for_engine else self.inputs(samples, call)
+                batches.append(Batch(samples, ranks, inputs))
         return batches
 
     def answer_length(self, sample: Sample) -> int:

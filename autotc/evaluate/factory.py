@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from autotc.errors import DataError
 from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.evaluate.engines import EngineOptions, connect
 from autotc.evaluate.jsonl import JsonlEvaluator
 from autotc.evaluate.lmms import require_lmms_eval
 from autotc.evaluate.lmms.evaluator import LmmsEvaluator
@@ -16,7 +17,7 @@ from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import check_headers, load_jsonl, split_records
-from autotc.models.loading import load_model, place
+from autotc.models.loading import load_model, load_shape, place
 from autotc.models.settings import AS_STORED, Loading
 
 
@@ -44,7 +45,12 @@ class Samples(TypedDict, total=False):
 
 
 def evaluator(
-    model: Any = None, processor: Any = None, *, loading: Loading = AS_STORED, **samples: Unpack[Samples]
+    model: Any = None,
+    processor: Any = None,
+    *,
+    loading: Loading = AS_STORED,
+    engine: EngineOptions | str | None = None,
+    **samples: Unpack[Samples],
 ) -> ModelEvaluator:
     """Model and samples to run policies on: the embedded benchmark, data of the user's own, or tasks of lmms-eval.
 
@@ -54,6 +60,8 @@ def evaluator(
         model: folder or hub name of a checkpoint, or a model that is loaded already; None takes the embedded model.
         processor: of a model that is loaded already.
         loading: how the checkpoint is loaded, or where a loaded or embedded model goes.
+        engine: a serving engine that answers in place of transformers; ``vllm``, or `EngineOptions` with the address of
+            a server or the engine's arguments. The checkpoint's configuration and processor are read, not its weights.
         samples: see `Samples`; without any, the embedded benchmark's.
 
     Raises:
@@ -75,7 +83,21 @@ def evaluator(
         raise DataError("--tasks: given with --data; one of the two is right")
     if samples.get("task_folder") is not None and tasks is None:
         raise DataError("--task-folder: given without --tasks; name tasks of the folder")
-    source = _Model(model, processor, loading)
+    options = EngineOptions(engine) if isinstance(engine, str) else engine
+    if options is not None and not isinstance(model, str | Path):
+        raise DataError(
+            f"--engine {options.name}: needs --model, the folder or hub name of a checkpoint that the engine loads"
+        )
+    source = _Model(model, processor, loading, weights=options is None)
+    made = _made(source, samples)
+    if options is not None:
+        made.serve_with(connect(options, str(model), made.processor, loading))
+    return made
+
+
+def _made(source: _Model, samples: Samples) -> ModelEvaluator:
+    """The evaluator of the samples."""
+    data, tasks = samples.get("data"), samples.get("tasks")
     if tasks is not None:
         return _on_tasks(source, tasks, samples)
     if data is not None:
@@ -86,12 +108,14 @@ def evaluator(
 class _Model:
     """A model that is loaded when it is needed."""
 
-    def __init__(self, model: Any, processor: Any, loading: Loading) -> None:
+    def __init__(self, model: Any, processor: Any, loading: Loading, *, weights: bool = True) -> None:
         if (model is None or isinstance(model, str | Path)) != (processor is None):
             raise DataError("processor: a loaded model comes with its processor, a name or a folder without one")
-        self._model, self._processor, self._loading = model, processor, loading
+        self._model, self._processor, self._loading, self._weights = model, processor, loading, weights
 
     def load(self) -> tuple[Any, Any]:
+        if not self._weights:
+            return load_shape(str(self._model), self._loading)
         if self._processor is None:
             return load_model(None if self._model is None else str(self._model), self._loading)
         model = self._model if self._loading == AS_STORED else place(self._model, self._loading)

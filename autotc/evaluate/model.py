@@ -16,6 +16,8 @@ from autotc.evaluate.answers import Answered, Answerer, ForcedAnswerer
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.batches import Batch, Batches
 from autotc.evaluate.costs import Costed, RequestCosts
+from autotc.evaluate.engines.answering import EngineAnswerer, MetricScorer, Scorer
+from autotc.evaluate.engines.client import Client
 from autotc.evaluate.identity import metric_identity
 from autotc.evaluate.metrics import Metric, exact
 from autotc.evaluate.phases import Phases
@@ -107,7 +109,13 @@ class ModelEvaluator(ObservableEvaluator):
         self._results: dict[_RunKey, list[SampleResult]] = {}
         self._measured_costs: dict[_RunKey, list[Costed]] = {}
         self.metric_identity = metric_identity(metric)
+        self._scorer: Scorer = MetricScorer(metric, max_new_tokens)
         self._model_stamp: Stamp | None = None
+
+    def serve_with(self, client: Client) -> None:
+        """Have an engine answer in place of the model, of which only the configuration is needed then."""
+        self.answerer, self.engine = EngineAnswerer(client, self._scorer), client.name
+        self.batches.leave_to_engine()
 
     @property
     def loaded(self) -> Any:
@@ -144,6 +152,7 @@ class ModelEvaluator(ObservableEvaluator):
             self._model_stamp = model_stamp(self._model)
         return self._model_stamp.model_copy(
             update={
+                "attention": self.engine or self._model_stamp.attention,
                 "processor": processor_digest(self.processor),
                 "evaluator": data.evaluator,
                 "metric": self.metric_identity,

@@ -74,6 +74,24 @@ def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
     return (model if placed else model.to(device)).eval(), processor
 
 
+def load_shape(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
+    """A checkpoint's model without its weights, on the device ``meta``, and its processor.
+
+    For what asks about a model that runs elsewhere: its shapes, its modules, its processor.
+
+    Raises:
+        DataError: as `load_checkpoint`.
+        UnsupportedModelError: no adapter knows its architecture.
+    """
+    import transformers
+
+    checkpoint = find_checkpoint(name, loading)
+    processor = load_processor(name, loading)
+    with torch.device("meta"):
+        model = getattr(transformers, checkpoint.bound.architecture)(checkpoint.bound.config)
+    return model.eval(), processor
+
+
 def load_model(name: str | None, loading: Loading = AS_STORED) -> tuple[Any, Any]:
     """The model and processor of a name, or the embedded ones.
 

@@ -11,6 +11,7 @@ from autotc.errors import PolicyError, quote
 from autotc.policy import Policy
 
 KEYS = ("policy", "hash")
+_MARK = "-autotc-"
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,14 @@ def read_served(settings: Any) -> ServedPolicy:
             " again and give its new hash"
         )
     return served
+
+
+def marked_fingerprint(fingerprint: str | None, policy_hash: str) -> str:
+    """What a server says of itself in every response, with the policy that it serves: ``system_fingerprint``."""
+    return f"{fingerprint or ''}{_MARK}{policy_hash}".removeprefix("-")
+
+
+def fingerprint_hash(fingerprint: str | None) -> str | None:
+    """Hash of the policy that a response's ``system_fingerprint`` names; None where it names none."""
+    _, mark, policy_hash = f"-{fingerprint or ''}".rpartition(_MARK)
+    return policy_hash if mark else None

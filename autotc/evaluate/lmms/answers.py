@@ -4,21 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from autotc.errors import DataError
 from autotc.evaluate.answers import Answered
 from autotc.evaluate.batches import Batch
 from autotc.evaluate.decoding import branch, continuations, end_tokens, follow, greedy, is_plain, prefill
 from autotc.evaluate.lmms.generation import Generation
 from autotc.evaluate.lmms.samples import LmmsSample
 from autotc.evaluate.phases import Phases
+from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
 from autotc.results import DIGITS, SampleResult
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
+
+
+@dataclass(frozen=True)
+class TaskScorer:
+    """How tasks have text answered and score it; see `autotc.evaluate.engines.answering.Scorer`.
+
+    Attributes:
+        metric: of the tasks' own; None takes each task's first.
+    """
+
+    metric: str | None
+
+    def new_tokens(self, sample: Sample) -> int:
+        """Most tokens of an answer.
+
+        Raises:
+            DataError: the task wants a choice, for which likelihoods are compared, or beams.
+        """
+        generation = sample.generation if isinstance(sample, LmmsSample) else None
+        if generation is None:
+            raise DataError(f"--tasks: {sample.task} compares likelihoods of choices, which an engine does not tell")
+        if generation.beams > 1:
+            raise DataError(f"--tasks: {sample.task} wants {generation.beams} beams; an engine answers with one")
+        return generation.new_tokens
+
+    def score(self, sample: Sample, text: str) -> tuple[float, str]:
+        """Score of what was said, and the part of it that counts."""
+        assert isinstance(sample, LmmsSample)
+        assert sample.generation is not None  # new_tokens has refused others
+        said = sample.generation.cut(text)
+        return sample.source.score(sample.index, said, self.metric), said
 
 
 class TaskAnswerer:

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotc.cost import Request
 from autotc.errors import DataError
-from autotc.evaluate.lmms.answers import TaskAnswerer
+from autotc.evaluate.lmms.answers import TaskAnswerer, TaskScorer
 from autotc.evaluate.lmms.generation import CHOOSE, Generation
 from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.lmms.prompts import Prompt
@@ -100,6 +100,7 @@ class LmmsEvaluator(ModelEvaluator):
         super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=defaults.max_new_tokens)
         self.answerer = TaskAnswerer(self.loaded, self.processor, metric, self.phases)
         self.metric_identity = metric or "each task's first"
+        self._scorer = TaskScorer(metric)
         self._limit, self._max_new_tokens = limit, defaults.max_new_tokens
         self._reading = Reading.of(processor, defaults.frames)
         self.processor.tokenizer.padding_side = "left"  # answers go on from the end
@@ -215,6 +216,8 @@ class LmmsEvaluator(ModelEvaluator):
 
     def _count_shapes(self, split: Split, group: Group) -> Counter[Request]:
         """Shapes of a group's requests: those of the inputs that will run."""
+        if self.engine is not None:  # which prepares no inputs here
+            return super()._count_shapes(split, group)
         shapes: Counter[Request] = Counter()
         for batch in self.prepared(UNCOMPRESSED, split, group, len(self._groups(split)[group])):
             shapes.update(self._costs.shapes(batch.inputs))

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import Any
 
 from autotc.errors import AutotcError
+from autotc.serve.served import marked_fingerprint
 from autotc.serve.support import SERVED
 from autotc.serve.vllm.configuration import CLASSES, configure, served_name
+from autotc.serve.vllm.serving import Serving
 
 
 def register() -> None:
@@ -23,6 +25,7 @@ def register() -> None:
         inner = MODELS_CONFIG_MAP.get(architecture)
         if not hasattr(inner, "looks_for_policies"):
             MODELS_CONFIG_MAP[architecture] = _looking_for_policies(inner)
+    _tell_in_responses()
     _mend_cpu_runner()
     _say_errors_in_one_line()
 
@@ -46,6 +49,24 @@ def _looking_for_policies(inner: Any) -> Any:
             configure(vllm_config)
 
     return LooksForPolicies
+
+
+def _tell_in_responses() -> None:
+    """Put the hash of the policy behind the ``system_fingerprint`` that a server's responses have."""
+    from vllm.entrypoints.serve.utils import fingerprint
+
+    inner = fingerprint.build_system_fingerprint
+    if hasattr(inner, "tells_policies"):
+        return
+
+    @functools.wraps(inner)
+    def build(vllm_config: Any, mode: str = "full", custom_value: str | None = None) -> str | None:
+        told: str | None = inner(vllm_config, mode, custom_value)
+        serving = Serving.of(vllm_config.model_config.hf_config)
+        return told if serving is None or mode in ("custom", "none") else marked_fingerprint(told, serving.hash)
+
+    build.tells_policies = True  # type: ignore[attr-defined]
+    fingerprint.build_system_fingerprint = build
 
 
 def _mend_cpu_runner() -> None:
