@@ -49,7 +49,9 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
 
 def _engine_of(args: argparse.Namespace) -> EngineOptions | None:
     """The engine that answers, where the arguments name one."""
-    if getattr(args, "server", None) is None and getattr(args, "engine", None) in (None, "transformers"):
+    if getattr(args, "engine", None) == "transformers" and args.server is not None:
+        raise DataError("--server: given with --engine transformers; vllm is right")
+    if getattr(args, "engine", None) != "vllm" and getattr(args, "server", None) is None:
         for option in ("server", "engine_args"):
             if getattr(args, option, None):
                 raise DataError(f"--{option.replace('_', '-')}: given without --engine vllm")

@@ -279,7 +279,7 @@ class ModelEvaluator(ObservableEvaluator):
         total, done = sum(stops.values()), 0
         out: list[SampleResult] = []
         for group, stop in stops.items():
-            touching = stages_touching(policy, group)
+            touching = self._run_as(policy, group)
             known = self._results.setdefault((split, group, touching.content_hash()), [])
             if len(known) < stop:
                 # What an earlier call has run is not run again: a race goes on where it stopped.
@@ -287,6 +287,10 @@ class ModelEvaluator(ObservableEvaluator):
             out += known[:stop]
             done += stop
         return Results(tuple(out))
+
+    def _run_as(self, policy: Policy, group: Group) -> Policy:
+        """What a group's samples run under: the stages that touch it, unless an engine serves the whole policy."""
+        return policy if self.engine is not None else stages_touching(policy, group)
 
     def _go_on(
         self, policy: Policy, split: Split, group: Group, stop: int, report: tuple[Progress | None, int, int]
@@ -370,7 +374,7 @@ class ModelEvaluator(ObservableEvaluator):
 
     def forget(self, policy: Policy) -> None:
         for split, group, hash_ in list(self._results):
-            touching = stages_touching(policy, Group(group))
+            touching = self._run_as(policy, Group(group))
             if touching.stages and hash_ == touching.content_hash():
                 del self._results[split, group, hash_]
                 self._measured_costs.pop((split, group, hash_), None)

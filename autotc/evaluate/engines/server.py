@@ -61,15 +61,22 @@ class ServerClient:
     def _answer(self, policy: Policy, question: Question) -> str:
         import openai
 
+        # All frames, at the rate that is taken in process too: a server by itself takes the first 32 of a video.
+        watching = {"media_io_kwargs": {"video": {"num_frames": -1, "fps": FPS}}}
         try:
             said = self._client.chat.completions.create(
                 model=self._model,
                 messages=messages(question.turns, question.media),  # type: ignore[arg-type]
                 temperature=0.0,
                 max_tokens=question.new_tokens,
-                extra_body={"media_io_kwargs": {"video": {"num_frames": -1, "fps": FPS}}},  # all frames, as in process
+                extra_body=watching if question.media.get("videos") else None,
             )
         except openai.OpenAIError as error:
+            if "media_io_kwargs" in str(error):
+                raise DataError(
+                    f"{question.named}: {self._url}: takes no video as it is sent; start the server with"
+                    " --trust-request-mm-kwargs, so that it takes all frames"
+                ) from error
             raise DataError(f"{question.named}: {self._url}: {one_line(error, 200)}") from error
         self._check(policy, said.system_fingerprint)
         return (said.choices[0].message.content or "").strip()
