@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotc.errors import DataError, one_line
-from autotc.lazy import torch
+from autotc.lazy import nn, torch
 from autotc.models.checkpoints import find_checkpoint
 from autotc.models.devices import SPREADING, installed, usable_device, usable_dtype
 from autotc.models.load_errors import explained
@@ -13,6 +13,9 @@ from autotc.models.processors import load_processor
 from autotc.models.published import PUBLISHED
 from autotc.models.settings import AS_STORED, Loading
 from autotc.models.weights import check_memory
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 
 def load(
@@ -55,7 +58,7 @@ def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
     checkpoint = find_checkpoint(name, loading)
     processor = load_processor(name, loading)
     check_memory(checkpoint, dtype, device, loading.revision)
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "dtype": "auto" if dtype is None else dtype,
         "revision": loading.revision or "main",
         "trust_remote_code": loading.trust_remote_code,
@@ -74,7 +77,7 @@ def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
     return (model if placed else model.to(device)).eval(), processor
 
 
-def load_shape(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
+def load_shape(name: str, loading: Loading = AS_STORED) -> tuple[nn.Module, ProcessorMixin]:
     """A checkpoint's model without its weights, on the device ``meta``, and its processor.
 
     For what asks about a model that runs elsewhere: its shapes, its modules, its processor.

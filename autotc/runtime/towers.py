@@ -105,7 +105,7 @@ class TowerRun:
         self.watch(changed)
         return (self._as_called(rows),), changed
 
-    def watch(self, kwargs: dict[str, Any]) -> None:
+    def watch(self, kwargs: dict[str, object]) -> None:
         """Note which rows attend to each other in the block that runs next, and where they stand.
 
         Args:

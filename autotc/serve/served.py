@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from autotc.errors import PolicyError, quote
 from autotc.policy import Policy
 
+ATTRIBUTE = "autotc"
+"""Key of ``additional_config``, and of the model's configuration: what is served, as plain data that goes along."""
 KEYS = ("policy", "hash")
 _MARK = "-autotc-"
 
@@ -37,7 +38,7 @@ class ServedPolicy:
         return self.policy.content_hash()
 
 
-def read_served(settings: Any) -> ServedPolicy:
+def read_served(settings: object) -> ServedPolicy:
     """The policy that an engine's settings name.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from autotc.evaluate.samples import Media
 from autotc.policy import Policy
@@ -25,7 +25,7 @@ class Question:
     """
 
     named: str
-    turns: Sequence[Mapping[str, Any]]
+    turns: Sequence[Mapping[str, object]]
     media: Media
     new_tokens: int
 

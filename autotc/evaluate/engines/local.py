@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from autotc.evaluate.engines.client import FPS, Question
 from autotc.evaluate.samples import Media
 from autotc.models.settings import Loading
 from autotc.policy import Policy
-from autotc.serve.vllm.configuration import ATTRIBUTE
+from autotc.serve.served import ATTRIBUTE
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+    from vllm import LLM
 
 
 class LocalClient:
@@ -33,11 +37,13 @@ class LocalClient:
         MissingDependencyError: vLLM is not installed.
     """
 
-    def __init__(self, model: str, processor: Any, loading: Loading, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: str, processor: ProcessorMixin, loading: Loading, arguments: Mapping[str, object]
+    ) -> None:
         if find_spec("vllm") is None:
             raise MissingDependencyError("--engine vllm: vLLM is not installed; pip install 'autotc[vllm]'")
         self._model, self._processor, self._loading, self._arguments = model, processor, loading, dict(arguments)
-        self._engine: Any = None
+        self._engine: LLM | None = None
         self._served: str | None = None
         self.name = f"vllm {_version()} in process"
 
@@ -67,7 +73,7 @@ class LocalClient:
         """Whether the model's prompts depend on when a frame was taken."""
         return "Qwen" in type(self._processor).__name__
 
-    def _under(self, policy: Policy) -> Any:
+    def _under(self, policy: Policy) -> LLM:
         """The engine with a policy; one that runs another is shut down first."""
         key = policy.content_hash() if policy.stages else None
         if self._engine is not None and key == self._served:
@@ -75,7 +81,7 @@ class LocalClient:
         self.close()
         from vllm import LLM
 
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             "dtype": self._loading.dtype or "auto",
             "revision": self._loading.revision,
             "trust_remote_code": self._loading.trust_remote_code,
@@ -85,10 +91,9 @@ class LocalClient:
         with tempfile.TemporaryDirectory() as folder:
             if policy.stages:
                 path = policy.save(Path(folder) / "policy.yaml")
-                options["additional_config"] = {
-                    **options.get("additional_config", {}),
-                    ATTRIBUTE: {"policy": str(path)},
-                }
+                others = self._arguments.get("additional_config")
+                served = {ATTRIBUTE: {"policy": str(path)}}
+                options["additional_config"] = {**others, **served} if isinstance(others, dict) else served
             self._engine = LLM(self._model, **options)
         self._served = key
         return self._engine
@@ -112,24 +117,24 @@ def _version() -> str:
     return "of unknown version"
 
 
-def _media(media: Media, timed: bool) -> dict[str, Any]:
+def _media(media: Media, timed: bool) -> dict[str, object]:
     """Media as vLLM takes them; videos with what it is told of their frames, where the model reads it."""
     from PIL import Image
 
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     if media.get("images"):
         out["image"] = [
             Image.fromarray(np.asarray(each)) if not isinstance(each, Image.Image) else each for each in media["images"]
         ]
     if media.get("videos"):
-        out["video"] = [(frames := np.asarray(each), metadata_of(len(frames))) if timed else each
-                        for each in media["videos"]]  # fmt: skip
+        clips = [np.asarray(each) for each in media["videos"]]
+        out["video"] = [(clip, metadata_of(len(clip))) for clip in clips] if timed else clips
     if media.get("audio"):
         raise DataError("audio: the policies that autotc runs in vLLM are of images and videos")
     return out
 
 
-def metadata_of(frames: int) -> dict[str, Any]:
+def metadata_of(frames: int) -> dict[str, object]:
     """What vLLM is told of a video of which no more is known than its frames."""
     return {
         "fps": FPS,

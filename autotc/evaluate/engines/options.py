@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from transformers import ProcessorMixin
 
 from autotc.errors import DataError, quote
 from autotc.evaluate.engines.client import Client
+from autotc.evaluate.engines.local import LocalClient
+from autotc.evaluate.engines.server import ServerClient
 from autotc.models.settings import Loading
 
 NAMES = ("vllm",)
@@ -25,7 +28,7 @@ class EngineOptions:
 
     name: str = "vllm"
     server: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -34,7 +37,7 @@ class EngineOptions:
             raise DataError("--engine-args: given with --server; they are of an engine that is started here")
 
 
-def connect(options: EngineOptions, model: str, processor: Any, loading: Loading) -> Client:
+def connect(options: EngineOptions, model: str, processor: ProcessorMixin, loading: Loading) -> Client:
     """The engine, reachable: a server is asked whether it is there; an engine in this process starts when it is asked.
 
     Args:
@@ -48,9 +51,5 @@ def connect(options: EngineOptions, model: str, processor: Any, loading: Loading
         MissingDependencyError: the engine, or what talks to its server, is not installed.
     """
     if options.server is not None:
-        from autotc.evaluate.engines.server import ServerClient
-
         return ServerClient(options.server)
-    from autotc.evaluate.engines.local import LocalClient
-
     return LocalClient(model, processor, loading, options.arguments)

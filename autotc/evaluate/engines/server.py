@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
@@ -100,7 +99,7 @@ class ServerClient:
         )
 
 
-def messages(turns: Sequence[Mapping[str, Any]], media: Media) -> list[dict[str, Any]]:
+def messages(turns: Sequence[Mapping[str, object]], media: Media) -> list[dict[str, object]]:
     """A conversation as the chat API takes it: each medium's part with its content, without loss.
 
     Args:
@@ -111,12 +110,12 @@ def messages(turns: Sequence[Mapping[str, Any]], media: Media) -> list[dict[str,
     out = []
     for turn in turns:
         content = turn["content"]
-        parts = content if isinstance(content, str) else [_part(part, rest) for part in content]
+        parts = [_part(part, rest) for part in content] if isinstance(content, list) else content
         out.append({"role": turn["role"], "content": parts})
     return out
 
 
-def _part(part: Mapping[str, Any], rest: Mapping[str, Iterator[Any]]) -> dict[str, Any]:
+def _part(part: Mapping[str, object], rest: Mapping[str, Iterator[object]]) -> dict[str, object]:
     kind = part["type"]
     if kind == "text":
         return {"type": "text", "text": part["text"]}
@@ -129,7 +128,7 @@ def _part(part: Mapping[str, Any], rest: Mapping[str, Iterator[Any]]) -> dict[st
     raise DataError(f"{kind}: the policies that autotc runs in vLLM are of images and videos")
 
 
-def _png(picture: Any) -> str:
+def _png(picture: object) -> str:
     """A picture (H, W, 3) as base64 of a PNG."""
     from PIL import Image
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+from vllm.logger import init_logger
 
 from autotc.errors import PolicyError
 from autotc.mechanisms import TOWER_SCORES
 from autotc.models.registry import bind_config
 from autotc.policy import Policy
-from autotc.serve.served import ServedPolicy, read_served
+from autotc.serve.served import ATTRIBUTE, ServedPolicy, read_served
 from autotc.serve.support import SERVED, serve_refusal
+from autotc.serve.vllm.media import PrunedMultiModalConfig
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+    from autotc.lazy import PreTrainedConfig
+
+_LOGGER = init_logger("vllm.autotc")
 
 CLASSES = {
     "LlavaForConditionalGeneration": "autotc.serve.vllm.llava:ServedLlava",
@@ -19,9 +29,6 @@ CLASSES = {
 }
 """Class of a model in vLLM -> module and class that serves a policy for it; imported once it is needed."""
 
-ATTRIBUTE = "autotc"
-"""Of the model's configuration: what is served, as plain data, which goes where the configuration goes."""
-
 _DRAFTERS_THAT_SEE_NO_PICTURES = frozenset({"ngram", "ngram_gpu", "suffix"})
 
 
@@ -30,7 +37,7 @@ def served_name(architecture: str) -> str:
     return f"Autotc{architecture}"
 
 
-def configure(vllm_config: Any) -> None:
+def configure(vllm_config: VllmConfig) -> None:
     """Have the policy served that ``additional_config`` names; without one, nothing is changed.
 
     Args:
@@ -54,11 +61,11 @@ def configure(vllm_config: Any) -> None:
         # Positions of a pruned prompt have gaps: rows of them, one for each axis of M-RoPE, are how the engine takes
         # positions from a model. The language model's own rotary embedding is left alone.
         config.rope_parameters = {"mrope_section": [0, 0, 0]}
-    model_config.multimodal_config.__class__ = pruned_config()
+    model_config.multimodal_config.__class__ = PrunedMultiModalConfig
     _say(served)
 
 
-def _check(served: ServedPolicy, architecture: str, config: Any) -> None:
+def _check(served: ServedPolicy, architecture: str, config: PreTrainedConfig) -> None:
     """See that a policy is for this model and can be served.
 
     Raises:
@@ -80,7 +87,7 @@ def _check(served: ServedPolicy, architecture: str, config: Any) -> None:
         raise PolicyError(f"{served.path}: {error}") from error
 
 
-def _check_engine(policy: Policy, vllm_config: Any) -> None:
+def _check_engine(policy: Policy, vllm_config: VllmConfig) -> None:
     """See that the engine's own settings leave a policy what it needs.
 
     Raises:
@@ -105,7 +112,7 @@ def _check_engine(policy: Policy, vllm_config: Any) -> None:
     _check_tower(policy, vllm_config)
 
 
-def _check_tower(policy: Policy, vllm_config: Any) -> None:
+def _check_tower(policy: Policy, vllm_config: VllmConfig) -> None:
     """See that a tower shows the attention that a stage reads.
 
     Raises:
@@ -127,16 +134,5 @@ def _check_tower(policy: Policy, vllm_config: Any) -> None:
         )
 
 
-def pruned_config() -> Any:
-    """The class of a configuration of media that says that tokens are pruned, though by no rate of vLLM's own."""
-    from autotc.serve.vllm.media import PrunedMultiModalConfig
-
-    return PrunedMultiModalConfig
-
-
 def _say(served: ServedPolicy) -> None:
-    from vllm.logger import init_logger
-
-    init_logger("vllm.autotc").info(
-        "autotc serves policy %s (hash %s): %s", served.path, served.hash, served.policy.label()
-    )
+    _LOGGER.info("autotc serves policy %s (hash %s): %s", served.path, served.hash, served.policy.label())

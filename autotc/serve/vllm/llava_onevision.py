@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from vllm.model_executor.models.llava_onevision import (
     LlavaOnevisionDummyInputsBuilder,
@@ -20,13 +20,16 @@ from autotc.serve.vllm.processing import ServedProcessor, given, restored
 from autotc.serve.vllm.serving import Serving
 from autotc.vocabulary import Modality
 
+if TYPE_CHECKING:
+    from vllm.multimodal.inputs import NestedTensors
+
 
 class Tiles:
     """Its items: vLLM cuts every image into tiles, also where a prompt has several."""
 
     serving: Serving
 
-    def items(self, modality: Modality, fields: Mapping[str, Any]) -> list[Item]:
+    def items(self, modality: Modality, fields: Mapping[str, NestedTensors]) -> list[Item]:
         """Geometry of a batch's items, from the model's arguments for them."""
         bound = self.serving.bound
         adapter = cast(LlavaOnevision, bound.adapter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ from autotc.serve.vllm.sections import CHANNELS, Section, take_positions, with_p
 from autotc.serve.vllm.serving import Serving
 from autotc.serve.vllm.towers import WatchedTower
 from autotc.vocabulary import Modality
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.model_executor.models.interfaces import MultiModalEmbeddings
+    from vllm.model_executor.models.interfaces_base import VllmModelForTextGeneration
+    from vllm.multimodal.inputs import NestedTensors
+    from vllm.sequence import IntermediateTensors
+    from vllm.v1.worker.encoder_cudagraph_defs import EncoderCudaGraphConfig
 
 _LAYOUT = "autotc_layout"
 
@@ -60,7 +68,7 @@ class _Uncompressed:
     def __init__(self, tokens: list[int]) -> None:
         self._tokens, self._done = tokens, 0
         self.ids: list[int] = []
-        self.features: list[Any] = []
+        self.features: list[MultiModalFeatureSpec] = []
         self.source = torch.zeros(len(tokens), dtype=torch.long)
         self.known = torch.ones(len(tokens), dtype=torch.bool)
         self.columns: list[Tensor] = []
@@ -72,7 +80,7 @@ class _Uncompressed:
         self.ids += self._tokens[self._done : end]
         self._done = end
 
-    def add(self, feature: Any, ids: list[int]) -> None:
+    def add(self, feature: MultiModalFeatureSpec, ids: list[int]) -> None:
         """Put in an item whose uncompressed stretch has these ids, and the text in front of it."""
         place = feature.mm_position
         self._copy(place.offset)
@@ -111,7 +119,7 @@ class ServedModel:
     tower: ClassVar[str]
     attention: ClassVar[tuple[str, str]]
 
-    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         serving = Serving.of(vllm_config.model_config.hf_config)
         assert serving is not None  # the class is chosen where a policy is served
@@ -125,13 +133,13 @@ class ServedModel:
             if serving.tower_scores(modality)
         }
 
-    def items(self, modality: Modality, fields: Mapping[str, Any]) -> list[Item]:
+    def items(self, modality: Modality, fields: Mapping[str, NestedTensors]) -> list[Item]:
         """Geometry of a batch's items, from the model's arguments for them."""
         return geometry(self.serving, modality, fields)
 
     # --- encoding ---
 
-    def embed_multimodal(self, **kwargs: Any) -> Any:
+    def embed_multimodal(self, **kwargs: NestedTensors) -> MultiModalEmbeddings:
         """Embeddings of each item: of those that the policy reduces what is left, positions behind it."""
         told = {name: value for name, value in kwargs.items() if name.startswith("autotc_")}
         inner = {name: value for name, value in kwargs.items() if name not in told}
@@ -170,9 +178,8 @@ class ServedModel:
 
     def _embedded(self, ids: Tensor) -> Tensor:
         """(T, width): the language model's embeddings of tokens."""
-        model: Any = self
-        weight = next(model.language_model.parameters())
-        out: Tensor = model.language_model.embed_input_ids(ids.to(weight.device))
+        model: VllmModelForTextGeneration = self.get_language_model()  # type: ignore[attr-defined]
+        out: Tensor = model.embed_input_ids(ids.to(next(model.parameters()).device))
         return out
 
     def _laid_out(self, section: Section, whole: Tensor, left: Tensor, units: Tensor, positions: Tensor) -> Tensor:
@@ -204,12 +211,14 @@ class ServedModel:
 
     # --- positions ---
 
-    def positions(self, ids: list[int], features: Sequence[Any]) -> Tensor:
+    def positions(self, ids: list[int], features: Sequence[MultiModalFeatureSpec]) -> Tensor:
         """(3, L) long: positions of an uncompressed prompt, by the family's own rule."""
         positions: Tensor = super().get_mrope_input_positions(ids, list(features))[0]  # type: ignore[misc]
         return positions
 
-    def _relative(self, modality: Modality, section: Section, fields: Mapping[str, Any], index: int) -> Tensor:
+    def _relative(
+        self, modality: Modality, section: Section, fields: Mapping[str, NestedTensors], index: int
+    ) -> Tensor:
         """(3, L) long: positions of an item's stretch, from its first."""
         elements = {
             name: MultiModalFieldElem(data=torch.as_tensor(value[index]).cpu(), field=MultiModalBatchedField())
@@ -222,7 +231,9 @@ class ServedModel:
         )
         return self.positions(section.ids.tolist(), [feature])
 
-    def get_mrope_input_positions(self, input_tokens: list[int], mm_features: list[Any]) -> tuple[Tensor, int]:
+    def get_mrope_input_positions(
+        self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
+    ) -> tuple[Tensor, int]:
         """Positions of a prompt: of the uncompressed one, those of reduced items known once they are encoded.
 
         Returns:
@@ -240,7 +251,7 @@ class ServedModel:
         setattr(out, _LAYOUT, _Layout(columns, torch.where(whole.known[columns], -1, out[0, columns]), delta))
         return out, delta
 
-    def _uncompressed(self, feature: Any, tokens: list[int]) -> list[int]:
+    def _uncompressed(self, feature: MultiModalFeatureSpec, tokens: list[int]) -> list[int]:
         """Ids of an item's stretch of the prompt as it would be without the policy."""
         place = feature.mm_position
         names = self.serving.fields(feature.modality)
@@ -251,7 +262,7 @@ class ServedModel:
 
     def recompute_mrope_positions(
         self,
-        input_ids: Any,
+        input_ids: list[int] | Tensor,
         multimodal_embeddings: Sequence[Tensor],
         mrope_positions: Tensor,
         num_computed_tokens: int,
@@ -294,7 +305,7 @@ class ServedModel:
         with gpu_sync_allowed():
             return int(positions.max()) + 1 - positions.shape[1]
 
-    def _found(self, input_ids: Any, positions: Tensor, delta: int) -> _Layout:
+    def _found(self, input_ids: list[int] | Tensor, positions: Tensor, delta: int) -> _Layout:
         """The layout of a prompt whose positions the engine has copied: items begin where their columns say."""
         with gpu_sync_allowed():
             ids = torch.as_tensor(input_ids).cpu()
@@ -304,7 +315,7 @@ class ServedModel:
 
     # --- what the engine would do around `embed_multimodal` ---
 
-    def get_encoder_cudagraph_config(self) -> Any:
+    def get_encoder_cudagraph_config(self) -> EncoderCudaGraphConfig:
         """Graphs of the tower would leave out what is done behind it."""
         return replace(super().get_encoder_cudagraph_config(), modalities=[])  # type: ignore[misc]
 
@@ -312,7 +323,7 @@ class ServedModel:
 class SingleRow:
     """Positions of one row, which the engine takes from a model as the three equal rows of M-RoPE."""
 
-    def positions(self, ids: list[int], features: Sequence[Any]) -> Tensor:
+    def positions(self, ids: list[int], features: Sequence[MultiModalFeatureSpec]) -> Tensor:
         """(3, L) long: a token's place in the prompt, three times."""
         return torch.arange(len(ids)).expand(3, -1)
 
@@ -320,10 +331,10 @@ class SingleRow:
         self,
         input_ids: Tensor | None,
         positions: Tensor,
-        intermediate_tensors: Any = None,
+        intermediate_tensors: IntermediateTensors | None = None,
         inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Any:
+        **kwargs: object,
+    ) -> Tensor | IntermediateTensors:
         """The model with its positions as one row."""
         row = positions[0] if positions.dim() == 2 else positions
         return super().forward(input_ids, row, intermediate_tensors, inputs_embeds, **kwargs)  # type: ignore[misc]

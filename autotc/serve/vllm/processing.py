@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -20,8 +20,22 @@ from autotc.models.media import Prepared, decode_originals, encode_originals
 from autotc.serve.support import STAMPED
 from autotc.serve.vllm.sections import Section
 from autotc.serve.vllm.serving import Serving
+from autotc.serve.vllm.tally import Tally
 from autotc.vocabulary import Modality
 
+if TYPE_CHECKING:
+    from transformers import BatchFeature
+    from vllm.multimodal.inputs import MultiModalKwargsItem, MultiModalKwargsItems, NestedTensors
+    from vllm.multimodal.parse import MultiModalDataItems
+    from vllm.multimodal.processing import BaseDummyInputsBuilder, BaseProcessingInfo, ProcessorInputs, TimingContext
+    from vllm.multimodal.processing.processor import (
+        HFMultiModalInputs,
+        MultiModalProcessingResult,
+        MultiModalPromptUpdates,
+    )
+
+VideoMetadata = Mapping[str, list[int]]
+"""What vLLM is told of a video beside its frames; of it the frames' numbers are looked at."""
 _PLACES: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
 
 
@@ -41,7 +55,7 @@ class _Prompt:
 _PROMPT: ContextVar[_Prompt | None] = ContextVar("autotc_prompt", default=None)
 
 
-def batched(fields: Mapping[str, Any]) -> dict[str, Any]:
+def batched(fields: MultiModalKwargsItem) -> dict[str, NestedTensors]:
     """An item's fields as the model gets those of a batch of one."""
     return {name: [element.data] for name, element in fields.items()}
 
@@ -49,20 +63,20 @@ def batched(fields: Mapping[str, Any]) -> dict[str, Any]:
 class ServedProcessor:
     """What a policy changes in how a family's prompts are processed; stands in front of vLLM's class for the family."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        config = self.info.get_hf_config()  # type: ignore[attr-defined]
-        serving = Serving.of(config)
+    def __init__(self, info: BaseProcessingInfo, dummy_inputs: BaseDummyInputsBuilder) -> None:
+        super().__init__(info, dummy_inputs)  # type: ignore[call-arg]
+        serving = Serving.of(info.get_hf_config())
         assert serving is not None  # the class is chosen where a policy is served
         self.serving = serving
+        self._tally = Tally(serving)
 
-    def items(self, modality: Modality, fields: Mapping[str, Any]) -> list[Item]:
+    def items(self, modality: Modality, fields: Mapping[str, NestedTensors]) -> list[Item]:
         """Geometry of a batch's items, from the model's arguments for them."""
         return geometry(self.serving, modality, fields)
 
     # --- what caches tell apart ---
 
-    def _get_mm_hashes(self, inputs: Any) -> dict[str, list[str]]:
+    def _get_mm_hashes(self, inputs: ProcessorInputs) -> dict[str, list[str]]:
         """Identities under which items are cached: also by policy, and by the query where survivors depend on it.
 
         Identities that a client gives are changed in the same way: it cannot know what else an item depends on.
@@ -78,7 +92,7 @@ class ServedProcessor:
             out[modality] = [hashlib.sha256(f"autotc:{salt}:{each}".encode()).hexdigest() for each in hashes[modality]]
         return out
 
-    def _query(self, inputs: Any) -> Tensor:
+    def _query(self, inputs: ProcessorInputs) -> Tensor:
         """(T,) long: the prompt's query span.
 
         Raises:
@@ -92,14 +106,16 @@ class ServedProcessor:
         ids = torch.tensor([inputs.prompt])
         return ids[self.serving.bound.query_mask(ids, None)]
 
-    def _cached_apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
+    def _cached_apply_hf_processor(
+        self, inputs: ProcessorInputs, timing_ctx: TimingContext
+    ) -> MultiModalProcessingResult:
         needed = any(self.serving.reads_query(m) for m in self.serving.modalities if inputs.mm_data_items.get(m))
         with _laid_out(_Prompt(self._query(inputs) if needed else None)):
             return super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
 
     # --- input stages ---
 
-    def _get_hf_mm_inputs(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
+    def _get_hf_mm_inputs(self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]) -> HFMultiModalInputs:
         """What the processor is called with: pictures and videos as an input stage makes them smaller."""
         inputs = super()._get_hf_mm_inputs(mm_items, hf_kwargs)  # type: ignore[misc]
         prompt = _PROMPT.get()
@@ -125,7 +141,7 @@ class ServedProcessor:
                 prompt.originals[modality] = encode_originals(prepared.originals)
         return inputs
 
-    def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
+    def _apply_hf_processor_main(self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]) -> BatchFeature:
         prompt = _PROMPT.get() or _Prompt()
         with _laid_out(replace(prompt, originals={})) as inner:
             out = super()._apply_hf_processor_main(mm_items, hf_kwargs)  # type: ignore[misc]
@@ -133,7 +149,9 @@ class ServedProcessor:
             out[self.serving.fields(modality).original] = originals
         return out
 
-    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _get_mm_fields_config(
+        self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
+    ) -> dict[str, MultiModalFieldConfig]:
         out = dict(super()._get_mm_fields_config(hf_inputs, hf_processor_mm_kwargs))  # type: ignore[misc]
         for modality in self.serving.shrinks:
             out[self.serving.fields(modality).original] = MultiModalFieldConfig.batched(modality, keep_on_cpu=True)
@@ -141,7 +159,12 @@ class ServedProcessor:
 
     # --- placeholders ---
 
-    def _get_mm_prompt_updates(self, mm_items: Any, hf_processor_mm_kwargs: Any, out_mm_kwargs: Any) -> Any:
+    def _get_mm_prompt_updates(
+        self,
+        mm_items: MultiModalDataItems,
+        hf_processor_mm_kwargs: Mapping[str, object],
+        out_mm_kwargs: MultiModalKwargsItems,
+    ) -> MultiModalPromptUpdates:
         """What stands in the prompt for each item: as many placeholders as the policy leaves tokens of it."""
         updates = super()._get_mm_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs)  # type: ignore[misc]
         prompt = _PROMPT.get()
@@ -153,6 +176,7 @@ class ServedProcessor:
                 ids = torch.tensor(update.content.full)
                 section = Section(item, ids, self.serving.bound.placeholders[modality])
                 left = self.serving.left(item)
+                self._tally.add(item, left)
                 _ = section.embedded  # refuses what engine and policy count differently
                 fields[names.section] = _element(ids)
                 if self.serving.reads_query(modality):
@@ -179,7 +203,7 @@ def _element(data: Tensor) -> MultiModalFieldElem:
     return MultiModalFieldElem(data=data, field=MultiModalBatchedField(keep_on_cpu=True))
 
 
-def geometry(serving: Serving, modality: Modality, fields: Mapping[str, Any]) -> list[Item]:
+def geometry(serving: Serving, modality: Modality, fields: Mapping[str, NestedTensors]) -> list[Item]:
     """Geometry of a batch's items, from the model's arguments for them; with their counts from before an input stage.
 
     Args:
@@ -195,7 +219,7 @@ def geometry(serving: Serving, modality: Modality, fields: Mapping[str, Any]) ->
     return restored(serving, items, fields)
 
 
-def given(fields: Mapping[str, Any], modality: Modality, name: str) -> Any:
+def given(fields: Mapping[str, NestedTensors], modality: Modality, name: str) -> NestedTensors:
     """One of the model's arguments.
 
     Raises:
@@ -206,7 +230,7 @@ def given(fields: Mapping[str, Any], modality: Modality, name: str) -> Any:
     return fields[name]
 
 
-def restored(serving: Serving, items: list[Item], fields: Mapping[str, Any]) -> list[Item]:
+def restored(serving: Serving, items: list[Item], fields: Mapping[str, NestedTensors]) -> list[Item]:
     """Items with the count that each medium had before its input stage, where it went through one."""
     originals = fields.get(serving.fields(items[0].modality).original) if items else None
     if originals is None:
@@ -214,7 +238,7 @@ def restored(serving: Serving, items: list[Item], fields: Mapping[str, Any]) -> 
     return serving.bound.adapter.restored(items, decode_originals(_joined(originals)))
 
 
-def _joined(value: Any) -> Any:
+def _joined(value: NestedTensors) -> NestedTensors:
     """Values of all items as one tensor, where they are of one shape."""
     if isinstance(value, Tensor):
         return value
@@ -222,15 +246,15 @@ def _joined(value: Any) -> Any:
     return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
 
 
-def _without_metadata(media: Sequence[Any]) -> tuple[list[Any], list[dict[str, Any] | None]]:
+def _without_metadata(media: Sequence[object]) -> tuple[list[Sized], list[VideoMetadata | None]]:
     """Pictures, or videos as frames; and what vLLM tells of each video beside its frames."""
     pairs = [each if isinstance(each, tuple) else (each, None) for each in media]
-    return [frames for frames, _ in pairs], [rest for _, rest in pairs]
+    return [cast(Sized, frames) for frames, _ in pairs], [rest for _, rest in pairs]
 
 
-def _with_metadata(prepared: Prepared, before: Sequence[Any], rest: Sequence[dict[str, Any] | None]) -> list[Any]:
+def _with_metadata(prepared: Prepared, before: Sequence[Sized], rest: Sequence[VideoMetadata | None]) -> list[object]:
     """The smaller media as vLLM hands them on; of videos, metadata of the frames that are left."""
-    out: list[Any] = []
+    out: list[object] = []
     for medium, frames, told in zip(prepared.media, before, rest, strict=True):
         if told is None:
             out.append(medium)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from autotc.lazy import PreTrainedConfig
 from autotc.mechanisms import TEXT_SCORES, TOWER_SCORES, Score
 from autotc.models import BoundAdapter, Item
 from autotc.models.media import Shrink
 from autotc.models.registry import bind_config
 from autotc.policy import Policy
 from autotc.runtime.steps import Step, Steps
-from autotc.serve.served import ServedPolicy
-from autotc.serve.vllm.configuration import ATTRIBUTE
+from autotc.serve.served import ATTRIBUTE, ServedPolicy
 from autotc.vocabulary import MODALITIES, Modality
 
 
@@ -31,7 +30,7 @@ class Serving:
     bound: BoundAdapter
 
     @classmethod
-    def of(cls, config: Any) -> Serving | None:
+    def of(cls, config: PreTrainedConfig) -> Serving | None:
         """What a model's configuration says is served; None where nothing is."""
         told = getattr(config, ATTRIBUTE, None)
         if told is None:

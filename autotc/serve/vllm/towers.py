@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,15 +60,15 @@ class WatchedTower:
             )
         return run
 
-    def _before_attention(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_attention(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         if self._items is None:
             return
-        hidden: Tensor = args[0] if args else kwargs["x"]
+        hidden: Tensor = args[0] if args else kwargs["x" if "x" in kwargs else "hidden_states"]
         tiled = self._serving.bound.tower(self._modality).tiled
         rows = hidden if tiled else hidden.reshape(-1, hidden.shape[-1])
         if self._run is None:
             self._run = TowerRun(self._serving.bound, self._modality, self._items, rows, self._serving.steps)
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, object] = {}
         if not tiled:
             lengths: Tensor = kwargs["cu_seqlens"]
             if int(lengths[-1]) != len(rows):
@@ -82,7 +81,12 @@ class WatchedTower:
         self._run.watch(arguments)
 
     def _after_projection(
-        self, block: int, wanted: set[Score], module: nn.Module, args: tuple[Any, ...], output: Any
+        self,
+        block: int,
+        wanted: set[Score],
+        module: nn.Module,
+        args: tuple[Tensor, ...],
+        output: Tensor | tuple[Tensor, ...],
     ) -> None:
         if self._items is None or self._run is None:
             return
