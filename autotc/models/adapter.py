@@ -25,11 +25,13 @@ class Adapter(ABC):
         refused: modality -> location where no stage may act -> why.
         structural: configuration fields, dotted, that the fingerprint covers.
         processors: class names of its processors in transformers.
+        since: first version of transformers that the family works with, where that is not autotc's own.
         containers: class of a checkpoint that holds the model as a part -> the part's name.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
+    since: ClassVar[str | None] = None
     containers: ClassVar[Mapping[str, str]] = {}
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]]

@@ -13,6 +13,7 @@ from autotc.models.processors import load_processor
 from autotc.models.published import PUBLISHED
 from autotc.models.settings import AS_STORED, Loading
 from autotc.models.weights import check_memory
+from autotc.versions import check_transformers
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -56,6 +57,8 @@ def load_checkpoint(name: str, loading: Loading = AS_STORED) -> tuple[Any, Any]:
         raise DataError(f"model: {name} is a shape known by name, without weights; give a folder or a hub name")
     dtype, device = usable_dtype(loading.dtype), usable_device(loading.device_map)
     checkpoint = find_checkpoint(name, loading)
+    if checkpoint.bound.adapter.since is not None:
+        check_transformers(checkpoint.bound.family, checkpoint.bound.adapter.since)
     processor = load_processor(name, loading)
     check_memory(checkpoint, dtype, device, loading.revision)
     options: dict[str, object] = {

@@ -20,6 +20,7 @@ from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.qwen3_omni import Qwen3OmniThinker
 from autotc.models.qwen3_vl import Qwen3VL
 from autotc.models.smolvlm import SmolVLM
+from autotc.versions import check_transformers
 
 ADAPTERS: tuple[Adapter, ...] = (
     Llava(),
@@ -96,10 +97,13 @@ def bind(model: nn.Module) -> BoundAdapter:
     """The adapter of a model's class, with the model's configuration; wrappers are looked through.
 
     Raises:
-        UnsupportedModelError: no adapter knows the class.
+        UnsupportedModelError: no adapter knows the class, or the installed transformers is too old for the family.
     """
     model = unwrap(model)
-    return bind_config(getattr(model, "config", None), type(model).__name__)
+    bound = bind_config(getattr(model, "config", None), type(model).__name__)
+    if bound.adapter.since is not None:
+        check_transformers(bound.family, bound.adapter.since)
+    return bound
 
 
 def bind_config(config: PreTrainedConfig, architecture: str) -> BoundAdapter:

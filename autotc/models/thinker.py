@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from autotc.errors import InputsError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
@@ -13,11 +13,14 @@ from autotc.models.geometry import Media
 from autotc.models.qwen_vision import QwenVision
 from autotc.models.random_media import random_clip
 from autotc.models.shapes import Projections, child, plain_projections
+from autotc.versions import OMNI_SINCE
 from autotc.vocabulary import Modality
 
 
 class Thinker(QwenVision):
     """A thinker's audio side; what concerns pictures and videos is left to the next class in line."""
+
+    since: ClassVar[str | None] = OMNI_SINCE
 
     def score_block(self, config: PreTrainedConfig, modality: Modality, need: Score) -> int:
         if modality != "audio":

@@ -1,0 +1,30 @@
+"""Versions of the packages that autotc stands on, where one of them holds less than all of it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from autotc.errors import UnsupportedModelError
+
+OMNI_SINCE = "5.23"
+"""First transformers whose Omni thinkers hold towers and language model side by side, as adapter and weights do."""
+
+
+def check_transformers(what: str, since: str) -> None:
+    """See that the installed transformers is new enough for something that needs a newer one than autotc does.
+
+    Args:
+        what: needs it, as users know it.
+        since: first version that will do, such as ``5.23``.
+
+    Raises:
+        UnsupportedModelError: an older one is installed.
+    """
+    installed = metadata.version("transformers")
+    if _numbers(installed) < _numbers(since):
+        raise UnsupportedModelError(f"{what}: transformers {installed} is installed; {since} or newer is right")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Major and minor number."""
+    return tuple(int(part) for part in version.split(".")[:2])
