@@ -33,7 +33,9 @@ def checkpoint(family: str) -> Path:
 @cache
 def loaded(family: str) -> tuple[Any, Any]:
     """Its model and processor in transformers."""
-    return autotc.load(str(checkpoint(family)), dtype="float32")
+    model, processor = autotc.load(str(checkpoint(family)), dtype="float32")
+    model.generation_config.eos_token_id = None  # answers of both go on, whatever they say
+    return model, processor
 
 
 def noise(seed: int, *shape: int) -> Any:
@@ -149,8 +151,7 @@ def expected(family: str, policy: Policy, prompt: Prompt) -> tuple[list[int], An
     inputs = prompt.for_transformers(family, policy)
     with autotc.apply(model, policy):
         out = model.generate(
-            **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, return_dict_in_generate=True,
-            output_logits=True,
+            **inputs, max_new_tokens=TOKENS, do_sample=False, return_dict_in_generate=True, output_logits=True
         )  # fmt: skip
     return out.sequences[0, inputs["input_ids"].shape[1] :].tolist(), out.logits[0][0].log_softmax(-1)
 

@@ -59,11 +59,14 @@ class Recording(BaseHTTPRequestHandler):
         self._send(
             200,
             {
-                "id": "1", "object": "chat.completion", "created": 0, "model": "tiny",
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "tiny",
                 "system_fingerprint": self.fingerprint,
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             },
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture

@@ -94,10 +94,22 @@ def server(checkpoint: Path, tmp_path: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(checkpoint), "--port", str(port),
-        "--dtype", "float32", "--max-model-len", "1024", "--enforce-eager", "--trust-request-mm-kwargs",
-        "--additional-config", json.dumps({"autotc": {"policy": str(path)}}),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.cli.main",
+        "serve",
+        str(checkpoint),
+        "--port",
+        str(port),
+        "--dtype",
+        "float32",
+        "--max-model-len",
+        "1024",
+        "--enforce-eager",
+        "--trust-request-mm-kwargs",
+        "--additional-config",
+        json.dumps({"autotc": {"policy": str(path)}}),
+    ]
     log = (tmp_path / "server.log").open("w")
     process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ, start_new_session=True)
     url = f"http://127.0.0.1:{port}"

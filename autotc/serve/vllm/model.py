@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from vllm.multimodal.inputs import NestedTensors
     from vllm.sequence import IntermediateTensors
     from vllm.v1.worker.encoder_cudagraph_defs import EncoderCudaGraphConfig
+
+    from autotc.runtime.towers import TowerRun
 
 _LAYOUT = "autotc_layout"
 
@@ -148,19 +151,18 @@ class ServedModel:
             return super().embed_multimodal(**inner)  # type: ignore[misc]
         names = self.serving.fields(modality)
         items = self.items(modality, kwargs)
+        if all(self.serving.left(item) == item.count for item in items):
+            return super().embed_multimodal(**inner)  # type: ignore[misc]
         watched = self._watched.get(modality)
-        if watched is not None:
-            watched.begin(items)
-        rows = [self._flat(each) for each in super().embed_multimodal(**inner)]  # type: ignore[misc]
+        unwatched: AbstractContextManager[list[TowerRun]] = nullcontext([])
+        with unwatched if watched is None else watched.watching(items) as towers:
+            rows = [self._flat(each) for each in super().embed_multimodal(**inner)]  # type: ignore[misc]
         placeholder = self.serving.bound.placeholders[modality]
         sections = [
             Section(item, ids.cpu(), placeholder) for item, ids in zip(items, kwargs[names.section], strict=True)
         ]
-        if all(self.serving.left(item) == item.count for item in items):
-            return tuple(rows)
         queries = [self._embedded(ids) for ids in kwargs.get(names.query, ())]
-        tower = None if watched is None else watched.end()
-        encoded = Encoded(sections, rows, self._width, queries, tower)
+        encoded = Encoded(sections, rows, self._width, queries, towers[0] if towers else None)
         with gpu_sync_allowed():
             reduced = reduce_items(self.serving, modality, encoded)
             out = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -42,23 +43,26 @@ class WatchedTower:
             projecting = module.get_submodule(projection)
             self._hooks.after(projecting, functools.partial(self._after_projection, block, wanted))
 
-    def begin(self, items: Sequence[Item]) -> None:
-        """The tower is about to encode items of the modality."""
-        self._items, self._run = items, None
-
-    def end(self) -> TowerRun:
-        """What was seen.
+    @contextmanager
+    def watching(self, items: Sequence[Item]) -> Iterator[list[TowerRun]]:
+        """Watch the tower encode items of the modality; what was seen is in the list once it has.
 
         Raises:
-            InputsError: nothing was, since the tower does not run its blocks one by one.
+            InputsError: nothing was seen, since the tower does not run its blocks one by one.
         """
-        run, self._run, self._items = self._run, None, None
-        if run is None:
-            raise InputsError(
-                f"{self._modality}: the tower runs as it was compiled or captured, where queries and keys cannot be"
-                " read; enforce_eager, or a mechanism that reads features alone, is right"
-            )
-        return run
+        seen: list[TowerRun] = []
+        self._items = items
+        try:
+            yield seen
+            if self._run is None:
+                raise InputsError(
+                    f"{self._modality}: the tower runs as it was compiled or captured, where queries and keys cannot be"
+                    " read; enforce_eager, or a mechanism that reads features alone, is right"
+                )
+            seen.append(self._run)
+        finally:
+            # The other modality's items go through the same tower.
+            self._items, self._run = None, None
 
     def _before_attention(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         if self._items is None:
