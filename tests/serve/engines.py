@@ -78,7 +78,7 @@ class Prompt:
         if self.images:
             extra["images"] = list(self.images)
         if self.video is not None:
-            extra |= {"videos": [self.video], "do_sample_frames": False}
+            extra |= {"videos": [self.video], "videos_kwargs": {"do_sample_frames": False}}
         return call(text=[self.text(processor)], return_tensors="pt", add_special_tokens=False, **extra)
 
 

@@ -28,10 +28,10 @@ MERGING = ("tome", "avg_pool", "prumerge", "visionzip", "scissor", "sttm", "fram
 QUERY = ("cdpruner", "trim", "mob", "text_similarity")
 ATTENTION = ("hiprune", "cls_attention", "received_attention", "vispruner")
 OTHER = ("divprune", "g_prune", "floc", "random", "evs", "vidcom2")
-PLACES: tuple[tuple[str, Location], ...] = (
-    *((name, "projector") for name in (*MERGING, *QUERY, *ATTENTION, *OTHER)),
-    ("downsample", "input"),
-)
+PLACES: dict[str, Location] = {
+    **dict.fromkeys((*MERGING, *QUERY, *ATTENTION, *OTHER), "projector"),
+    "downsample": "input",
+}
 SAMPLE = (
     ("qwen2_5_vl", "visionzip", 0.5),
     ("qwen3_vl", "tome", 0.2),
@@ -46,7 +46,7 @@ def policy_of(family: str, mechanism: str, keep: float) -> Policy | None:
     """The mechanism on every modality of a family that it may act on in vLLM; None where there is none."""
     model, _ = loaded(family)
     bound = bind(model)
-    location = dict(PLACES)[mechanism]
+    location = PLACES[mechanism]
     stages = []
     for modality in KINDS:
         if modality not in MECHANISMS[mechanism].modalities or modality not in bound.offers:
@@ -97,11 +97,11 @@ def test_some_policies_do_what_they_do_under_transformers(family: str, mechanism
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("family", "place", "keep"), list(product(FAMILIES, PLACES, KEEPS)))
-def test_policies_do_what_they_do_under_transformers(family: str, place: tuple[str, Location], keep: float) -> None:
-    policy = policy_of(family, place[0], keep)
+@pytest.mark.parametrize(("family", "mechanism", "keep"), list(product(FAMILIES, PLACES, KEEPS)))
+def test_policies_do_what_they_do_under_transformers(family: str, mechanism: str, keep: float) -> None:
+    policy = policy_of(family, mechanism, keep)
     if policy is None:
-        pytest.skip(f"{family} has no place for {place[0]} in vLLM")
+        pytest.skip(f"{family} has no place for {mechanism} in vLLM")
     check(family, policy)
 
 

@@ -46,6 +46,10 @@ class Tiles:
 class Processor(Tiles, ServedProcessor, LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
     """Its prompts."""
 
+    def stretch(self, item: Item, ids: list[int]) -> list[int]:
+        # vLLM counts the placeholders of the medium that it was given, before an input stage has made it smaller.
+        return ids[:1] * item.slots if item.modality in self.serving.shrinks else ids
+
 
 @MULTIMODAL_REGISTRY.register_processor(
     Processor, info=LlavaOnevisionProcessingInfo, dummy_inputs=LlavaOnevisionDummyInputsBuilder

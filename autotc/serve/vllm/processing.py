@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         MultiModalPromptUpdates,
     )
 
-VideoMetadata = Mapping[str, list[int]]
-"""What vLLM is told of a video beside its frames; of it the frames' numbers are looked at."""
+VideoMetadata = Mapping[str, Any]
+"""What vLLM is told of a video beside its frames."""
 _PLACES: tuple[tuple[str, Modality], ...] = (("images", "image"), ("videos", "video"))
 
 
@@ -73,6 +73,10 @@ class ServedProcessor:
     def items(self, modality: Modality, fields: Mapping[str, NestedTensors]) -> list[Item]:
         """Geometry of a batch's items, from the model's arguments for them."""
         return geometry(self.serving, modality, fields)
+
+    def stretch(self, item: Item, ids: list[int]) -> list[int]:
+        """Ids of an item's stretch of the prompt behind its input stage, of those that the engine lays out for it."""
+        return ids
 
     # --- what caches tell apart ---
 
@@ -173,7 +177,8 @@ class ServedProcessor:
             for i, fields in enumerate(out_mm_kwargs.get(modality, [])):
                 update = updates[modality][i][0]
                 (item,) = self.items(modality, batched(fields))
-                ids = torch.tensor(update.content.full)
+                whole = self.stretch(item, update.content.full)
+                ids = torch.tensor(whole)
                 section = Section(item, ids, self.serving.bound.placeholders[modality])
                 left = self.serving.left(item)
                 self._tally.add(item, left)
@@ -182,7 +187,7 @@ class ServedProcessor:
                 if self.serving.reads_query(modality):
                     query = prompt.query if prompt is not None and prompt.query is not None else ids[:0]
                     fields[names.query] = _element(query)
-                if left < item.count:
+                if left < item.count or len(whole) != len(update.content.full):
                     # Where time stamps go among the tokens left is known once the item is encoded: the model lays out
                     # the whole stretch.
                     content = PromptUpdateDetails([section.placeholder] * section.length(left))
@@ -253,13 +258,20 @@ def _without_metadata(media: Sequence[object]) -> tuple[list[Sized], list[VideoM
 
 
 def _with_metadata(prepared: Prepared, before: Sequence[Sized], rest: Sequence[VideoMetadata | None]) -> list[object]:
-    """The smaller media as vLLM hands them on; of videos, metadata of the frames that are left."""
+    """The smaller media as vLLM hands them on.
+
+    Frames that are left of a video are numbered anew, at the rate that it had: so `autotc.configure` has them
+    processed, and so they were measured.
+    """
     out: list[object] = []
     for medium, frames, told in zip(prepared.media, before, rest, strict=True):
         if told is None:
             out.append(medium)
-            continue
-        kept = torch.linspace(0, len(frames) - 1, len(medium)).round().long().tolist()
-        indices = told.get("frames_indices")
-        out.append((medium, {**told, "frames_indices": [indices[i] for i in kept]} if indices is not None else told))
+        elif (left := len(medium)) == len(frames):
+            out.append((medium, told))
+        else:
+            shorter: dict[str, object] = {"total_num_frames": left, "frames_indices": list(range(left))}
+            if told.get("fps"):
+                shorter["duration"] = left / told["fps"]
+            out.append((medium, {**told, **shorter}))
     return out
