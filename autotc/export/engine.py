@@ -141,6 +141,15 @@ class Engine(ABC):
             )
         return f"{self.title} has nothing for it{where}"
 
+    def elsewhere(self, stage: Stage, architecture: str | None) -> str:
+        """What runs a stage on the engine that is not built into it, to be told behind a refusal; empty for nothing.
+
+        Args:
+            stage: that the engine has no setting for.
+            architecture: class of the model to be served; None for any.
+        """
+        return ""
+
     def find(self, stage: Stage) -> Capability | None:
         """The capability that a stage is an instance of."""
         for capability in self.capabilities:

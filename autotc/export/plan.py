@@ -70,7 +70,7 @@ def plan_export(policy: Policy, engine: Engine, architecture: str | None = None,
     for stage in policy.stages:
         reason = _refuse(stage, engine, architecture, deployed, pixels)
         if reason is not None:
-            refused.append(Refusal(stage, reason))
+            refused.append(Refusal(stage, reason + engine.elsewhere(stage, architecture)))
             continue
         if stage.location == "input":
             deployed.append(stage)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from autotc.export.engine import Break, Capability, Deployment, Engine, Versions
 from autotc.mechanisms import pruning_rate
 from autotc.policy import Stage
+from autotc.serve import serve_refusal
 
 _QWEN3 = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
 _QWEN3_EVS = Versions(
@@ -68,6 +69,13 @@ class VLLM(Engine):
     pixel_models = frozenset(
         {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen3VLForConditionalGeneration"}
     )
+
+    def elsewhere(self, stage: Stage, architecture: str | None) -> str:
+        if serve_refusal(stage, architecture) is not None:
+            return ""
+        return (
+            '; the plug-in of autotc[vllm] serves it as it is: --additional-config \'{"autotc": {"policy": "PATH"}}\''
+        )
 
     def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
         config: dict[str, object] = {}

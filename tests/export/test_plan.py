@@ -79,6 +79,18 @@ def test_vllm() -> None:
     )
 
 
+def test_what_the_plug_in_serves_is_told_behind_what_vllm_has_not() -> None:
+    def told(location: Any, mechanism: str, architecture: str, **more: Any) -> str:
+        stage = Stage(modality="image", location=location, mechanism=mechanism, keep_ratio=0.5, **more)
+        (refusal,) = plan_export(Policy(stages=(stage,)), get_engine("vllm"), architecture).refused
+        return refusal.reason
+
+    plug_in = "the plug-in of autotc[vllm] serves it as it is"
+    assert plug_in in told("projector", "divprune", "Qwen2_5_VLForConditionalGeneration")
+    assert plug_in not in told("projector", "divprune", "Gemma3ForConditionalGeneration")
+    assert plug_in not in told("decoder", "fastv", "Qwen2_5_VLForConditionalGeneration", layer=2)
+
+
 def test_sglang_and_tensorrt_llm() -> None:
     evs = stage("video", "evs", 0.4)
     sglang = settings("sglang", evs)
