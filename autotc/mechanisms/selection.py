@@ -1,8 +1,6 @@
-"""Choosing tokens: the highest scores of a row or of each group, and the farthest from those chosen before."""
+"""Choosing tokens: the highest scores of a row or of each group."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from autotc.lazy import Tensor, torch
 
@@ -67,53 +65,3 @@ def top_per_group(score: Tensor, group: Tensor, count: Tensor, valid: Tensor) ->
     """Mask (B, N) of the ``count[b, g]`` highest-scoring valid tokens of each group; ``count`` (B, G) long."""
     rank = rank_in_group(score, group, valid)
     return valid & (rank < count.gather(1, group.masked_fill(~valid, 0)))
-
-
-def cosine_distance(scaled: Tensor) -> Callable[[Tensor], Tensor]:
-    """1 - cosine of one token of each row to all of the row, for `farthest_first`.
-
-    Args:
-        scaled: (B, N, D) float, of norm 1.
-
-    Returns:
-        A function from an index (B,) to distances (B, N). Multiplies N x D.
-    """
-    rows = torch.arange(scaled.shape[0], device=scaled.device)
-    return lambda index: 1.0 - torch.bmm(scaled, scaled[rows, index][:, :, None])[:, :, 0]
-
-
-def farthest_first(
-    distance: Callable[[Tensor], Tensor],
-    nearest: Tensor,
-    chosen: Tensor,
-    budget: Tensor,
-    valid: Tensor,
-    weight: Tensor | None = None,
-) -> Tensor:
-    """Add tokens one by one, each the farthest from all chosen before, until every row has its budget.
-
-    Asks for the distances of every token it adds but the last. Ties go to the earlier token.
-
-    Args:
-        distance: from a token of each row (B,) to distances to all tokens of the row (B, N).
-        nearest: (B, N) float, each token's distance to the nearest chosen one; infinite in rows without any.
-        chosen: (B, N) bool, to start from.
-        budget: (B,) long, chosen tokens in the end; rows that start with as many or more gain none.
-        valid: (B, N) bool.
-        weight: (B, N) float, not negative, what distances are multiplied by; None multiplies by 1.
-
-    Returns:
-        (B, N) bool.
-    """
-    rows = torch.arange(valid.shape[0], device=valid.device)
-    chosen, count = chosen.clone(), chosen.sum(1)
-    steps = int((budget - count).max())
-    for step in range(steps):
-        score = nearest.clamp_max(1e6)
-        score = (score if weight is None else score * weight).masked_fill(chosen | ~valid, -torch.inf)
-        best = score.argmax(1)
-        chosen[rows, best] |= count < budget
-        count = count + (count < budget).long()
-        if step + 1 < steps:
-            nearest = torch.minimum(nearest, distance(best))
-    return chosen

@@ -15,6 +15,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from autotc.policy import Policy, Stage
 from autotc.timing import time_prefill
 
 IDENTITY_PAIRS = 30
+SEVEN_BILLION = ("qwen2.5-vl-7b", "llava-onevision-7b")
 SHAPE_100M: dict[str, Any] = {
     "text_config": {
         "hidden_size": 768,
@@ -110,17 +112,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=IDENTITY_PAIRS, help="pairs of the identity policy")
     parser.add_argument("--identity-tokens", type=int, default=None, help="visual tokens of the identity's requests")
     parser.add_argument("--keep", type=float, default=0.25)
+    parser.add_argument("--model", action="append", choices=SEVEN_BILLION, help="on a GPU (default: both)")
     parser.add_argument("--small", action="store_true", help="the shapes of the CPU on whatever device there is")
     parser.add_argument("--out", type=Path, help="file of the results")
     return parser.parse_args()
 
 
-def measure_model(args: argparse.Namespace, model: Any, tokens: list[int], batches: list[int]) -> dict[str, Any]:
-    """The identity over the bare model, and every policy at every size."""
+def measure_model(
+    args: argparse.Namespace, model: Any, tokens: list[int], batches: list[int]
+) -> Iterator[dict[str, Any]]:
+    """The identity over the bare model, and every policy at every size; what is known so far, after each of them."""
     (case,) = synthetic_cases(model, IDENTITY, Requests([args.identity_tokens or tokens[0]]))
     ratio = identity(model, case, args.pairs)
     print(f"  identity over bare, {args.pairs} pairs: {ratio[0]:.4f} [{ratio[1]:.4f}, {ratio[2]:.4f}]", flush=True)
-    rows = []
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    rows: list[dict[str, Any]] = []
     for label, policy in policies(args.keep).items():
         cases = synthetic_cases(model, policy, Requests(tokens, batches))
         for row in measure_cases(model, policy, cases, repeats=args.repeats):
@@ -133,8 +139,7 @@ def measure_model(args: argparse.Namespace, model: Any, tokens: list[int], batch
                 f" {row.policy.output_token_ms / row.baseline.output_token_ms:.2f} of uncompressed",
                 flush=True,
             )
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, "identity": list(ratio), "rows": rows}
+        yield {"parameters": parameters, "identity": list(ratio), "rows": rows}
 
 
 def main() -> None:
@@ -143,7 +148,7 @@ def main() -> None:
     tokens = [int(n) for n in (args.tokens or ("4096,16384" if gpu else "2048")).split(",")]
     batches = [int(n) for n in (args.batch or ("1,8" if gpu else "1")).split(",")]
     configs = (
-        {name: published_config(name) for name in ("qwen2.5-vl-7b", "llava-onevision-7b")}
+        {name: published_config(name) for name in args.model or SEVEN_BILLION}
         if gpu
         else {"qwen2.5-vl-100m": small_config()}
     )
@@ -159,10 +164,12 @@ def main() -> None:
         model = random_model(config, dtype=torch.bfloat16 if gpu else torch.float32, device=args.device)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         print(f"{name}: {parameters / 1e6:.0f} M parameters on {result['device']}", flush=True)
-        result["models"][name] = measure_model(args, model, tokens, batches)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        for known in measure_model(args, model, tokens, batches):
+            result["models"][name] = known
+            if args.out is not None:
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        del model
 
 
 if __name__ == "__main__":

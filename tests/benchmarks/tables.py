@@ -218,6 +218,33 @@ def conflicts(section: str) -> str:
     return found[0].strip()
 
 
+def loops() -> str:
+    """Rules that add one token after another: `python -m tests.benchmarks.accelerator`."""
+    rows = [
+        [
+            row["rule"],
+            f"{row['n']:,}",
+            f"{row['m']:,}",
+            f"{row['launched_ms']:.2f}",
+            f"{row['loop_ms']:.0f}",
+            f"{row['loop_ms'] / row['launched_ms']:.1f}",
+        ]
+        for row in read_json("accelerator.json")["loops"]
+    ]
+    return markdown(["rule", "N", "M", "one launch, ms", "loop of operators, ms", "ratio"], rows)
+
+
+def launches() -> str:
+    """What every preset adds to a prefill on an accelerator: `python -m tests.benchmarks.accelerator`."""
+    measured = read_json("accelerator.json")["presets"]["rows"]
+    by_cost = sorted(measured.items(), key=lambda item: item[1]["scoring_ms"])
+    rows = [
+        [f"`{name}`", row["modality"], f"{row['scoring_ms']:.1f}", f"{row['launches']:,}", f"{row['waits']:,}"]
+        for name, row in by_cost
+    ]
+    return markdown(["preset", "on", "scores and selection, ms", "launches added", "waits added"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "tasks": tasks,
     "front": front,
@@ -230,6 +257,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "search live": live,
     "search presets": against_presets,
     "prefill": prefill,
+    "accelerator loops": loops,
+    "accelerator presets": launches,
     "engines": engines,
     "conflicts counts": lambda: conflicts("# Which stacks conflict"),
     "conflicts prediction": lambda: conflicts("## Test on half 2"),

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from autotc.kernels import Cosine, Manhattan, farthest_first
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.clustering import nearest
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import cosine_distance, farthest_first, top_mask
+from autotc.mechanisms.selection import top_mask
 from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
@@ -78,16 +79,9 @@ class Btp(Mechanism):
     @staticmethod
     def _spaced(tokens: Tokens, count: Tensor) -> Tensor:
         """Farthest-point sampling on the grid, from the first token."""
-        rows = torch.arange(tokens.valid.shape[0], device=tokens.valid.device)
-        grid = tokens.grid.float()
-        unknown = torch.full_like(grid[..., 0], torch.inf)
-        return farthest_first(
-            lambda index: (grid - grid[rows, index][:, None]).abs().sum(2),
-            unknown,
-            torch.zeros_like(tokens.valid),
-            count,
-            tokens.valid,
-        )
+        unknown = torch.full(tokens.valid.shape, torch.inf, device=tokens.valid.device)
+        places = Manhattan(tokens.grid.float())
+        return farthest_first(places, unknown, torch.zeros_like(tokens.valid), count, tokens.valid)
 
     @staticmethod
     def _diverse(tokens: Tokens, scaled: Tensor, start: Tensor, count: Tensor) -> Tensor:
@@ -102,7 +96,7 @@ class Btp(Mechanism):
             lonely = distance.masked_fill(~valid[:, None], 4.0).amin(2)
             start = start | top_mask(lonely, empty.long(), valid)
         _, similarity = nearest(tokens.features, start, valid)
-        return farthest_first(cosine_distance(scaled), 1.0 - similarity, start, count, valid)
+        return farthest_first(Cosine(scaled), 1.0 - similarity, start, count, valid)
 
     def flops(self, work: Work) -> int:
         apart = int(work.m * self.params.diversity)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from autotc.kernels import greedy_map
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.contract import CountedParams, Mechanism, Work
 from autotc.mechanisms.reduction import Reduction
@@ -43,34 +44,13 @@ class CDPruner(Mechanism):
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         unit, valid = tokens.unit_features(), tokens.valid
-        rows = torch.arange(valid.shape[0], device=valid.device)
         relevance = self._relevance(scores["text_similarity"], valid)
         cosine, share = torch.bmm(unit, unit.mT), self.params.relevance_weight
         kernel = relevance[:, :, None] * cosine * relevance[:, None, :]
         if share < 1:
             # openvinotoolkit/openvino.genai, `visual_language/cdpruner/conditional_kernel.cpp`
             kernel = share * kernel + (1 - share) * cosine
-        diagonal = kernel.diagonal(dim1=1, dim2=2)
-        gain = diagonal.clone()
-        steps = int(budget.max())
-        factor = unit.new_zeros(valid.shape[0], steps, valid.shape[1])  # rows of the Cholesky factor
-        chosen = torch.zeros_like(valid)
-        for step in range(steps):
-            spent = gain <= 1e-6 * diagonal
-            score = torch.where(spent, relevance - 3.0, gain).masked_fill(chosen | ~valid, -torch.inf)
-            best = score.argmax(1)
-            chosen[rows, best] |= step < budget
-            if step == steps - 1:
-                break
-            update = kernel[rows, best]
-            if step:
-                known = factor[:, :step]
-                update = update - torch.bmm(known[rows, :, best][:, None], known)[:, 0]
-            update = update / gain[rows, best].clamp_min(1e-30).sqrt()[:, None]
-            update = update.masked_fill(spent[rows, best][:, None], 0.0)
-            factor[:, step] = update
-            gain = gain - update.square()
-        return Reduction.select(chosen & valid)
+        return Reduction.select(greedy_map(kernel, relevance, budget, valid))
 
     @staticmethod
     def _relevance(score: Tensor, valid: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from autotc.kernels import Cosine, farthest_first
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import cosine_distance, farthest_first
 from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
@@ -53,7 +53,7 @@ class PooledQuery(Mechanism):
         weight = ((relevance - relevance.amax(1, keepdim=True)) / self.params.temperature).exp().clamp_min(1e-6)
         weight = (weight * tokens.mass.float()).masked_fill(~valid, 0.0)
         unknown = torch.full_like(weight, torch.inf)
-        seeds = farthest_first(cosine_distance(scaled), unknown, torch.zeros_like(valid), budget, valid, weight)
+        seeds = farthest_first(Cosine(scaled), unknown, torch.zeros_like(valid), budget, valid, weight)
 
         place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
         seed = Reduction.select(seeds).keep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotc.kernels import Table, farthest_first
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.contract import Mechanism, Work
 from autotc.mechanisms.reduction import Reduction
@@ -33,16 +34,11 @@ class DivPrune(Mechanism):
         distance = torch.bmm(unit, unit.mT).neg_().add_(1.0)
         distance.diagonal(dim1=1, dim2=2).fill_(torch.inf)
         distance.masked_fill_(~valid[:, None, :], torch.inf)
-        nearest = distance.amin(2)
+        # 4 is beyond every distance: a row's only token has no neighbour, yet must beat what cannot be chosen.
+        lonely = distance.amin(2).clamp_max(4.0).masked_fill(~valid, -torch.inf).argmax(1)
         chosen = torch.zeros_like(valid)
-        for step in range(int(budget.max())):
-            # 4 is beyond every distance: a row's only token has no neighbour, yet must beat what cannot be chosen.
-            score = nearest.clamp_max(4.0).masked_fill(chosen | ~valid, -torch.inf)
-            best = score.argmax(1)
-            chosen[rows, best] |= step < budget
-            latest = distance[rows, best]
-            nearest = latest if step == 0 else torch.minimum(nearest, latest)
-        return Reduction.select(chosen & valid)
+        chosen[rows, lonely] = budget > 0
+        return Reduction.select(farthest_first(Table(distance), distance[rows, lonely], chosen, budget, valid))
 
     def flops(self, work: Work) -> int:
         return 2 * work.n**2 * work.d

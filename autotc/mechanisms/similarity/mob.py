@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from autotc.kernels import Cosine, farthest_first
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.clustering import nearest
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import cosine_distance, farthest_first, top_mask, unit
+from autotc.mechanisms.selection import top_mask, unit
 from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
@@ -64,7 +65,7 @@ class Mob(Mechanism):
         prompt = top_mask(alignment, share, candidate)
 
         _, similarity = nearest(tokens.features, prompt, valid)
-        return Reduction.select(farthest_first(cosine_distance(scaled), 1.0 - similarity, prompt, budget, valid))
+        return Reduction.select(farthest_first(Cosine(scaled), 1.0 - similarity, prompt, budget, valid))
 
     def flops(self, work: Work) -> int:
         return 2 * work.n * work.d * (work.query + work.m)
