@@ -10,6 +10,7 @@ from autotc.cli.command import Command
 from autotc.cli.loading import checkpoint_of, evaluator_of, policy_of
 from autotc.cli.options import ENGINE_NAMES, add_evaluator_options, add_split_seed_option, from_one
 from autotc.cli.output import Output
+from autotc.errors import PolicyError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="write the engine's configuration file, .yaml or .json"
     )
     parser.add_argument(
+        "--policy-out",
+        type=Path,
+        metavar="FILE",
+        help="write the policy that is served, for --to vllm, whose plug-in reads it (default: POLICY, where it is"
+        " served as it is)",
+    )
+    parser.add_argument(
         "--measure",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -46,6 +54,7 @@ def run(args: argparse.Namespace) -> Output:
     """Print a policy as the settings of a serving engine."""
     policy = policy_of(args.policy)  # what is wrong with it is told before torch is loaded
     from autotc.deployment import Served, write_config
+    from autotc.export import get_engine
     from autotc.models.checkpoints import is_embedded
     from autotc.report.export import export_text
 
@@ -53,8 +62,12 @@ def run(args: argparse.Namespace) -> Output:
     evaluator = None
     if args.measure is not False and (args.data is not None or (args.model is None and is_embedded(policy))):
         evaluator = evaluator_of(args, args.split_seed)
-    served = Served(checkpoint, args.architecture, args.pixels)
-    exported = autotc.export(policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
+    if args.policy_out is not None and not get_engine(args.to).reads_policies:
+        raise PolicyError(f"--policy-out: {args.to} reads no policy; --to vllm does")
+    served = Served(checkpoint, args.architecture, args.pixels, args.policy_out)
+    exported = autotc.export(args.policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
+    if args.policy_out is not None:
+        exported.deployed.save(args.policy_out)
     if args.out is not None:
         write_config(args.out, exported.deployment.config)
     return Output(exported.to_json(), export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)

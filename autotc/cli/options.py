@@ -12,7 +12,7 @@ RUNS = Path("runs")
 LOADING = ("dtype", "device_map", "attn_implementation", "revision", "trust_remote_code")
 """Options of every command that loads a model."""
 MODALITY_NAMES = ("image", "video", "audio")
-ENGINE_NAMES = ("vllm", "sglang", "tensorrt-llm", "openvino")
+ENGINE_NAMES = ("vllm", "vllm-built-in", "sglang", "tensorrt-llm", "openvino")
 """Of `autotc.export.ENGINES`, which --help must not wait for."""
 
 

@@ -73,7 +73,8 @@ def _add_candidates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deployable-on",
         choices=ENGINE_NAMES,
-        help="propose only what this serving engine can run (default space: deployable)",
+        help="propose only what this serving engine can run (default space: deployable; of vllm all that"
+        " autotc's plug-in serves)",
     )
     parser.add_argument(
         "--architecture",
@@ -164,11 +165,12 @@ def run(args: argparse.Namespace) -> Output:
 
 def _space(args: argparse.Namespace) -> SearchSpace | None:
     """The space to search; read before the model is loaded. None: a resumed study keeps its own."""
+    from autotc.export import get_engine
     from autotc.search.space import SearchSpace
 
     if args.architecture is not None and args.deployable_on is None:
         raise PolicyError("--architecture: given without --deployable-on")
-    name = args.space or ("deployable" if args.deployable_on else None)
+    name = args.space or (get_engine(args.deployable_on).space if args.deployable_on else None)
     if name is None and args.resume:
         return None
     space = SearchSpace.load(space_file(name))

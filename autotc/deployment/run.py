@@ -14,7 +14,7 @@ from autotc.deployment.nearest import measured_accuracy, sample_flops, with_stan
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.embedded import embedded_evaluator
-from autotc.export import get_engine, plan_export
+from autotc.export import Flops, Target, get_engine, plan_export
 from autotc.export.estimate import Estimate
 from autotc.files import write_text
 from autotc.models.checkpoints import Checkpoint, find_checkpoint, is_embedded, policy_checkpoint
@@ -33,17 +33,25 @@ class Served:
         architecture: class of the model, where the policy's model stands in for it; None takes the policy's, and any
             where it names none.
         pixels: of every image that will be asked about, for input stages.
+        policy_file: that will hold the policy which is served, for an engine that reads policies; None takes the file
+            that the policy came from, where it is served as it is.
     """
 
     model: str | Checkpoint | None = None
     architecture: str | None = None
     pixels: int | None = None
+    policy_file: str | Path | None = None
 
     @property
     def name(self) -> str:
         """Of the model, in the settings."""
         known = self.model.name if isinstance(self.model, Checkpoint) else self.model
         return known or "MODEL"
+
+    def target(self, source: str | Path | None) -> Target:
+        """What settings are written for; ``source``: file of the policy where it is served as it is."""
+        file = self.policy_file or source
+        return Target(self.name, self.pixels, *(() if file is None else (str(file),)))
 
 
 def export(
@@ -55,15 +63,16 @@ def export(
     measure: bool | None = None,
     limit: int | None = None,
 ) -> Export:
-    """Settings of a serving engine for a policy, or for the nearest that the engine can express.
+    """Settings of a serving engine for a policy, or for the nearest that the engine can run.
 
     Args:
         policy: to deploy, or its file.
-        to: name of the engine: ``vllm``, ``sglang``, ``tensorrt-llm`` or ``openvino``.
+        to: name of the engine: ``vllm`` (with autotc's plug-in), ``vllm-built-in``, ``sglang``, ``tensorrt-llm`` or
+            ``openvino``.
         evaluator: measures the nearest policy's accuracy beside the policy's. Where several mechanisms could stand in,
             the validation split decides; numbers are of the test split. None takes the embedded benchmark, where the
             policy is for the embedded model.
-        served: model, architecture and pixels.
+        served: model, architecture, pixels and the policy's file.
         measure: whether to measure; None measures where there is something to measure on.
         limit: samples of each modality group to measure; None takes all.
 
@@ -76,25 +85,17 @@ def export(
         >>> exported = autotc.export("policies/qwen2.5-vl-7b/evs-0.25.yaml", "vllm")  # doctest: +SKIP
         >>> exported.deployment.command  # doctest: +SKIP
     """
-    policy = read_policy(policy)
-    engine = get_engine(to)
-    served = Served() if served is None else served
-    if limit is not None:
-        check_count(limit, "limit")
-    if served.pixels is not None:
-        check_count(served.pixels, "pixels")
-    embedded = served.model is None and is_embedded(policy)
-    if measure and evaluator is None and not embedded:
-        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
-    if measure is False:
-        evaluator = None
-    elif evaluator is None and embedded:
-        evaluator = embedded_evaluator()
+    source = None if isinstance(policy, Policy) else policy
+    policy, engine, served = read_policy(policy), get_engine(to), served or Served()
+    for name, number in (("limit", limit), ("pixels", served.pixels)):
+        if number is not None:
+            check_count(number, name)
+    evaluator = _measured_on(policy, evaluator, served, measure)
     checkpoint = known_checkpoint(policy, served)
     architecture = served.architecture or (
         None if served.model is None or checkpoint is None else checkpoint.bound.architecture
     )
-    flops = None
+    flops: Flops | None = None
     if evaluator is not None:
         flops = sample_flops(evaluator)
     elif checkpoint is not None:
@@ -110,8 +111,20 @@ def export(
     if flops is not None:
         touched = [modality for modality in MODALITIES if modality in policy.modalities]
         costs = {m: FlopsPair(flops(policy, m), flops(deployed, m)) for m in touched}
-    deployment = engine.render(deployed.stages, served.name, served.pixels)
+    deployment = engine.render(deployed, served.target(None if plan.refused else source))
     return Export(plan, deployed, deployment, costs, accuracy, difference)
+
+
+def _measured_on(policy: Policy, evaluator: Evaluator | None, served: Served, measure: bool | None) -> Evaluator | None:
+    """What measures; None where nothing is to be measured, or nothing can be."""
+    embedded = served.model is None and is_embedded(policy)
+    if measure is False:
+        return None
+    if evaluator is None and embedded:
+        return embedded_evaluator()
+    if evaluator is None and measure:
+        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
+    return evaluator
 
 
 def known_checkpoint(policy: Policy, served: Served) -> Checkpoint | None:

@@ -1,6 +1,7 @@
-"""Policies as settings of serving engines that have the same mechanism built in."""
+"""Policies as settings of serving engines."""
 
-from autotc.export.engine import Break, Capability, Deployment, Engine, Versions
+from autotc.export.built_in import Break, BuiltInEngine, Capability, Versions
+from autotc.export.engine import Deployment, Engine, Target
 from autotc.export.nearest import Flops, combined, nearest
 from autotc.export.plan import Plan, Refusal, plan_export
 from autotc.export.registry import ENGINES, get_engine
@@ -8,12 +9,14 @@ from autotc.export.registry import ENGINES, get_engine
 __all__ = [
     "ENGINES",
     "Break",
+    "BuiltInEngine",
     "Capability",
     "Deployment",
     "Engine",
     "Flops",
     "Plan",
     "Refusal",
+    "Target",
     "Versions",
     "combined",
     "get_engine",

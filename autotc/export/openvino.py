@@ -9,10 +9,9 @@ percent; ``relevance_weight``), in `src/cpp/src/visual_language/` the folder `cd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from autotc.export.engine import Capability, Deployment, Engine, Versions
-from autotc.policy import Stage
+from autotc.export.built_in import BuiltInEngine, Capability, Versions
+from autotc.export.engine import Deployment, Target
+from autotc.policy import Policy
 
 _TEXT = (
     "relevance is to the mean of all text of the prompt, system and template included, where autotc reads the last"
@@ -20,7 +19,7 @@ _TEXT = (
 )
 
 
-class OpenVINO(Engine):
+class OpenVINO(BuiltInEngine):
     """``openvino_genai.VLMPipeline``; settings go with each request."""
 
     name = "openvino"
@@ -52,13 +51,13 @@ class OpenVINO(Engine):
         """What is pruned, as ``pruning_ratio`` says it: a whole number up to 99."""
         return min(99, round((1.0 - keep_ratio) * 100))
 
-    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
+    def render(self, policy: Policy, target: Target) -> Deployment:
         config: dict[str, object] = {}
-        for stage in stages:
+        for stage in policy.stages:
             config["pruning_ratio"] = self.percent(stage.final_ratio)
             config["relevance_weight"] = float(stage.build().params.model_dump()["relevance_weight"])
         arguments = "".join(f", {key}={value!r}" for key, value in config.items())
         # One determinant over all tokens, as published; by default each half of them has its own.
-        environment = {"CDPRUNER_SPLIT_THRESHOLD": "0"} if stages else {}
-        python = f"openvino_genai.VLMPipeline({model!r}, 'CPU').generate(prompt, images=images{arguments})"
+        environment = {"CDPRUNER_SPLIT_THRESHOLD": "0"} if policy.stages else {}
+        python = f"openvino_genai.VLMPipeline({target.model!r}, 'CPU').generate(prompt, images=images{arguments})"
         return Deployment((), python, config, environment)

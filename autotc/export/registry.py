@@ -8,8 +8,11 @@ from autotc.export.openvino import OpenVINO
 from autotc.export.sglang import SGLang
 from autotc.export.tensorrt_llm import TensorRTLLM
 from autotc.export.vllm import VLLM
+from autotc.export.vllm_plug_in import VLLMPlugIn
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (VLLM(), SGLang(), TensorRTLLM(), OpenVINO())}
+ENGINES: dict[str, Engine] = {
+    engine.name: engine for engine in (VLLMPlugIn(), VLLM(), SGLang(), TensorRTLLM(), OpenVINO())
+}
 """Every engine that policies can be exported to."""
 
 

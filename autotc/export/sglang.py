@@ -9,14 +9,14 @@ embeddings [such as Qwen2.5VL]"), `srt/models/nano_nemotron_vl.py` (the one clas
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
-from autotc.export.engine import Capability, Deployment, Engine, Versions
+from autotc.export.built_in import BuiltInEngine, Capability, Versions
+from autotc.export.engine import Deployment, Target
 from autotc.mechanisms import pruning_rate
-from autotc.policy import Stage
+from autotc.policy import Policy
 
 
-class SGLang(Engine):
+class SGLang(BuiltInEngine):
     """``sglang serve`` and ``sglang.Engine``."""
 
     name = "sglang"
@@ -36,20 +36,20 @@ class SGLang(Engine):
         {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen3VLForConditionalGeneration"}
     )
 
-    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
+    def render(self, policy: Policy, target: Target) -> Deployment:
         config: dict[str, str] = {}
         arguments = ""
-        for stage in stages:
+        for stage in policy.stages:
             if stage.location == "input":
-                assert pixels is not None  # `plan_export` refuses it otherwise
-                limits = {"image": {"max_pixels": int(stage.final_ratio * pixels)}}
+                assert target.pixels is not None  # `refusal` says so otherwise
+                limits = {"image": {"max_pixels": int(stage.final_ratio * target.pixels)}}
                 config["mm-process-config"] = json.dumps(limits)
                 arguments += f", mm_process_config={limits!r}"
             else:
                 override = json.dumps({"video_pruning_rate": pruning_rate(stage.final_ratio)})
                 config["json-model-override-args"] = override
                 arguments += f", json_model_override_args={override!r}"
-        command = ["sglang", "serve", "--model-path", model]
+        command = ["sglang", "serve", "--model-path", target.model]
         for key, value in config.items():
             command += [f"--{key}", value]
-        return Deployment(tuple(command), f"sglang.Engine(model_path={model!r}{arguments})", config)
+        return Deployment(tuple(command), f"sglang.Engine(model_path={target.model!r}{arguments})", config)

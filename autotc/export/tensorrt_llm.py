@@ -9,14 +9,13 @@ read, not a release as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from autotc.export.engine import Capability, Deployment, Engine, Versions
+from autotc.export.built_in import BuiltInEngine, Capability, Versions
+from autotc.export.engine import Deployment, Target
 from autotc.mechanisms import pruning_rate
-from autotc.policy import Stage
+from autotc.policy import Policy
 
 
-class TensorRTLLM(Engine):
+class TensorRTLLM(BuiltInEngine):
     """``trtllm-serve`` and ``tensorrt_llm.LLM``."""
 
     name = "tensorrt-llm"
@@ -33,13 +32,13 @@ class TensorRTLLM(Engine):
         ),
     )
 
-    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
-        command = ["trtllm-serve", model]
-        if not stages:
-            return Deployment(tuple(command), f"tensorrt_llm.LLM({model!r})", {})
-        rate = pruning_rate(stages[0].final_ratio)
+    def render(self, policy: Policy, target: Target) -> Deployment:
+        command = ["trtllm-serve", target.model]
+        if not policy.stages:
+            return Deployment(tuple(command), f"tensorrt_llm.LLM({target.model!r})", {})
+        rate = pruning_rate(policy.stages[0].final_ratio)
         return Deployment(
             (*command, "--video_pruning_rate", str(rate)),
-            f"tensorrt_llm.LLM({model!r}, multimodal_config={{'video_pruning_rate': {rate}}})",
+            f"tensorrt_llm.LLM({target.model!r}, multimodal_config={{'video_pruning_rate': {rate}}})",
             {"multimodal_config": {"video_pruning_rate": rate}},
         )

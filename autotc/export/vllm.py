@@ -13,12 +13,11 @@ Which release was the first to hold both was not read: 0.24.0, out in July 2026,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
-from autotc.export.engine import Break, Capability, Deployment, Engine, Versions
+from autotc.export.built_in import Break, BuiltInEngine, Capability, Versions
+from autotc.export.engine import Deployment, Target
 from autotc.mechanisms import pruning_rate
-from autotc.policy import Stage
-from autotc.serve import serve_refusal
+from autotc.policy import Policy
 
 _QWEN3 = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
 _QWEN3_EVS = Versions(
@@ -38,10 +37,10 @@ _POSITIONS = (
 )
 
 
-class VLLM(Engine):
-    """``vllm serve`` and ``vllm.LLM``."""
+class VLLM(BuiltInEngine):
+    """``vllm serve`` and ``vllm.LLM``, by what they have built in alone."""
 
-    name = "vllm"
+    name = "vllm-built-in"
     title = "vLLM"
     version = "0.33.0"
     capabilities = (
@@ -70,30 +69,25 @@ class VLLM(Engine):
         {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen3VLForConditionalGeneration"}
     )
 
-    def elsewhere(self, stage: Stage, architecture: str | None) -> str:
-        if serve_refusal(stage, architecture) is not None:
-            return ""
-        return (
-            '; the plug-in of autotc[vllm] serves it as it is: --additional-config \'{"autotc": {"policy": "PATH"}}\''
-        )
-
-    def render(self, stages: Sequence[Stage], model: str, pixels: int | None) -> Deployment:
+    def render(self, policy: Policy, target: Target) -> Deployment:
         config: dict[str, object] = {}
-        for stage in stages:
+        for stage in policy.stages:
             if stage.location == "input":
-                assert pixels is not None  # `plan_export` refuses it otherwise
+                assert target.pixels is not None  # `refusal` says so otherwise
                 # Under images_kwargs, so that videos keep their own size.
-                config["mm_processor_kwargs"] = {"images_kwargs": {"max_pixels": int(stage.final_ratio * pixels)}}
+                config["mm_processor_kwargs"] = {
+                    "images_kwargs": {"max_pixels": int(stage.final_ratio * target.pixels)}
+                }
                 continue
             config["video_pruning_rate"] = pruning_rate(stage.final_ratio)
             if stage.mechanism != "evs":  # the default; older releases have no such flag
                 config["video_pruning_method"] = stage.mechanism
-        command = ["vllm", "serve", model]
+        command = ["vllm", "serve", target.model]
         for key, value in config.items():
             command += ["--" + key.replace("_", "-"), json.dumps(value) if isinstance(value, dict) else str(value)]
         arguments = "".join(f", {key}={value!r}" for key, value in config.items())
         return Deployment(
             tuple(command),
-            f"vllm.LLM({model!r}{arguments})",
+            f"vllm.LLM({target.model!r}{arguments})",
             {key.replace("_", "-"): value for key, value in config.items()},
         )

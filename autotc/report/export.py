@@ -16,7 +16,7 @@ def export_text(export: Export) -> str:
 
 def _settings(export: Export) -> str:
     engine, plan, lines = export.plan.engine, export.plan, []
-    lines.append(f"{engine.title} (its source read at {engine.version})")
+    lines.append(f"{engine.title} ({engine.origin} {engine.version})")
     for refusal in plan.refused:
         lines.append(f"refused      {refusal.stage.label()}: {refusal.reason}")
     if plan.refused:

@@ -29,10 +29,8 @@ def seed_policies(
     A preset acts on every modality it takes, on each with the largest keep ratio whose own samples meet the budget.
     Modalities it does not take get the other presets in turn, since results on one modality do not depend on what is
     done to another. A preset that cannot meet the budget is returned alone at its lowest ratio, to be recorded as too
-    costly. A space whose policies are all for one engine starts with none.
+    costly. Where a space's policies are all for one engine, what it cannot run is left out.
     """
-    if space.deployable_on is not None:
-        return []  # they would stand on the front, and could not be served
     at = _AtBudget(space, depths, locations, costs, budget)
     fitting: dict[str, dict[str, tuple[Stage, ...]]] = {modality: {} for modality in space.modalities}
     costly: list[tuple[str, Policy]] = []
@@ -43,6 +41,8 @@ def seed_policies(
             if not wanted or modality not in preset.modalities:
                 continue
             stages, met = at(preset, modality)
+            if not _servable(space, stages):
+                continue
             if met:
                 fitting[modality][name] = stages
             elif stages:
@@ -57,9 +57,15 @@ def _controls(at: _AtBudget) -> Iterator[tuple[str, Policy]]:
         for modality in at.space.modalities:
             control = _control(name, location, modality, at.locations)
             if control is not None:
-                stages.extend(at(control, modality)[0])
+                found = at(control, modality)[0]
+                stages.extend(found if _servable(at.space, found) else ())
         if stages:
             yield f"control:{name}", Policy.of(stages)
+
+
+def _servable(space: SearchSpace, stages: Sequence[Stage]) -> bool:
+    """Whether the engine that a space is for runs stages: others would stand on the front, and could not be served."""
+    return space.deployable_on is None or all(space.choice(stage) is not None for stage in stages)
 
 
 def _side_by_side(

@@ -63,7 +63,7 @@ def test_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture[str
         (["search", "--budget-video", "x"], ["--budget-video", "'x'", "(0, 1]"]),
         (["search", "--deployable-on", "lmdeploy"], ["--deployable-on", "lmdeploy", "vllm"]),
         (["search", "--architecture", "X"], ["--architecture", "--deployable-on"]),
-        (["search", "--deployable-on", "vllm", "--space", "audio"], ["vLLM", "evs at the projector of video"]),
+        (["search", "--deployable-on", "vllm-built-in", "--space", "audio"], ["vLLM", "evs at the projector of video"]),
         (["export", "x.yaml"], ["--to"]),
         (["search", "--trials", "0"], ["--trials", "'0'", "from 1"]),
         (["search", "--seed", "-1"], ["--seed", "-1", "from 0"]),

@@ -12,7 +12,7 @@ import yaml
 from autotc import cli
 from autotc.cli.options import ENGINE_NAMES
 from autotc.errors import PolicyError
-from autotc.export import ENGINES, Engine, get_engine, plan_export
+from autotc.export import ENGINES, BuiltInEngine, Target, get_engine, plan_export
 from autotc.export.nearest import combined, nearest
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import ModelReference, Policy, Stage
@@ -35,15 +35,18 @@ def policy(*stages: Stage, architecture: str | None = None) -> Policy:
 def settings(engine: str, *stages: Stage, pixels: int | None = None) -> dict[str, Any]:
     plan = plan_export(policy(*stages), get_engine(engine), pixels=pixels)
     assert plan.expressible, plan.refused
-    return vars(plan.engine.render(plan.deployed.stages, "M", pixels))
+    return vars(plan.engine.render(plan.deployed, Target("M", pixels)))
 
 
 def test_the_names_on_the_command_line_are_the_registry() -> None:
     assert tuple(ENGINES) == ENGINE_NAMES
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.name)
-def test_capabilities_are_stages(engine: Engine) -> None:
+BUILT_IN = [engine for engine in ENGINES.values() if isinstance(engine, BuiltInEngine)]
+
+
+@pytest.mark.parametrize("engine", BUILT_IN, ids=lambda engine: engine.name)
+def test_capabilities_are_stages(engine: BuiltInEngine) -> None:
     for c in engine.capabilities:
         built = stage(c.modality, c.mechanism, 0.5, c.location, params=dict(c.params)).build()
         assert {*c.params, *c.free} <= set(built.params.model_dump())
@@ -56,7 +59,7 @@ def test_every_mechanism_is_expressed_or_refused_with_a_reason() -> None:
             for location in cls.locations:
                 layer = {"layer": 1} if location in ("encoder", "decoder") else {}
                 wanted = policy(stage(modality, name, 0.5, location, **layer))
-                for engine in ENGINES.values():
+                for engine in BUILT_IN:
                     plan = plan_export(wanted, engine)
                     known = any(
                         (c.modality, c.location, c.mechanism) == (modality, location, name) for c in engine.capabilities
@@ -66,29 +69,19 @@ def test_every_mechanism_is_expressed_or_refused_with_a_reason() -> None:
 
 
 def test_vllm() -> None:
-    evs = settings("vllm", stage("video", "evs", 0.25))
+    evs = settings("vllm-built-in", stage("video", "evs", 0.25))
     assert shlex.join(evs["command"]) == "vllm serve M --video-pruning-rate 0.75"
     assert evs["python"] == "vllm.LLM('M', video_pruning_rate=0.75)"
-    vidcom2 = settings("vllm", stage("video", "vidcom2", 0.3))
+    vidcom2 = settings("vllm-built-in", stage("video", "vidcom2", 0.3))
     assert shlex.join(vidcom2["command"]) == ("vllm serve M --video-pruning-rate 0.7 --video-pruning-method vidcom2")
     assert vidcom2["config"] == {"video-pruning-rate": 0.7, "video-pruning-method": "vidcom2"}
-    both = settings("vllm", stage("image", "downsample", 0.5, "input"), stage("video", "evs", 0.9), pixels=1_000_001)
+    both = settings(
+        "vllm-built-in", stage("image", "downsample", 0.5, "input"), stage("video", "evs", 0.9), pixels=1_000_001
+    )
     assert both["command"][3:] == (
         *("--mm-processor-kwargs", '{"images_kwargs": {"max_pixels": 500000}}'),
         *("--video-pruning-rate", "0.1"),
     )
-
-
-def test_what_the_plug_in_serves_is_told_behind_what_vllm_has_not() -> None:
-    def told(location: Any, mechanism: str, architecture: str, **more: Any) -> str:
-        stage = Stage(modality="image", location=location, mechanism=mechanism, keep_ratio=0.5, **more)
-        (refusal,) = plan_export(Policy(stages=(stage,)), get_engine("vllm"), architecture).refused
-        return refusal.reason
-
-    plug_in = "the plug-in of autotc[vllm] serves it as it is"
-    assert plug_in in told("projector", "divprune", "Qwen2_5_VLForConditionalGeneration")
-    assert plug_in not in told("projector", "divprune", "Gemma3ForConditionalGeneration")
-    assert plug_in not in told("decoder", "fastv", "Qwen2_5_VLForConditionalGeneration", layer=2)
 
 
 def test_sglang_and_tensorrt_llm() -> None:
@@ -112,10 +105,10 @@ def test_openvino_takes_whole_percents() -> None:
 
 
 def test_what_runs_is_said() -> None:
-    plan = plan_export(policy(stage("video", "evs", 0.5)), get_engine("vllm"))
+    plan = plan_export(policy(stage("video", "evs", 0.5)), get_engine("vllm-built-in"))
     assert plan.deployed.stages[0].params == {"counting": "engine"}
     assert any("counting: engine" in note for note in plan.notes)
-    exact = plan_export(plan.deployed, get_engine("vllm"))
+    exact = plan_export(plan.deployed, get_engine("vllm-built-in"))
     assert exact.deployed == plan.deployed
     assert not any("counting" in note for note in exact.notes)
 
@@ -123,14 +116,14 @@ def test_what_runs_is_said() -> None:
 @pytest.mark.parametrize(
     ("engine", "wanted", "reason"),
     [
-        ("vllm", policy(stage("video", "vidcom2", 0.5), architecture=QWEN25), f"not in {QWEN25}"),
+        ("vllm-built-in", policy(stage("video", "vidcom2", 0.5), architecture=QWEN25), f"not in {QWEN25}"),
         ("sglang", policy(stage("video", "evs", 0.5), architecture=QWEN3), f"not in {QWEN3}"),
         ("tensorrt-llm", policy(stage("image", "divprune", 0.5)), "for image it has nothing"),
-        ("vllm", policy(stage("image", "downsample", 0.5, "input")), "--pixels"),
-        ("vllm", policy(stage("video", "downsample", 0.5, "input")), "shrinks video"),
+        ("vllm-built-in", policy(stage("image", "downsample", 0.5, "input")), "--pixels"),
+        ("vllm-built-in", policy(stage("video", "downsample", 0.5, "input")), "shrinks video"),
         ("openvino", policy(stage("image", "downsample", 0.5, "input")), "shrinks image"),
-        ("vllm", policy(stage("video", "vidcom2", 0.3, "decoder", layer=2)), "no vidcom2 at the decoder"),
-        ("vllm", policy(stage("video", "evs", 0.5), stage("video", "vidcom2", 0.3)), "prunes video once"),
+        ("vllm-built-in", policy(stage("video", "vidcom2", 0.3, "decoder", layer=2)), "no vidcom2 at the decoder"),
+        ("vllm-built-in", policy(stage("video", "evs", 0.5), stage("video", "vidcom2", 0.3)), "prunes video once"),
     ],
 )
 def test_refused(engine: str, wanted: Policy, reason: str) -> None:
@@ -144,7 +137,7 @@ def test_an_engine_knows_its_models() -> None:
     other = policy(stage("video", "evs", 0.5), architecture=QWEN25)
     assert not plan_export(other, get_engine("sglang")).expressible
     assert plan_export(other, get_engine("sglang"), NEMOTRON).expressible
-    with pytest.raises(PolicyError, match="vllm, sglang"):
+    with pytest.raises(PolicyError, match="vllm, vllm-built-in, sglang"):
         get_engine("lmdeploy")
 
 
@@ -157,7 +150,7 @@ def test_nearest_has_the_same_cost() -> None:
     wanted = policy(
         stage("video", "vidcom2", 0.3, "decoder", layer=2), stage("image", "fastv", 0.3, "decoder", layer=2)
     )
-    plan = plan_export(wanted, get_engine("vllm"), QWEN3)
+    plan = plan_export(wanted, get_engine("vllm-built-in"), QWEN3)
     options = nearest(plan, wanted, flops)
     assert options["image"] == ()
     # Its own mechanism comes first.
@@ -168,26 +161,26 @@ def test_nearest_has_the_same_cost() -> None:
 
 
 def test_versions_that_are_known_to_be_wrong_are_told() -> None:
-    plan = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN3), get_engine("vllm"))
+    plan = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN3), get_engine("vllm-built-in"))
     (told,) = [note for note in plan.notes if "0.24.0" in note]
     assert "wrong from 0.13.0 to before 0.24.0" in told
     assert "33607" in told
     assert "44205" in told
-    sound = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN25), get_engine("vllm"))
+    sound = plan_export(policy(stage("video", "evs", 0.5), architecture=QWEN25), get_engine("vllm-built-in"))
     assert any(note.endswith("from vLLM 0.11.0") for note in sound.notes)
 
 
 def test_images_shrink_where_nothing_prunes_them() -> None:
     wanted = policy(stage("image", "fastv", 0.3, "decoder", layer=2))
-    without = plan_export(wanted, get_engine("vllm"), QWEN25)
+    without = plan_export(wanted, get_engine("vllm-built-in"), QWEN25)
     assert "a cap on pixels" in without.refused[0].reason
     assert "max_pixels" in without.engine.lacking("image", QWEN25)
     assert without.engine.lacking("audio", QWEN25) == f"vLLM has nothing for it in {QWEN25}"
-    plan = plan_export(wanted, get_engine("vllm"), QWEN25, pixels=1_000_000)
+    plan = plan_export(wanted, get_engine("vllm-built-in"), QWEN25, pixels=1_000_000)
     (stand_in,) = nearest(plan, wanted, lambda p, modality: min(s.final_ratio for s in p.modality(modality)))["image"]
     assert (stand_in.mechanism, stand_in.location, stand_in.keep_ratio) == ("downsample", "input", 0.3)
     deployed = combined(plan, {"image": stand_in})
-    settings = plan.engine.render(deployed.stages, "M", 1_000_000).config
+    settings = plan.engine.render(deployed, Target("M", 1_000_000)).config
     assert settings == {"mm-processor-kwargs": {"images_kwargs": {"max_pixels": 300_000}}}
     assert any("a cap in pixels" in note for note in plan.noted([stand_in]).notes)
 
@@ -212,14 +205,14 @@ def test_space_of_an_engine() -> None:
             }
         )
     )
-    space = deployable_space(full, get_engine("vllm"))
+    space = deployable_space(full, get_engine("vllm-built-in"))
     assert list(space.modalities) == ["video"]
     assert [c.key for c in space.modalities["video"].choices] == ["evs@projector", "vidcom2@projector"]
-    assert [c.key for c in deployable_space(full, get_engine("vllm"), QWEN25).modalities["video"].choices] == [
+    assert [c.key for c in deployable_space(full, get_engine("vllm-built-in"), QWEN25).modalities["video"].choices] == [
         "evs@projector"
     ]
     assert SearchSpace.from_yaml(space.to_yaml()) == space
-    assert space.deployable_on == "vllm"
+    assert space.deployable_on == "vllm-built-in"
     assert "deployable_on" not in full.to_yaml()  # studies of before go on
     with pytest.raises(SpaceError, match=r"OpenVINO GenAI can run nothing of this space; .*cdpruner"):
         deployable_space(full, get_engine("openvino"))
@@ -232,7 +225,7 @@ def test_all_that_a_space_proposes_is_expressible() -> None:
 
     from autotc.resources import search_space
 
-    engine = get_engine("vllm")
+    engine = get_engine("vllm-built-in")
     space = deployable_space(SearchSpace.load(search_space("deployable")), engine)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
@@ -250,7 +243,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     file, out = tmp_path / "p.yaml", tmp_path / "vllm.yaml"
     policy(stage("video", "evs", 0.25), architecture=QWEN25).save(file)
-    code, text, err = run(capsys, "export", file, "--to", "vllm", "--json", "--out", out)
+    code, text, err = run(capsys, "export", file, "--to", "vllm-built-in", "--json", "--out", out)
     assert (code, err) == (0, "")
     data = json.loads(text)
     assert data["expressible"] is True
@@ -264,7 +257,7 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
 def test_command_says_what_the_nearest_costs(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     file = tmp_path / "p.yaml"
     policy(stage("video", "divprune", 0.4)).save(file)
-    code, text, _ = run(capsys, "export", file, "--to", "vllm", "--json", "--limit", 6)
+    code, text, _ = run(capsys, "export", file, "--to", "vllm-built-in", "--json", "--limit", 6)
     assert code == 1
     data = json.loads(text)
     assert data["refused"][0]["stage"] == "video projector divprune 0.4"
@@ -274,7 +267,7 @@ def test_command_says_what_the_nearest_costs(capsys: pytest.CaptureFixture[str],
     assert ratios["deployed"] == pytest.approx(ratios["policy"], abs=0.01)
     assert set(data["accuracy"]) == {"video"}
     assert set(data["difference"]) == {"video", "overall"}
-    code, text, _ = run(capsys, "export", file, "--to", "vllm", "--no-measure")
+    code, text, _ = run(capsys, "export", file, "--to", "vllm-built-in", "--no-measure")
     assert code == 1
     assert "accuracy: not measured" in text
 
@@ -291,7 +284,7 @@ def test_command_without_a_model(capsys: pytest.CaptureFixture[str], tmp_path: A
     code, _, err = run(capsys, "export", file, "--to", "lmdeploy")
     assert code == 2
     assert "vllm" in err
-    code, _, err = run(capsys, "export", tmp_path / "none.yaml", "--to", "vllm")
+    code, _, err = run(capsys, "export", tmp_path / "none.yaml", "--to", "vllm-built-in")
     assert code == 2
     assert "no such file" in err
     code, _, err = run(capsys, "export", file, "--to", "sglang", "--out", tmp_path / "none" / "x.yaml")

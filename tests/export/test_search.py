@@ -14,7 +14,7 @@ from tests.search.synthetic import SyntheticEvaluator
 
 
 def test_everything_that_ran_can_be_served(tmp_path: Path) -> None:
-    engine = get_engine("vllm")
+    engine = get_engine("vllm-built-in")
     ran: list[Policy] = []
     evaluator = SyntheticEvaluator(on_run=lambda policy, split: ran.append(policy))
     space = deployable_space(SearchSpace.load(search_space("deployable")), engine)

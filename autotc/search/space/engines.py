@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from autotc.export import Engine
+from autotc.policy import Stage
 from autotc.search.space.errors import SpaceError
-from autotc.search.space.model import ModalitySpace, SearchSpace
+from autotc.search.space.model import Choice, ModalitySpace, SearchSpace
 from autotc.vocabulary import Modality
 
 
@@ -23,16 +24,27 @@ def deployable_space(space: SearchSpace, engine: Engine, architecture: str | Non
     """
     left: dict[Modality, ModalitySpace] = {}
     for modality, part in space.modalities.items():
-        capable = {(c.mechanism, c.location): c for c in engine.capable(modality, architecture)}
-        choices = [
-            choice.model_copy(update={"params": {**choice.params, **capable[key].params}})
-            for choice in part.choices
-            if (key := (choice.mechanism, choice.location)) in capable
-        ]
+        choices = [run for choice in part.choices if (run := _as_run(choice, modality, engine, architecture))]
         if choices:
-            left[modality] = ModalitySpace(max_stages=1, choices=tuple(choices), presets=())
+            most = engine.most_stages(part.max_stages)
+            presets = part.presets if engine.reads_policies else ()
+            left[modality] = ModalitySpace(max_stages=most, choices=tuple(choices), presets=presets)
     if not left:
-        has = ", ".join(f"{c.mechanism} at the {c.location} of {c.modality}" for c in engine.capabilities)
         where = f" of {architecture}" if architecture else ""
-        raise SpaceError(f"deployable_on: {engine.title} can run nothing of this space{where}; it has {has}")
+        raise SpaceError(f"deployable_on: {engine.title} can run nothing of this space{where}; it has {engine.has()}")
     return SearchSpace(version=space.version, step=space.step, deployable_on=engine.name, modalities=left)
+
+
+def _as_run(choice: Choice, modality: Modality, engine: Engine, architecture: str | None) -> Choice | None:
+    """A choice with the parameters that the engine runs it with; None where it cannot."""
+    stage = Stage(
+        modality=modality,
+        location=choice.location,
+        layer=choice.layers[0] if choice.layers else None,
+        mechanism=choice.mechanism,
+        keep_ratio=choice.keep_ratio[1],
+        params=choice.params,
+    )
+    if engine.refusal(stage, architecture) is not None:
+        return None
+    return choice.model_copy(update={"params": dict(engine.as_run(stage).params)})
