@@ -9,11 +9,23 @@ from typing import Any
 import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, loading_of, place_model, policy_of
-from autotc.cli.options import MODALITY_NAMES, RUNS, add_loading_options, from_one, from_two, names, several_from_one
+from autotc.cli.options import (
+    MODALITY_NAMES,
+    RUNS,
+    add_engine_options,
+    add_loading_options,
+    from_one,
+    from_two,
+    names,
+    pixels,
+    several_from_one,
+)
 from autotc.cli.output import Output, files_written
 from autotc.errors import DataError, PolicyError
 from autotc.report.progress import ProgressBar
 
+SERVING = ("baseline_server", "concurrency", "size", "requests")
+"""Options that belong to --engine vllm."""
 BENCH_TOKENS = 1024
 """`autotc.bench.TOKENS`, which --help must not wait for."""
 
@@ -50,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_loading_options(parser)
     parser.set_defaults(metric=None)
+    _add_serving(parser)
     parser.add_argument("--calibrate", action="store_true", help="learn to predict prefill times on this device")
     parser.add_argument(
         "--mechanisms", type=names, metavar="NAMES", help="with --calibrate: to learn (default: the default space's)"
@@ -59,8 +72,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    add_engine_options(parser)
+    parser.add_argument(
+        "--baseline-server", metavar="URL", help="with --server, which has the policy: one that runs without a policy"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=several_from_one,
+        metavar="N,...",
+        help="with --engine vllm: requests under way at once (default: 1,4,16,64)",
+    )
+    parser.add_argument(
+        "--size",
+        type=pixels,
+        metavar="HxW[xFRAMES]",
+        help="with --engine vllm: pixels of the random picture, or clip, of a request (default: 896x896)",
+    )
+    parser.add_argument(
+        "--requests",
+        type=from_one,
+        metavar="N",
+        help="with --engine vllm: of a measurement (default: twice as many as are under way at once, at least 16)",
+    )
+
+
 def run(args: argparse.Namespace) -> Output:
-    """Measure time and memory, or calibrate predictions."""
+    """Measure time and memory, or requests a second in an engine, or calibrate predictions."""
+    if args.engine == "vllm" or args.server is not None:
+        return _serving(args)
+    for name in (*SERVING, "engine_args"):
+        if getattr(args, name) is not None:
+            raise DataError(f"--{name.replace('_', '-')}: given without --engine vllm")
     if args.calibrate:
         return _calibrate(args)
     if args.policy is None:
@@ -99,6 +142,34 @@ def _bench(args: argparse.Namespace) -> Output:
             progress=progress,
         )
     return Output(measured.to_json(), bench_text(measured))
+
+
+def _serving(args: argparse.Namespace) -> Output:
+    """A policy in vLLM beside the uncompressed model."""
+    if args.policy is None or args.model is None:
+        raise PolicyError("bench: --engine vllm takes a policy file and --model PATH")
+    for name in ("data", "random_weights", "tokens", "modality", "out", "mechanisms"):
+        if getattr(args, name) is not None:
+            raise DataError(f"--{name.replace('_', '-')}: given with --engine vllm, which takes --size HxW[xFRAMES]")
+    if args.calibrate:
+        raise PolicyError("bench: --calibrate takes no --engine vllm")
+    policy_of(args.policy)
+    from autotc.bench.serving import ServingOptions, Traffic, bench_serving
+    from autotc.report.serving import serving_text
+
+    given = {"dtype": args.dtype} if args.dtype is not None else {}
+    options = ServingOptions(
+        {**given, **(args.engine_args or {})},
+        args.server,
+        args.baseline_server,
+        **({} if args.concurrency is None else {"concurrency": args.concurrency}),
+        repeats=args.repeats,
+    )
+    size = dict(zip(("height", "width", "frames"), args.size or (), strict=False))
+    traffic = Traffic(**size, text=args.text, new_tokens=args.new_tokens, requests=args.requests)
+    with ProgressBar("bench") as progress:
+        measured = bench_serving(args.policy, args.model, traffic, options, progress)
+    return Output(measured.to_json(), serving_text(measured))
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -145,6 +216,7 @@ COMMAND = Command(
     examples=(
         "autotc bench policies/x.yaml --batch 1,8",
         "autotc bench policies/x.yaml --random-weights qwen2.5-vl-7b --dtype bfloat16 --tokens 4096,16384",
+        "autotc bench policies/x.yaml --engine vllm --model Qwen/Qwen2.5-VL-7B-Instruct --concurrency 1,16",
         "autotc bench --calibrate",
     ),
     add_arguments=add_arguments,

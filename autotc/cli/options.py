@@ -12,7 +12,7 @@ RUNS = Path("runs")
 LOADING = ("dtype", "device_map", "attn_implementation", "revision", "trust_remote_code")
 """Options of every command that loads a model."""
 MODALITY_NAMES = ("image", "video", "audio")
-ENGINE_NAMES = ("vllm", "vllm-built-in", "sglang", "tensorrt-llm", "openvino")
+ENGINE_NAMES = ("vllm", "vllm-built-in", "sglang", "tensorrt-llm", "tensorrt-edge-llm", "openvino")
 """Of `autotc.export.ENGINES`, which --help must not wait for."""
 
 
@@ -103,6 +103,14 @@ def from_two(text: str) -> int:
 def several_from_one(text: str) -> list[int]:
     """Whole numbers from 1, by commas."""
     return [from_one(part) for part in text.split(",")]
+
+
+def pixels(text: str) -> list[int]:
+    """Height and width of a picture, or height, width and frames of a clip, by x."""
+    sides = text.lower().split("x")
+    if len(sides) not in (2, 3):
+        raise argparse.ArgumentTypeError(f"{text} given; height and width in pixels are right, such as 896x896")
+    return [from_one(side) for side in sides]
 
 
 def seed(text: str) -> int:

@@ -67,8 +67,8 @@ def export(
 
     Args:
         policy: to deploy, or its file.
-        to: name of the engine: ``vllm`` (with autotc's plug-in), ``vllm-built-in``, ``sglang``, ``tensorrt-llm`` or
-            ``openvino``.
+        to: name of the engine: ``vllm`` (with autotc's plug-in), ``vllm-built-in``, ``sglang``, ``tensorrt-llm``,
+            ``tensorrt-edge-llm`` or ``openvino``.
         evaluator: measures the nearest policy's accuracy beside the policy's. Where several mechanisms could stand in,
             the validation split decides; numbers are of the test split. None takes the embedded benchmark, where the
             policy is for the embedded model.

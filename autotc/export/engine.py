@@ -17,7 +17,7 @@ class Deployment:
 
     Attributes:
         command: words of a command line that serves the model; empty where the engine is a library.
-        python: the call that does the same from Python.
+        python: the call that does the same from Python; empty where there is none.
         config: contents of a configuration file.
         environment: variables to set.
     """

@@ -6,12 +6,13 @@ from autotc.errors import PolicyError
 from autotc.export.engine import Engine
 from autotc.export.openvino import OpenVINO
 from autotc.export.sglang import SGLang
+from autotc.export.tensorrt_edge_llm import TensorRTEdgeLLM
 from autotc.export.tensorrt_llm import TensorRTLLM
 from autotc.export.vllm import VLLM
 from autotc.export.vllm_plug_in import VLLMPlugIn
 
 ENGINES: dict[str, Engine] = {
-    engine.name: engine for engine in (VLLMPlugIn(), VLLM(), SGLang(), TensorRTLLM(), OpenVINO())
+    engine.name: engine for engine in (VLLMPlugIn(), VLLM(), SGLang(), TensorRTLLM(), TensorRTEdgeLLM(), OpenVINO())
 }
 """Every engine that policies can be exported to."""
 

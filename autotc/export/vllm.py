@@ -8,6 +8,9 @@ was once proposed as ``--video-retention-ratio`` (pull request 47750); no releas
 EVS on Qwen3-VL was wrong when it came (issue 30847; pull request 33607 of February 2026 mends it) and broke again with
 pull request 34246 (issue 44204, reported for 0.16 to 0.20.2; pull request 44205, approved in June 2026, mends it).
 Which release was the first to hold both was not read: 0.24.0, out in July 2026, is taken for it.
+
+In 0.32.0 EXAONE 4.5 prunes as Qwen2.5-VL does, from which it inherits. Qwen3.5 declares pruning as well, but never sets
+the method that Qwen3-VL's code then asks for (read, not run): it is left out.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class VLLM(BuiltInEngine):
             "evs",
             {
                 "Qwen2_5_VLForConditionalGeneration": Versions("0.11.0"),
+                "Exaone4_5_ForConditionalGeneration": Versions("0.32.0"),
                 **dict.fromkeys(_QWEN3, _QWEN3_EVS),
                 "NemotronH_Nano_VL_V2": Versions("0.11.1"),
             },

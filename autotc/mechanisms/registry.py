@@ -40,6 +40,7 @@ from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
 from autotc.mechanisms.similarity.aim import Aim
 from autotc.mechanisms.similarity.dart import Dart
+from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
@@ -97,6 +98,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     ATome,
     Aim,
     Dart,
+    DartEmbedding,
     DivPrune,
     Dtd,
     DynTtm,

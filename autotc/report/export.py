@@ -30,7 +30,8 @@ def _settings(export: Export) -> str:
         lines.append(f"environment  {name}={value}")
     if export.deployment.command:
         lines.append(f"command      {shlex.join(export.deployment.command)}")
-    lines.append(f"python       {export.deployment.python}")
+    if export.deployment.python:
+        lines.append(f"python       {export.deployment.python}")
     lines += [f"note         {note}" for note in plan.notes]
     return "\n".join(lines)
 

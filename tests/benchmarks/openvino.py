@@ -34,6 +34,9 @@ KEEPS = (0.9, 0.75, 0.5, 0.45, 1 / 3, 0.25, 0.1)
 IMAGES = ((280, 336), (140, 140), (252, 476))
 """Height and width in pixels; a token stands for 28 x 28 of them."""
 FAMILIES = {"qwen2_vl": "Qwen2VLForConditionalGeneration", "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}
+VIDEO_FAMILY = ("qwen3_vl", "Qwen3VLForConditionalGeneration")
+FRAMES = ((4, 256, 320), (6, 320, 384))
+"""Frames, height and width in pixels of videos; a token of Qwen3-VL stands for 32 x 32 of them and two frames."""
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -48,6 +51,7 @@ TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{% elif part['type'] == 'video' %}{{ '<|vision_start|><|video_pad|><|vision_end|>' }}"
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -80,26 +84,28 @@ def main() -> None:
         parser.error("--engine is needed: python of an environment with openvino-genai and optimum-intel")
     found = measure(args.engine)
     lines = [f' "versions": {json.dumps(found["versions"])}']
-    for key in ("counts", "answers"):
+    for key in ("counts", "videos", "answers"):
         lines.append(f' "{key}": [\n  ' + ",\n  ".join(json.dumps(row) for row in found[key]) + "\n ]")
     text = "{\n" + ",\n".join(lines) + "\n}"
     if args.out is not None:
         args.out.write_text(text + "\n", encoding="utf-8")
     print(text)
-    wrong = [row for row in found["counts"] if row["kept"] != row["policy"]]
+    requests = [*found["counts"], *found["videos"]]
+    wrong = [row for row in requests if row["kept"] != row["policy"]]
     same = sum(row["same"] for row in found["answers"])
-    print(f"{len(found['counts'])} requests, {len(wrong)} with another count than the policy's", file=sys.stderr)
+    print(f"{len(requests)} requests, {len(wrong)} with another count than the policy's", file=sys.stderr)
     print(f"{same} of {len(found['answers'])} answers are the same", file=sys.stderr)
     sys.exit(bool(wrong))
 
 
 def measure(engine: Path) -> dict[str, Any]:
     """Export each ratio, run the engine on it in its own environment, and set its counts beside the policy's."""
-    from autotc.export import get_engine, plan_export
+    from autotc.export import Target, get_engine, plan_export
     from autotc.policy import ModelReference, Policy, Stage
 
     rows: list[Any] = []
     answers: list[Any] = []
+    videos = measure_videos(engine)
     versions: dict[str, str] = {}
     for family, architecture in FAMILIES.items():
         plans = []
@@ -107,15 +113,9 @@ def measure(engine: Path) -> dict[str, Any]:
             stage = Stage(modality="image", location="projector", layer=None, mechanism="cdpruner", keep_ratio=keep)
             policy = Policy(stages=(stage,), model=ModelReference(architecture=architecture))
             plans.append(plan_export(policy, get_engine("openvino")))
-        shown = [vars(plan.engine.render(plan.deployed.stages, "MODEL", None)) for plan in plans]
+        shown = [vars(plan.engine.render(plan.deployed, Target("MODEL"))) for plan in plans]
         with tempfile.TemporaryDirectory() as folder:
-            job = Path(folder) / "job.json"
-            job.write_text(json.dumps({"family": family, "configs": [deployment["config"] for deployment in shown]}))
-            environment = {**os.environ, **shown[0]["environment"], "HF_HUB_OFFLINE": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-            environment.pop("PYTHONPATH", None)
-            # -P: this file's name must not stand in for the package.
-            subprocess.run([engine, "-P", Path(__file__), "--job", job], check=True, env=environment, stdout=sys.stderr)
-            result = json.loads(job.read_text())
+            result = run_engine(engine, Path(folder), family, shown)
             answers += [
                 {"model": family, **config, "same": answer == expected}
                 for config, answer, expected in zip(
@@ -143,7 +143,48 @@ def measure(engine: Path) -> dict[str, Any]:
                         "kept": length - (whole - sum(counts)),
                     }
                 )
-    return {"versions": versions, "counts": rows, "answers": answers}
+    return {"versions": versions, "counts": rows, "videos": videos, "answers": answers}
+
+
+def run_engine(engine: Path, folder: Path, family: str, shown: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the engine's environment found of a family at settings as `autotc export` shows them."""
+    job = folder / "job.json"
+    job.write_text(json.dumps({"family": family, "configs": [deployment["config"] for deployment in shown]}))
+    environment = {**os.environ, **shown[0]["environment"], "HF_HUB_OFFLINE": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    environment.pop("PYTHONPATH", None)
+    # -P: this file's name must not stand in for the package.
+    subprocess.run([engine, "-P", Path(__file__), "--job", job], check=True, env=environment, stdout=sys.stderr)
+    found: dict[str, Any] = json.loads(job.read_text())
+    return found
+
+
+def measure_videos(engine: Path) -> list[dict[str, Any]]:
+    """Counts of videos of Qwen3-VL, which the engine takes as they are, and the policy's."""
+    from autotc.export import Target, get_engine, plan_export
+    from autotc.policy import ModelReference, Policy, Stage
+
+    family, architecture = VIDEO_FAMILY
+    stages = [
+        Stage(modality="video", location="projector", layer=None, mechanism="cdpruner", keep_ratio=keep)
+        for keep in KEEPS
+    ]
+    plans = [
+        plan_export(Policy(stages=(stage,), model=ModelReference(architecture=architecture)), get_engine("openvino"))
+        for stage in stages
+    ]
+    shown = [vars(plan.engine.render(plan.deployed, Target("MODEL"))) for plan in plans]
+    with tempfile.TemporaryDirectory() as folder:
+        result = run_engine(engine, Path(folder), family, shown)
+    rows = []
+    for keep, plan, config, lengths in zip(KEEPS, plans, result["configs"], result["lengths"], strict=True):
+        (stage,) = plan.deployed.stages
+        for (frames, height, width), length, whole in zip(FRAMES, lengths, result["whole"], strict=True):
+            grid = (frames // 2, height // 32, width // 32)
+            count = grid[0] * grid[1] * grid[2]
+            row = {"model": family, "keep_ratio": round(keep, 6), **config, "video": [frames, height, width]}
+            row |= {"uncompressed": count, "policy": stage.build().target(stage.final_ratio, count, count, grid)}
+            rows.append({**row, "kept": length - (whole - count)})
+    return rows
 
 
 def continued(folder: Path, policies: list[Any]) -> list[str]:
@@ -228,6 +269,10 @@ def run_job(path: Path) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr, stderr=subprocess.DEVNULL)
     pipe = openvino_genai.VLMPipeline(str(exported), "CPU", INFERENCE_PRECISION_HINT="f32")
     random = np.random.default_rng(0)
+    if job["family"] == VIDEO_FAMILY[0]:
+        run_videos(job, pipe, random)
+        path.write_text(json.dumps(job))
+        return
     pixels = {size: random.integers(0, 255, (1, *size, 3), dtype=np.uint8) for size in IMAGES}
     requests = [[size] for size in IMAGES] + [list(IMAGES)]
 
@@ -249,6 +294,21 @@ def run_job(path: Path) -> None:
     path.write_text(json.dumps(job))
 
 
+def run_videos(job: dict[str, Any], pipe: Any, random: Any) -> None:
+    """Lengths of prompts with a video at every setting, into the job."""
+    import numpy as np
+    import openvino as ov
+
+    clips = [ov.Tensor(random.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in FRAMES]
+
+    def length(clip: Any, **settings: float) -> int:
+        out = pipe.generate(QUESTION, videos=[clip], max_new_tokens=1, **settings)
+        return int(out.perf_metrics.get_num_input_tokens())
+
+    job["whole"] = [length(clip) for clip in clips]
+    job["lengths"] = [[length(clip, **config) for clip in clips] for config in job["configs"]]
+
+
 def make_tokenizer() -> Any:
     """A byte-level tokenizer without merges, with Qwen's marks."""
     import transformers
@@ -268,6 +328,19 @@ def make_tokenizer() -> Any:
     )
     fast.chat_template = TEMPLATE
     return fast
+
+
+def make_qwen3_vl(text: dict[str, Any], tower: dict[str, Any], ids: dict[str, Any]) -> tuple[Any, Any]:
+    """A Qwen3-VL of the sizes, and the class of its processor."""
+    import transformers
+
+    tower |= {"patch_size": 16, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64}
+    tower |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True}
+    config = transformers.Qwen3VLConfig(
+        text_config={**text, "head_dim": 16, "rope_scaling": rope}, vision_config=tower, **ids
+    )
+    return transformers.Qwen3VLForConditionalGeneration(config), transformers.Qwen3VLProcessor
 
 
 def make_model(family: str, folder: Path) -> None:
@@ -294,9 +367,17 @@ def make_model(family: str, folder: Path) -> None:
         "tie_word_embeddings": False,
     }
     torch.manual_seed(0)
-    if family == "qwen2_vl":
+    video_processor: Any = transformers.Qwen2VLVideoProcessor()
+    image_processor: Any = transformers.Qwen2VLImageProcessor()
+    if family == "qwen3_vl":
+        model, processor_class = make_qwen3_vl(text, tower, ids)
+        image_processor = transformers.Qwen2VLImageProcessor(patch_size=16)
+        # Every frame as it is: none is left out, none is enlarged.
+        size = {"shortest_edge": 64 * 64, "longest_edge": 4096 * 4096}
+        video_processor = transformers.Qwen3VLVideoProcessor(do_sample_frames=False, size=size)
+    elif family == "qwen2_vl":
         tower |= {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}
-        config = transformers.Qwen2VLConfig(text_config=text, vision_config=tower, **ids)
+        config: Any = transformers.Qwen2VLConfig(text_config=text, vision_config=tower, **ids)
         model: Any = transformers.Qwen2VLForConditionalGeneration(config)
         processor_class: Any = transformers.Qwen2VLProcessor
     else:
@@ -307,9 +388,9 @@ def make_model(family: str, folder: Path) -> None:
         processor_class = transformers.Qwen2_5_VLProcessor
     model.eval().save_pretrained(folder)
     processor_class(
-        image_processor=transformers.Qwen2VLImageProcessor(),
+        image_processor=image_processor,
         tokenizer=fast,
-        video_processor=transformers.Qwen2VLVideoProcessor(),
+        video_processor=video_processor,
         chat_template=TEMPLATE,
     ).save_pretrained(folder)
 

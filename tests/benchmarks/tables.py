@@ -245,6 +245,27 @@ def launches() -> str:
     return markdown(["preset", "on", "scores and selection, ms", "launches added", "waits added"], rows)
 
 
+def serving() -> str:
+    """A policy in vLLM: `python -m tests.benchmarks.serving`."""
+    rows = []
+    for row in read_json("serving-cpu.json")["policies"]["divprune at 0.25"]["rows"]:
+        low, high = row["speedup_interval"]
+        rows.append(
+            [
+                f"{row['concurrency']}",
+                f"{row['baseline_requests_per_second']:.2f}",
+                f"{row['requests_per_second']:.2f}",
+                f"{row['speedup']:.2f} [{low:.2f}, {high:.2f}]",
+                f"{row['baseline_first_token_ms']:.0f}",
+                f"{row['first_token_ms']:.0f}",
+                f"{row['baseline_output_token_ms']:.0f}",
+                f"{row['output_token_ms']:.0f}",
+            ]
+        )
+    head = ["at once", "requests a second, bare", "policy", "times", "first token ms, bare", "policy"]
+    return markdown([*head, "ms a token, bare", "policy"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "tasks": tasks,
     "front": front,
@@ -259,6 +280,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "prefill": prefill,
     "accelerator loops": loops,
     "accelerator presets": launches,
+    "serving": serving,
     "engines": engines,
     "conflicts counts": lambda: conflicts("# Which stacks conflict"),
     "conflicts prediction": lambda: conflicts("## Test on half 2"),

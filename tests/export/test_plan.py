@@ -290,3 +290,19 @@ def test_command_without_a_model(capsys: pytest.CaptureFixture[str], tmp_path: A
     code, _, err = run(capsys, "export", file, "--to", "sglang", "--out", tmp_path / "none" / "x.yaml")
     assert code == 2
     assert "--out" in err
+
+
+def test_tensorrt_edge_llm() -> None:
+    found = settings("tensorrt-edge-llm", stage("image", "dart_embedding", 0.25, params={"item_pivots": 2}))
+    assert shlex.join(found["command"]) == (
+        "llm_inference --engineDir M/llm --multimodalEngineDir M/visual --visualPrune --dartReductionRatio 0.75"
+        " --dartPivotImageTokens 2 --dartPivotTextTokens 4"
+    )
+    both = policy(stage("image", "dart_embedding", 0.25), stage("video", "dart_embedding", 0.5))
+    (refusal,) = plan_export(both, get_engine("tensorrt-edge-llm")).refused
+    assert "one setting for all modalities, and image projector dart_embedding 0.25 has another" in refusal.reason
+    published = policy(stage("image", "dart", 0.25, "decoder", layer=2))
+    plan = plan_export(published, get_engine("tensorrt-edge-llm"), QWEN3)
+    assert "for image it has dart_embedding at the projector" in plan.refused[0].reason
+    (near,) = nearest(plan, published, lambda p, modality: min(s.final_ratio for s in p.modality(modality)))["image"]
+    assert (near.mechanism, near.keep_ratio) == ("dart_embedding", 0.25)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from autotc.mechanisms import build_mechanism
+from autotc.mechanisms import Tokens, build_mechanism
 from autotc.policy import Stage
 
 from .kit import item
@@ -42,8 +44,20 @@ CDPRUNER = [
     ((1, 1, 7), 0.3, 2),  # 2.1
     ((1, 1, 7), 0.333, 2),  # 67 percent: 2.31
     ((1, 1, 2), 0.1, 1),
+    ((2, 11, 13), 0.9, 258),  # 129 of each frame's 143; of both at once 257
+    ((3, 2, 2), 0.1, 3),  # one a frame at least
+    ((25, 1, 1), 0.5, 13),  # audio has no frames
+]
+# ceil(N x ratio).
+DART_EMBEDDING = [
+    ((1, 8, 8), 0.25, 16),
+    ((1, 5, 5), 0.5, 13),  # 12.5
+    ((1, 5, 10), 0.41, 21),  # 20.5
+    ((1, 5, 10), 0.1, 5),
+    ((1, 1, 7), 0.01, 1),
 ]
 CASES = [
+    *(("dart_embedding", *case) for case in DART_EMBEDDING),
     *(("evs", *case) for case in EVS),
     *(("vidcom2", *case) for case in VIDCOM2),
     *(("cdpruner", *case) for case in CDPRUNER),
@@ -57,7 +71,7 @@ def test_engine_counts(name: str, grid: tuple[int, int, int], keep: float, count
     assert mechanism.target(keep, n, n, grid) == count
     assert mechanism.target(keep, n, 1, grid) == 1  # no more than is left
     tokens = item(grid, 8, 0)
-    scores = {"text_similarity": torch.randn(1, n)} if name == "cdpruner" else {}
+    scores = {"text_similarity": torch.randn(1, n), "text_features": torch.randn(1, 3, 8)}
     reduction = mechanism.reduce(tokens, torch.tensor([count]), scores)
     assert reduction.counts == [count]
     if name == "evs":
@@ -66,7 +80,7 @@ def test_engine_counts(name: str, grid: tuple[int, int, int], keep: float, count
 
 
 def test_counting_is_asked_for() -> None:
-    for name in ("evs", "vidcom2", "cdpruner"):
+    for name in ("evs", "vidcom2", "cdpruner", "dart_embedding"):
         assert build_mechanism(name).target(0.45, 24, 24, (4, 2, 3)) == 11
 
 
@@ -93,3 +107,19 @@ def test_vidcom2_shares_follow_the_ratio() -> None:
 def test_stage_hands_its_ratio_on() -> None:
     stage = Stage(modality="video", location="projector", mechanism="vidcom2", keep_ratio=0.3, params=ENGINE)
     assert stage.build(0.3).keep_ratio == 0.3
+
+
+def test_openvino_reduces_each_frame_by_itself() -> None:
+    tokens = item((3, 4, 5), 64, 0)
+    text = torch.rand(1, 60, generator=torch.Generator().manual_seed(0))
+    mechanism = build_mechanism("cdpruner", ENGINE, 0.45)
+    count = mechanism.target(0.45, 60, 60, (3, 4, 5))
+    assert count == 27
+    together = mechanism.reduce(tokens, torch.tensor([count]), {"text_similarity": text}).keep[0]
+    alone = []
+    for frame in range(3):
+        part = slice(20 * frame, 20 * frame + 20)
+        one = Tokens(*(getattr(tokens, field.name)[:, part] for field in dataclasses.fields(Tokens)))
+        kept = mechanism.reduce(one, torch.tensor([9]), {"text_similarity": text[:, part]}).keep[0]
+        alone += [20 * frame + index for index in kept.tolist()]
+    assert together.tolist() == alone

@@ -25,7 +25,7 @@ from .engines import ask, differs, engine, loaded, prompts
 KINDS: dict[Modality, tuple[str, ...]] = {"image": ("image", "two"), "video": ("video",)}
 KEEPS = (0.75, 0.5, 0.2)
 MERGING = ("tome", "avg_pool", "prumerge", "visionzip", "scissor", "sttm", "framefusion")
-QUERY = ("cdpruner", "trim", "mob", "text_similarity")
+QUERY = ("cdpruner", "trim", "mob", "text_similarity", "dart_embedding")
 ATTENTION = ("hiprune", "cls_attention", "received_attention", "vispruner")
 OTHER = ("divprune", "g_prune", "floc", "random", "evs", "vidcom2")
 PLACES: dict[str, Location] = {

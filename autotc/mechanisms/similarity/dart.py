@@ -44,41 +44,57 @@ class Dart(Mechanism):
     params: DartParams
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
-        valid = tokens.valid
-        text = scores["text_features"].float()
-        text_norm = scores["text_keys"].float().abs().sum(2)
-        norm = torch.nan_to_num(scores["keys"].float().abs().sum(2)).masked_fill(~valid, -1.0)
-        item_pivots = norm.argsort(dim=1, descending=True, stable=True)[:, : self.params.item_pivots]
-        other = text_norm.argsort(dim=1, descending=True, stable=True)[:, : self.params.text_pivots]
-
-        # How many tokens each pivot keeps; none for those that a row does not have.
-        item_pivot_count = torch.minimum(budget, tokens.count).clamp_max(item_pivots.shape[1])[:, None]
-        present = torch.cat(
-            [
-                torch.arange(item_pivots.shape[1], device=item_pivots.device) < item_pivot_count,
-                text_norm.gather(1, other) > 0,
-            ],
-            1,
-        )
-        pivots, left = present.sum(1, keepdim=True), budget[:, None] - item_pivot_count
-        turn = present.long().cumsum(1) - 1
-        quota = (left // pivots + (turn < left % pivots).long()) * present
-
-        scaled = tokens.unit_features()
-        wide = (-1, -1, scaled.shape[2])
-        pivot = torch.cat(
-            [
-                scaled.gather(1, item_pivots[..., None].expand(wide)),
-                unit(text, text_norm > 0).gather(1, other[..., None].expand(wide)),
-            ],
-            1,
-        )
-        similarity = torch.bmm(pivot, scaled.mT)
-        chosen = torch.zeros_like(valid).scatter(1, item_pivots, present[:, : item_pivots.shape[1]]) & valid
-        for i in range(pivot.shape[1]):
-            chosen = chosen | top_mask(-similarity[:, i], quota[:, i], valid & ~chosen)
-        return Reduction.select(chosen)
+        text, text_norm = scores["text_features"].float(), scores["text_keys"].float().abs().sum(2)
+        norm = scores["keys"].float().abs().sum(2)
+        return Reduction.select(least_like_pivots(tokens, norm, text, text_norm, budget, self.params))
 
     def flops(self, work: Work) -> int:
         pivots = min(self.params.item_pivots, work.n) + min(self.params.text_pivots, work.query)
         return 2 * pivots * work.n * work.d
+
+
+def least_like_pivots(
+    tokens: Tokens, norm: Tensor, text: Tensor, text_norm: Tensor, budget: Tensor, params: DartParams
+) -> Tensor:
+    """Mask (B, N) of the pivots of the item and of the tokens least like the pivots of item and text.
+
+    Args:
+        tokens: of the items.
+        norm: (B, N) float, by which the item's pivots are chosen.
+        text: (B, T, D) float, zeros on padding.
+        text_norm: (B, T) float, by which the text's pivots are chosen; 0 on padding.
+        budget: (B,) long.
+        params: how many pivots there are.
+    """
+    valid = tokens.valid
+    norm = torch.nan_to_num(norm).masked_fill(~valid, -1.0)
+    item_pivots = norm.argsort(dim=1, descending=True, stable=True)[:, : params.item_pivots]
+    other = text_norm.argsort(dim=1, descending=True, stable=True)[:, : params.text_pivots]
+
+    # How many tokens each pivot keeps; none for those that a row does not have.
+    item_pivot_count = torch.minimum(budget, tokens.count).clamp_max(item_pivots.shape[1])[:, None]
+    present = torch.cat(
+        [
+            torch.arange(item_pivots.shape[1], device=item_pivots.device) < item_pivot_count,
+            text_norm.gather(1, other) > 0,
+        ],
+        1,
+    )
+    pivots, left = present.sum(1, keepdim=True), budget[:, None] - item_pivot_count
+    turn = present.long().cumsum(1) - 1
+    quota = (left // pivots + (turn < left % pivots).long()) * present
+
+    scaled = tokens.unit_features()
+    wide = (-1, -1, scaled.shape[2])
+    pivot = torch.cat(
+        [
+            scaled.gather(1, item_pivots[..., None].expand(wide)),
+            unit(text, text_norm > 0).gather(1, other[..., None].expand(wide)),
+        ],
+        1,
+    )
+    similarity = torch.bmm(pivot, scaled.mT)
+    chosen = torch.zeros_like(valid).scatter(1, item_pivots, present[:, : item_pivots.shape[1]]) & valid
+    for i in range(pivot.shape[1]):
+        chosen = chosen | top_mask(-similarity[:, i], quota[:, i], valid & ~chosen)
+    return chosen
