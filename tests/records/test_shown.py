@@ -124,7 +124,7 @@ def test_named_fields() -> None:
 def test_an_export_is_a_table() -> None:
     stage = Stage(modality="video", location="projector", mechanism="evs", keep_ratio=0.25)
     model = ModelReference(architecture="NemotronH_Nano_VL_V2")
-    exported = export(Policy.of([stage], model), "vllm", measure=False)
+    exported = export(Policy.of([stage], model), "vllm-built-in", measure=False)
     assert exported.plan.expressible
     assert exported.flops is None
     assert len(exported.to_pandas()) == 0
