@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from autotc.kernels.device import in_one_launch, warps, width
 from autotc.lazy import Tensor, torch
 
+LARGEST = 4 << 30
+"""Bytes of a table of distances that is made for one launch; beyond them the loop asks for a row at a time."""
 FAR = 1e6
 """What no distance exceeds: the nearest chosen token of a row without any is infinitely far."""
 
@@ -101,7 +103,8 @@ def farthest_first(
     Returns:
         (B, N) bool.
     """
-    if in_one_launch(valid):
+    made = 0 if isinstance(distance, Table) else 4 * valid.numel() * valid.shape[1]
+    if in_one_launch(valid) and made <= LARGEST:
         return _launched(distance, nearest, chosen, budget, valid, weight)
     return farthest_first_loop(distance, nearest, chosen, budget, valid, weight)
 

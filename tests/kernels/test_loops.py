@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotc.kernels import Cosine, Distance, Manhattan, Table, farthest_first, greedy_map
+from autotc.kernels import Cosine, Distance, Manhattan, Table, farthest, farthest_first, greedy_map
 from autotc.kernels.determinantal import greedy_map_loop
 from autotc.kernels.device import in_one_launch
 from autotc.kernels.farthest import farthest_first_loop
@@ -58,6 +58,16 @@ def test_the_farthest_are_the_same(counts: tuple[int, ...], kind: str, weighted:
     assert torch.equal(launched, expected)
     assert launched.sum(1).tolist() == torch.maximum(budget, start.sum(1)).tolist()
     assert torch.equal(chosen, start)  # what was given stays
+
+
+def test_a_table_that_would_be_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, valid = ragged((40, 3), 8, 0)
+    distance, budget = Cosine(features), torch.tensor([9, 2])
+    monkeypatch.setattr(distance, "table", lambda: pytest.fail("it was made"))
+    monkeypatch.setattr(farthest, "LARGEST", 4 * 2 * 40 * 40 - 1)
+    nearest = torch.full((2, 40), torch.inf)
+    chosen = farthest_first(distance, nearest, torch.zeros_like(valid), budget, valid)
+    assert chosen.sum(1).tolist() == [9, 2]
 
 
 def test_ties_go_to_the_earlier_token() -> None:
