@@ -76,3 +76,16 @@ def fingerprint_hash(fingerprint: str | None) -> str | None:
     """Hash of the policy that a response's ``system_fingerprint`` names; None where it names none."""
     _, mark, policy_hash = f"-{fingerprint or ''}".rpartition(_MARK)
     return policy_hash if mark else None
+
+
+def served_instead(fingerprint: str | None, policy_hash: str | None) -> str | None:
+    """What a server that says this of itself serves in words, where it is not the policy of a hash; None where it is.
+
+    Args:
+        fingerprint: ``system_fingerprint`` of a response.
+        policy_hash: of the policy that is wanted; None for the uncompressed model.
+    """
+    served = fingerprint_hash(fingerprint)
+    if served == policy_hash:
+        return None
+    return "no policy of autotc" if served is None else f"policy {served}"

@@ -30,7 +30,7 @@ from autotc.progress import Progress
 from autotc.ranges import check_count
 from autotc.records.serving import Serving, ServingRow, ServingSide
 from autotc.serve import serve_refusal
-from autotc.serve.served import fingerprint_hash
+from autotc.serve.served import served_instead
 from autotc.statistics import median_ratio_interval
 from autotc.timing import alternate
 
@@ -168,12 +168,11 @@ def check_serves(url: str, name: str, policy_hash: str | None) -> None:
     )
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
-            found = fingerprint_hash(json.load(answer).get("system_fingerprint"))
+            instead = served_instead(json.load(answer).get("system_fingerprint"), policy_hash)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise DataError(f"--server: {url}: answers no question ({one_line(error, 100)})") from error
-    if found != policy_hash:
-        has = "no policy of autotc" if found is None else f"policy {found}"
-        raise DataError(f"--server: {url}: serves {has}, not {policy_hash or 'the uncompressed model'}")
+    if instead is not None:
+        raise DataError(f"--server: {url}: serves {instead}, not {policy_hash or 'the uncompressed model'}")
 
 
 def _row(clients: Sequence[Client], traffic: Traffic, concurrency: int, repeats: int, first_seed: int) -> ServingRow:

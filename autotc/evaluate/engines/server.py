@@ -14,7 +14,7 @@ from autotc.errors import DataError, MissingDependencyError, one_line
 from autotc.evaluate.engines.client import FPS, Question
 from autotc.evaluate.samples import PLACEHOLDERS, Media
 from autotc.policy import Policy
-from autotc.serve.served import fingerprint_hash
+from autotc.serve.served import served_instead
 
 CONCURRENCY = 16
 """Requests that are under way at once."""
@@ -86,11 +86,10 @@ class ServerClient:
         Raises:
             DataError: it was not, or the server does not tell.
         """
-        served = fingerprint_hash(fingerprint)
         wanted = policy.content_hash() if policy.stages else None
-        if served == wanted:
+        serves = served_instead(fingerprint, wanted)
+        if serves is None:
             return
-        serves = "no policy of autotc" if served is None else f"policy {served}"
         if wanted is None:
             raise DataError(f"--server: {self._url}: serves {serves}, not the uncompressed model")
         raise DataError(

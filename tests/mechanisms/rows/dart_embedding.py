@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..kit import Case, Given, Row
+from ..kit import Given, Row
 from . import dart
 
 
@@ -19,15 +19,9 @@ def reference(given: Given, m: int) -> list[int]:
 # Token 0 keeps token 3 first (left), then token 4 (cosine -0.55); the text keeps token 2.
 _X = [[3.0, -2.0], [0.9, 0.1], [0.6, -0.8], [-1.0, 0.1], [0.0, 1.0]]
 _SCORES = {"text_features": [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]}
-_ONE = {"item_pivots": 1, "text_pivots": 1}
 ROW = Row(
     reference,
-    (
-        Case(_X, 1, [0], scores=_SCORES, params=_ONE),
-        Case(_X, 2, [0, 3], scores=_SCORES, params=_ONE),
-        Case(_X, 3, [0, 2, 3], scores=_SCORES, params=_ONE),
-        Case(_X, 4, [0, 2, 3, 4], scores=_SCORES, params=_ONE),
-    ),
+    tuple(replace(case, x=_X, scores=_SCORES) for case in dart.ROW.cases),  # as many survivors, the same kept
     permutes=True,
-    params=({}, {"item_pivots": 2, "text_pivots": 1}, {"text_pivots": 0}),
+    params=dart.ROW.params,
 )
