@@ -32,6 +32,7 @@ class SampleResult:
         log_probability: of the right answer, natural logarithm, summed over its tokens.
         divergence: KL divergence to the uncompressed model's prediction, mean over the right answer's positions, in
             nats; NaN where the uncompressed model was not run on the sample before.
+        cluster: samples of one cluster share a picture, a clip or a document; empty for a sample of its own.
     """
 
     id: str
@@ -41,6 +42,7 @@ class SampleResult:
     answer: str
     log_probability: float
     divergence: float = math.nan
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,18 +153,21 @@ class Results:
 
 
 _COLUMNS = tuple(field.name for field in fields(SampleResult))
-_WORDS = ("id", "task", "modality", "answer")
+_WORDS = ("id", "task", "modality", "answer", "cluster")
+_ABSENT = {"divergence": math.nan, "cluster": ""}
+"""What files of before a column say in its place."""
 
 
 def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
-    """A row of a samples file as a sample's outcome; files of before ``divergence`` lack that column."""
-    missing = [name for name in _COLUMNS if name not in row and name != "divergence"]
+    """A row of a samples file as a sample's outcome."""
+    row = {**_ABSENT, **row}
+    missing = [name for name in _COLUMNS if name not in row]
     if missing:
         raise DataError(f"{where}: has no column {missing[0]!r}; a samples file (.samples.parquet) is expected")
     for name in _WORDS:
         if not isinstance(row[name], str):
             raise DataError(f"{where}: {name}: {quote(row[name])} given; a text is right")
-    numbers = {name: row.get(name, math.nan) for name in _COLUMNS if name not in _WORDS}
+    numbers = {name: row[name] for name in _COLUMNS if name not in _WORDS}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"{where}: {name}: {quote(value)} given; a number is right")
@@ -176,6 +181,7 @@ def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
         answer=row["answer"],
         log_probability=float(numbers["log_probability"]),
         divergence=float(numbers["divergence"]),
+        cluster=row["cluster"],
     )
 
 

@@ -164,7 +164,9 @@ class ForcedAnswerer:
             rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
         texts = [self._text(rows[i]) if f.text is None or not plain else f.text for i, f in enumerate(forced)]
         results = [
-            SampleResult(s.id, s.task, s.group, self._metric(t, s.answer), t, f.log_probability, f.divergence)
+            SampleResult(
+                s.id, s.task, s.group, self._metric(t, s.answer), t, f.log_probability, f.divergence, s.cluster
+            )
             for s, t, f in zip(batch.samples, texts, forced, strict=True)
         ]
         return Answered(results, [f.finite for f in forced], handle.stats[0] if policy.adaptive else ())

@@ -14,7 +14,7 @@ from autotc.evaluate.identity import media_digest
 from autotc.evaluate.media import Reading, load_image, load_video, shown_name
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
-from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, split_records
+from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, record_clusters, split_records
 from autotc.evaluate.samples import Media, Sample
 from autotc.tiny import load
 from autotc.vocabulary import Group, Split
@@ -65,6 +65,7 @@ class JsonlEvaluator(ModelEvaluator):
         _check_prompts(path, records, processor)
         reading = Reading.of(processor)
         task = Path(path).stem
+        cluster = record_clusters(records)
         self._records = split_records(records, seed)
         self._splits: dict[Split, list[Sample]] = {
             split: [
@@ -76,6 +77,7 @@ class JsonlEvaluator(ModelEvaluator):
                     r.answer,
                     functools.partial(_load, path, r, reading),
                     where=f"{shown_name(path)}: line {r.line}",
+                    cluster=cluster[r.id],
                 )
                 for r in members
             ]

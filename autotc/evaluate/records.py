@@ -18,7 +18,7 @@ from typing import Any, Literal
 from autotc.errors import DataError, one_line, quote
 from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
 from autotc.evaluate.media.headers import check_audio, check_picture, check_video
-from autotc.evaluate.splits import SHARES, Member, divide
+from autotc.evaluate.splits import SHARES, Member, clusters, divide
 from autotc.files import read_text
 from autotc.vocabulary import Group, Split
 
@@ -27,7 +27,7 @@ Kind = Literal["images", "video", "audio"]
 DATA_BYTES = 2**30
 """Of the largest data file."""
 QUOTES = "'\""
-KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer")
+KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer", "cluster", "group")
 KINDS: dict[Kind, str] = {"images": "image", "video": "video", "audio": "audio"}
 """Key of a line -> modality of its items."""
 PROCESSOR_KEYS: dict[Kind, str] = {"images": "images", "video": "videos", "audio": "audio"}
@@ -44,6 +44,7 @@ class Record:
         answer: the right answer.
         images, video, audio: paths of its media, in order.
         line: where it stands in the file, from 1.
+        cluster: name of what it has in common with others (a document, a scene), where the file names it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Record:
     video: tuple[Path, ...] = ()
     audio: tuple[Path, ...] = ()
     line: int = 0
+    cluster: str = ""
 
     @property
     def modality(self) -> str:
@@ -107,7 +109,15 @@ def _record(line: str, where: str, folder: Path, number: int) -> Record:
         video=media["video"],
         audio=media["audio"],
         line=number,
+        cluster=_cluster(data, where),
     )
+
+
+def _cluster(data: dict[str, Any], where: str) -> str:
+    given = [key for key in ("cluster", "group") if data.get(key) is not None]
+    if len(given) > 1:
+        raise DataError(f"{where}: cluster: given beside group, which says the same; one of the two is right")
+    return _text(data, given[0], where) if given else ""
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
@@ -226,13 +236,13 @@ def check_headers(path: str | Path, records: Sequence[Record]) -> None:
 def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Record]]:
     """Disjoint splits: 40% search, 20% val, 40% test of every modality group, in the file's order.
 
-    Records that share a media file stay together, so that no picture is searched on and tested on. The assignment
-    depends on ids and seed, not on the order of the lines.
+    Records that share a media file or a cluster stay together, so that no picture is searched on and tested on. The
+    assignment depends on ids and seed, not on the order of the lines.
 
     Raises:
         DataError: a group is too small to be in every split.
     """
-    where = divide([Member(r.id, r.modality, [path.resolve() for path in r.media]) for r in records], seed)
+    where = divide(_members(records), seed)
     out: dict[Split, list[Record]] = {name: [r for r in records if where[r.id] == name] for name in SHARES}
     for group in dict.fromkeys(record.modality for record in records):
         for name, members in out.items():
@@ -243,3 +253,15 @@ def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Reco
                     "give at least 3 samples of each modality that share no media (hundreds for narrow intervals)"
                 )
     return out
+
+
+def record_clusters(records: Sequence[Record]) -> dict[str, str]:
+    """Cluster of each record's id: the same for records that share a media file or that the file says belong together.
+
+    Empty for a record of its own.
+    """
+    return clusters(_members(records))
+
+
+def _members(records: Sequence[Record]) -> list[Member]:
+    return [Member(r.id, r.modality, [path.resolve() for path in r.media], r.cluster) for r in records]

@@ -26,6 +26,7 @@ class Sample:
         prompt, answer: text.
         media: loads its media.
         where: it was read from, for errors: a file and a line; without, its id.
+        cluster: samples of one cluster share a picture, a clip or a document; empty for a sample of its own.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Sample:
     answer: str
     media: Callable[[], Media] = field(compare=False)
     where: str = field(default="", compare=False, kw_only=True)
+    cluster: str = field(default="", kw_only=True)
 
     @property
     def named(self) -> str:

@@ -20,18 +20,20 @@ class Member:
         id: unique.
         stratum: samples of each stratum are divided in the same shares.
         shares: what it has in common with others, e.g. files or hashes of pictures.
+        cluster: name of what it has in common with others, where the data name it; empty where they do not.
     """
 
     id: str
     stratum: str
     shares: Collection[Hashable] = ()
+    cluster: str = ""
 
 
 def divide(members: Sequence[Member], seed: int) -> dict[str, Split]:
     """Split of each sample's id: 40% search, 20% val, 40% test of every stratum.
 
-    Samples that share something stay together, so that no picture is searched on and tested on. The assignment depends
-    on ids and seed, not on the order.
+    Samples that share something, or a cluster, stay together, so that no picture is searched on and tested on. The
+    assignment depends on ids and seed, not on the order.
     """
     by_stratum: dict[str, list[list[Member]]] = {}
     for unit in _units(members):
@@ -42,6 +44,20 @@ def divide(members: Sequence[Member], seed: int) -> dict[str, Split]:
         for unit, split in zip(units, _cut([len(unit) for unit in units]), strict=True):
             where.update((member.id, split) for member in unit)
     return where
+
+
+def clusters(members: Sequence[Member]) -> dict[str, str]:
+    """Cluster of each sample's id: the same for samples that share something, directly or through others.
+
+    A cluster is called what the data call it, the first in alphabetical order where they have several names for it,
+    else after the first id of it. Samples that share nothing and whose cluster the data do not name have none (``""``).
+    """
+    out: dict[str, str] = {}
+    for unit in _units(members):
+        given = [member.cluster for member in unit if member.cluster]
+        called = f"media of {min(member.id for member in unit)}" if len(unit) > 1 else ""
+        out.update(dict.fromkeys((member.id for member in unit), min(given, default=called)))
+    return out
 
 
 def _cut(sizes: Sequence[int]) -> list[Split]:
@@ -76,7 +92,8 @@ def _units(members: Sequence[Member]) -> list[list[Member]]:
 
     owner: dict[Hashable, int] = {}
     for i, member in enumerate(members):
-        for shared in member.shares:
+        named = [(Member, member.cluster)] if member.cluster else []
+        for shared in (*member.shares, *named):
             parent[root(i)] = root(owner.setdefault(shared, i))
     units: dict[int, list[Member]] = {}
     for i, member in enumerate(members):

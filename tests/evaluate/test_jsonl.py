@@ -68,6 +68,8 @@ def test_reads_every_kind_of_media(folder: Path) -> None:
         ([row(answer="")], ["line 1", "answer", "''", "not empty"]),
         ([row(prompt=5)], ["line 1", "prompt", "5", "text"]),
         ([row(answer=True)], ["line 1", "answer", "True", "text"]),
+        ([row(cluster=["a"])], ["line 1", "cluster", "['a']", "text"]),
+        ([row(cluster="a", group="a")], ["line 1", "cluster", "group", "one of the two"]),
         ([row(), row(prompt="why?")], ["line 2", "id", "'a'", "line 1", "unique"]),
         ([""], ["is empty"]),
     ],

@@ -75,5 +75,7 @@ class EngineAnswerer:
         results = []
         for sample, text in zip(batch.samples, said, strict=True):
             score, counted = self._scorer.score(sample, text)
-            results.append(SampleResult(sample.id, sample.task, sample.group, score, counted, math.nan))
+            results.append(
+                SampleResult(sample.id, sample.task, sample.group, score, counted, math.nan, cluster=sample.cluster)
+            )
         return Answered(results, [True] * len(results), ())

@@ -89,7 +89,13 @@ class TaskAnswerer:
         with self._phases.phase("scores"):
             results = [
                 SampleResult(
-                    s.id, s.task, s.group, s.source.score(s.index, a, self._metric), _shown(s, a), round(p, DIGITS)
+                    s.id,
+                    s.task,
+                    s.group,
+                    s.source.score(s.index, a, self._metric),
+                    _shown(s, a),
+                    round(p, DIGITS),
+                    cluster=s.cluster,
                 )
                 for s, a, p in zip(samples, said, log_probability, strict=True)
             ]

@@ -21,7 +21,7 @@ from autotc.evaluate.media import MODALITIES, Reading
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample
-from autotc.evaluate.splits import SHARES, Member, divide, rank
+from autotc.evaluate.splits import SHARES, Member, clusters, divide, rank
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results, SplitInfo
@@ -125,11 +125,11 @@ class LmmsEvaluator(ModelEvaluator):
     def _divided(self) -> dict[Split, dict[str, list[int]]]:
         """Split -> task -> documents in the seed's order."""
         members = [
-            Member(task.id(index), task.name, shared)
+            Member(task.id(index), task.name, shared, task.cluster(index))
             for task in self._tasks
             for index, shared in enumerate(self._shared[task.name])
         ]
-        where = divide(members, self.seed)
+        where, self._clusters = divide(members, self.seed), clusters(members)
         out: dict[Split, dict[str, list[int]]] = {split: {} for split in SHARES}
         for task in self._tasks:
             for index in sorted(range(len(task)), key=lambda i: rank(task.id(i), self.seed)):
@@ -177,6 +177,7 @@ class LmmsEvaluator(ModelEvaluator):
             prompt.turns,
             generation,
             choices,
+            cluster=self._clusters[task.id(index)],
         )
 
     def _media(self, task: LmmsTask, index: int) -> Mapping[str, list[Any]]:

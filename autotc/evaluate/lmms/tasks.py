@@ -133,6 +133,15 @@ class LmmsTask:
             return [tuple(str(medium) for medium in media) for media in visuals]
         return [()] * len(self)
 
+    def cluster(self, index: int) -> str:
+        """Name of what a document has in common with others, as the task's ``cluster_key`` says; empty without one.
+
+        lmms-eval reads the key in what ``process_results`` returns, which is copied from a field of that name.
+        """
+        key = getattr(self.task.config, "cluster_key", None)
+        value = self._texts[index].get(key) if key is not None else None
+        return "" if value is None else f"{self.name}/{value}"
+
     def score(self, index: int, said: Any, metric: str | None = None) -> float:
         """Score in [0, 1] of one document; see `DocumentScores.score`."""
         return self._scores.score(index, said, metric)

@@ -148,6 +148,18 @@ def test_documents_that_share_a_picture_stay_together(tmp_path: Path) -> None:
     assert all(found[split] for split in ("search", "val", "test"))
 
 
+def test_clusters_are_the_tasks_own_and_shared_pictures(tmp_path: Path) -> None:
+    videos = [{**row, "videoID": f"v{row['id'] // 2}"} for row in rows(12)]
+    write(tmp_path, "keyed", videos, process_results="!number", metric_list=ACC, cluster_key="videoID")
+    write(tmp_path, "plain", [*rows(12)[10:], *rows(20)[12:]], process_results="!number", metric_list=ACC)
+    made = LmmsEvaluator(load_tasks(["keyed", "plain"], tmp_path))
+    found = {s.id: s.cluster for split in ("search", "val", "test") for s in made.samples(split)}  # type: ignore[arg-type]
+    assert all(found[f"keyed/{i}"] == f"keyed/v{i // 2}" for i in range(12))
+    assert [found[f"plain/{i}"] for i in range(4)] == ["keyed/v5", "keyed/v5", "", ""]
+    one = made.run(HALF, "val", limit=1).samples[0]
+    assert one.cluster == found[one.id]
+
+
 @pytest.mark.parametrize(
     ("config", "right", "wrong"),
     [
