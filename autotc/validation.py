@@ -9,7 +9,8 @@ from typing import Any, Literal
 from autotc.conflicts.rules import check_rules
 from autotc.documents import load_mapping, parse
 from autotc.errors import AutotcError, PolicyError, one_line
-from autotc.evaluate.records import check_headers, load_jsonl, split_records
+from autotc.evaluate.records import check_headers, load_records, split_records
+from autotc.evaluate.tables import SUFFIXES
 from autotc.models import find_architecture
 from autotc.models.known import DEPTHS
 from autotc.policy import Policy
@@ -40,10 +41,10 @@ class FileCheck:
 
 
 def validate(*files: str | Path) -> list[FileCheck]:
-    """Check files without running anything: ``.yaml`` policies and search spaces, ``.jsonl`` data files.
+    """Check files without running anything: ``.yaml`` policies and search spaces, data files (``.jsonl``, ...).
 
     Of a policy also the rules on its stages, with the model's depths where its fingerprint is known; of a data file
-    every line, that its media exist, and that every split gets samples.
+    every row, that its media exist, and that every split gets samples.
 
     Args:
         files: to check.
@@ -71,8 +72,8 @@ def _kind(file: Path) -> FileKind:
     Raises:
         AutotcError: it is wrong.
     """
-    if file.suffix == ".jsonl":
-        records = load_jsonl(file)
+    if file.suffix.lower() in SUFFIXES:
+        records = load_records(file)
         split_records(records, seed=0)
         check_headers(file, records)
         return "data file"

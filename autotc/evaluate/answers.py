@@ -15,7 +15,7 @@ from torch import Tensor
 from autotc.errors import DataError
 from autotc.evaluate.batches import Batch
 from autotc.evaluate.decoding import branch, end_tokens, follow, greedy, is_plain, prefill
-from autotc.evaluate.metrics import Metric
+from autotc.evaluate.metrics import METRICS, Metric, score_best
 from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
 from autotc.results import DIGITS, SampleResult
@@ -135,6 +135,9 @@ class ForcedAnswerer:
     def _text(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
+    def _score(self, sample: Sample, said: str) -> float:
+        return score_best(METRICS.get(sample.metric, self._metric), said, sample.answers)
+
     @torch.inference_mode()
     def answer(self, policy: Policy, batch: Batch, device: torch.device) -> Answered:
         """Results of a batch; see `Answerer`.
@@ -164,9 +167,7 @@ class ForcedAnswerer:
             rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
         texts = [self._text(rows[i]) if f.text is None or not plain else f.text for i, f in enumerate(forced)]
         results = [
-            SampleResult(
-                s.id, s.task, s.group, self._metric(t, s.answer), t, f.log_probability, f.divergence, s.cluster
-            )
+            SampleResult(s.id, s.task, s.group, self._score(s, t), t, f.log_probability, f.divergence, s.cluster)
             for s, t, f in zip(batch.samples, texts, forced, strict=True)
         ]
         return Answered(results, [f.finite for f in forced], handle.stats[0] if policy.adaptive else ())

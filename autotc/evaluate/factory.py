@@ -16,7 +16,7 @@ from autotc.evaluate.lmms.evaluator import LmmsEvaluator
 from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
-from autotc.evaluate.records import check_headers, load_jsonl, split_records
+from autotc.evaluate.records import check_headers, load_records, split_records
 from autotc.models.loading import load_model, load_shape, place
 from autotc.models.settings import AS_STORED, Loading
 
@@ -25,11 +25,11 @@ class Samples(TypedDict, total=False):
     """Which samples an evaluator runs; all may be left out.
 
     Attributes:
-        data: file of JSON lines of the user's own.
+        data: file of the user's own: JSON lines, a JSON list, CSV or Parquet.
         tasks: names of lmms-eval's tasks, groups or tags.
         task_folder: task files of the user's own, beside lmms-eval's.
-        metric: with ``data`` ``exact`` (as without), ``contains``, ``module:function`` or a function of (said, right);
-            with ``tasks`` one of theirs, without the first of each.
+        metric: with ``data`` a name of `autotc.evaluate.metrics.METRICS` (``exact`` without), ``module:function`` or a
+            function of (said, right); with ``tasks`` one of theirs, without the first of each.
         limit: with ``tasks``, documents of each modality group and split that are read at all.
         seed: of the splits; without, 0.
         batch_size: samples of one forward.
@@ -139,7 +139,7 @@ def _on_benchmark(source: _Model, samples: Samples) -> ModelEvaluator:
 def _on_data(source: _Model, data: str | Path, samples: Samples) -> ModelEvaluator:
     metric = samples.get("metric") or "exact"
     score = metric_of(metric)
-    records = load_jsonl(data)
+    records = load_records(data, score)
     split_records(records, samples.get("seed", 0))
     check_headers(data, records)
     return JsonlEvaluator(data, *source.load(), metric=score, **_shared(samples))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autotc.errors import DataError, quote
+from autotc.errors import DataError, one_line, quote
+from autotc.evaluate.batches import chat_text
+from autotc.evaluate.conversations import Turn, texts_of
+from autotc.evaluate.fields import KINDS, Kind
 from autotc.evaluate.identity import media_digest
 from autotc.evaluate.media import Reading, load_image, load_video, shown_name
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
-from autotc.evaluate.records import KINDS, PROCESSOR_KEYS, Kind, Record, load_jsonl, record_clusters, split_records
+from autotc.evaluate.records import PROCESSOR_KEYS, Record, load_records, record_clusters, split_records
 from autotc.evaluate.samples import Media, Sample
 from autotc.tiny import load
 from autotc.vocabulary import Group, Split
@@ -24,9 +27,10 @@ class JsonlEvaluator(ModelEvaluator):
     """Evaluates on the user's own data.
 
     Args:
-        path: file of JSON lines.
+        path: data file; see `autotc.evaluate.records.load_records`.
         model, processor: as loaded by transformers; None takes the embedded model.
-        metric: ``exact``, ``contains``, ``module:function``, or a function (said, right) -> score in [0, 1].
+        metric: a name of `autotc.evaluate.metrics.METRICS`, ``module:function``, or a function (said, right) -> score
+            in [0, 1]. Of several right answers the best score counts, and the first one's log-probability.
         seed: of the splits.
         batch_size: samples of one forward.
         max_new_tokens: limit of `generate()`.
@@ -48,8 +52,8 @@ class JsonlEvaluator(ModelEvaluator):
         batch_size: int = 8,
         max_new_tokens: int = 64,
     ) -> None:
-        records = load_jsonl(path)
         score = metric_of(metric)
+        records = load_records(path, score)
         if model is None:
             model, processor = load()
         super().__init__(
@@ -59,10 +63,11 @@ class JsonlEvaluator(ModelEvaluator):
             lacking = [part for part in Group(record.modality).modalities if part not in self.locations]
             if lacking:
                 raise DataError(
-                    f"{path}: line {record.line}: {lacking[0]}: given; {type(model).__name__} takes"
+                    f"{path}: {record.place}: {lacking[0]}: given; {type(model).__name__} takes"
                     f" {', '.join(self.locations)}"
                 )
         _check_prompts(path, records, processor)
+        _check_turns(path, records, self.processor)
         reading = Reading.of(processor)
         task = Path(path).stem
         cluster = record_clusters(records)
@@ -76,7 +81,10 @@ class JsonlEvaluator(ModelEvaluator):
                     r.prompt,
                     r.answer,
                     functools.partial(_load, path, r, reading),
-                    where=f"{shown_name(path)}: line {r.line}",
+                    where=f"{shown_name(path)}: {r.place}",
+                    turns=r.turns,
+                    others=r.others,
+                    metric=r.metric,
                     cluster=cluster[r.id],
                 )
                 for r in members
@@ -94,7 +102,7 @@ class JsonlEvaluator(ModelEvaluator):
 
 
 def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) -> None:
-    """Refuse prompts that hold the model's own placeholders: it would look for media there.
+    """Refuse texts that hold the model's own placeholders: it would look for media there.
 
     Raises:
         DataError: naming the data file and the line.
@@ -102,12 +110,36 @@ def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) 
     names = ("image_token", "video_token", "audio_token")
     tokens = {str(token) for name in names if (token := getattr(processor, name, None))}
     for record in records:
-        for token in tokens:
-            if token in record.prompt:
-                raise DataError(
-                    f"{shown_name(file)}: line {record.line}: prompt: holds {quote(token)}, which the model takes for a"
-                    " medium; leave it out, media stand before the prompt by themselves"
-                )
+        for key, text in texts_of(record.turns) or [("prompt", record.prompt)]:
+            for token in tokens:
+                if token in text:
+                    raise DataError(
+                        f"{shown_name(file)}: {record.place}: {key}: holds {quote(token)}, which the model takes for a"
+                        " medium; leave it out, media stand before the prompt by themselves"
+                    )
+
+
+def _check_turns(file: str | Path, records: Sequence[Record], processor: Any) -> None:
+    """Refuse conversations that the model's chat template does not take, or of which it leaves something out.
+
+    Raises:
+        DataError: naming the data file, the line and the part.
+    """
+    for record in records:
+        for told in _left_out(record.turns, processor) if record.turns else ():
+            raise DataError(f"{shown_name(file)}: {record.place}: {told}")
+
+
+def _left_out(turns: Sequence[Turn], processor: Any) -> Iterator[str]:
+    """What is wrong with a conversation under a chat template."""
+    try:
+        written = " ".join(chat_text(processor, turns).split())
+    except Exception as error:  # a template raises what it likes
+        yield f"the model's chat template does not take these turns ({one_line(error, 120)})"
+        return
+    for role, text in texts_of(turns):
+        if " ".join(text.split()) not in written:
+            yield f"{role}: {quote(text)} is left out by the model's chat template; put it into the prompt"
 
 
 def _load(file: str | Path, record: Record, reading: Reading) -> Media:
@@ -127,5 +159,5 @@ def _load(file: str | Path, record: Record, reading: Reading) -> Media:
             try:
                 media.setdefault(PROCESSOR_KEYS[kind], []).append(read(path))
             except DataError as error:
-                raise DataError(f"{shown_name(file)}: line {record.line}: {kind}: {error}") from error
+                raise DataError(f"{shown_name(file)}: {record.place}: {kind}: {error}") from error
     return media

@@ -6,40 +6,68 @@ import contextlib
 import functools
 import importlib
 import inspect
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotc.errors import AutotcError, DataError, one_line, quote
+from autotc.evaluate import measures
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
 
 
-def _normalised(text: str) -> str:
-    return " ".join(text.casefold().split())
+METRICS: dict[str, Metric] = {
+    "exact": measures.exact,
+    "contains": measures.contains,
+    "anls": measures.anls,
+    "relaxed_accuracy": measures.relaxed_accuracy,
+    "vqa": measures.vqa,
+    "choice": measures.choice,
+    "iou": measures.iou,
+    "iou@0.5": measures.iou_at_50,
+    "wer": measures.wer,
+}
+KNOWN = f"{', '.join(METRICS)} or module:function"
+"""Names of metrics, for errors and help."""
 
 
-def exact(said: str, right: str) -> float:
-    """1 where both are equal but for case and white space."""
-    return float(_normalised(said) == _normalised(right))
+def score_best(metric: Metric, said: str, answers: Sequence[str]) -> float:
+    """Score in [0, 1] against several right answers: the best, or what a metric makes of all of them.
+
+    Args:
+        metric: of (said, right).
+        said: by the model.
+        answers: all that are right, at least one.
+    """
+    if metric is measures.vqa:
+        return measures.vqa_accuracy(said, answers)
+    return max(metric(said, right) for right in answers)
 
 
-def contains(said: str, right: str) -> float:
-    """1 where the right answer stands in what was said as whole words (``1`` is not in ``10``), case ignored."""
-    return float(re.search(rf"(?<!\w){re.escape(_normalised(right))}(?!\w)", _normalised(said)) is not None)
+def check_answers(metric: Metric | None, answers: Sequence[str]) -> None:
+    """See that right answers are ones that a metric can score.
 
+    Args:
+        metric: one of `METRICS`; nothing is known of others.
+        answers: all that are right.
 
-METRICS: dict[str, Metric] = {"exact": exact, "contains": contains}
-_KNOWN = "exact, contains or module:function"
+    Raises:
+        DataError: one of them is not.
+        MissingDependencyError: what the metric needs is not installed.
+    """
+    name = next((name for name, known in METRICS.items() if metric is known), None)
+    if name is None or metric is None:
+        return
+    for answer in answers:
+        metric(answer, answer)
 
 
 def find_metric(name: str) -> Metric:
-    """A metric by name: ``exact``, ``contains``, or ``module:function`` of the user's own.
+    """A metric by name: one of `METRICS`, or ``module:function`` of the user's own.
 
     A function of the user's own takes (said, right) and returns a score in [0, 1]; the module is found as ``python``
     would find it in the current folder. What module and function print goes to stderr.
@@ -52,7 +80,7 @@ def find_metric(name: str) -> Metric:
         return METRICS[name]
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise DataError(f"metric: {quote(name)} is unknown; known: {_KNOWN}")
+        raise DataError(f"metric: {quote(name)} is unknown; known: {KNOWN}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -62,9 +90,9 @@ def find_metric(name: str) -> Metric:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever the module does as it is imported, leaving included
-        raise DataError(f"metric: {quote(name)} cannot be imported ({_told(error)}); known: {_KNOWN}") from error
+        raise DataError(f"metric: {quote(name)} cannot be imported ({_told(error)}); known: {KNOWN}") from error
     if not callable(function):
-        raise DataError(f"metric: {quote(name)} is not a function; known: {_KNOWN}")
+        raise DataError(f"metric: {quote(name)} is not a function; known: {KNOWN}")
     return checked_metric(function, quote(name).strip("'"))
 
 

@@ -19,7 +19,8 @@ from autotc.evaluate.costs import Costed, RequestCosts
 from autotc.evaluate.engines.answering import EngineAnswerer, MetricScorer, Scorer
 from autotc.evaluate.engines.client import Client
 from autotc.evaluate.identity import metric_identity
-from autotc.evaluate.metrics import Metric, exact
+from autotc.evaluate.measures import exact
+from autotc.evaluate.metrics import Metric
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample, grouped
 from autotc.latency import LatencyModel
@@ -141,6 +142,8 @@ class ModelEvaluator(ObservableEvaluator):
         answers: dict[str, Counter[str]] = {}
         for sample in samples:
             digest.update(f"{sample.id}\0{sample.prompt}\0{sample.answer}\n".encode())
+            if more := sample.further():
+                digest.update(f"{more}\n".encode())
             answers.setdefault(sample.task, Counter())[sample.answer] += 1
         chance = {task: max(counts.values()) / counts.total() for task, counts in answers.items()}
         groups: dict[str, int] = {name: len(members) for name, members in self._groups(split).items()}

@@ -1,50 +1,52 @@
-"""The user's own data file: JSON lines of media, prompt and answer.
+"""The user's own data file: questions about media, with their right answers.
 
     {"id": "a1", "images": ["a.png"], "prompt": "Which digit is red?", "answer": "7"}
 
-Paths are relative to the file's folder. Media stand before the prompt, in the order images, video, audio.
+Paths are relative to the file's folder. Media stand before the first text of the user, images first, then
+video, then audio.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from autotc.errors import DataError, one_line, quote
-from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
+from autotc.errors import DataError, quote
+from autotc.evaluate.conversations import Media, Turn, asked, before_question, from_conversations, from_messages, placed
+from autotc.evaluate.fields import KINDS, Kind, Row
+from autotc.evaluate.media import shown_name
 from autotc.evaluate.media.headers import check_audio, check_picture, check_video
+from autotc.evaluate.metrics import METRICS, Metric, check_answers
 from autotc.evaluate.splits import SHARES, Member, clusters, divide
-from autotc.files import read_text
+from autotc.evaluate.tables import read_rows
 from autotc.vocabulary import Group, Split
 
-Kind = Literal["images", "video", "audio"]
-
-DATA_BYTES = 2**30
-"""Of the largest data file."""
-QUOTES = "'\""
-KEYS: tuple[str, ...] = ("id", "images", "video", "audio", "prompt", "answer", "cluster", "group")
-KINDS: dict[Kind, str] = {"images": "image", "video": "video", "audio": "audio"}
-"""Key of a line -> modality of its items."""
+KEYS: tuple[str, ...] = (
+    *("id", "images", "image", "video", "videos", "audio", "audios", "system", "turns", "prompt", "answer", "answers"),
+    *("questions", "messages", "conversations", "metric", "cluster", "group"),
+)
+_FORMS = ("prompt", "questions", "messages", "conversations")
+"""Fields that hold the question, of which a row has one."""
 PROCESSOR_KEYS: dict[Kind, str] = {"images": "images", "video": "videos", "audio": "audio"}
-"""Key of a line -> what processors call its items."""
+"""Field of a row -> what processors call its items."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of a data file.
+    """One question of a data file.
 
     Attributes:
         id: unique in the file; pairs the results of two policies.
         prompt: the question, without template tokens.
-        answer: the right answer.
+        answer: the right answer; the first of several.
         images, video, audio: paths of its media, in order.
-        line: where it stands in the file, from 1.
+        line: where its row stands in the file, from 1.
         cluster: name of what it has in common with others (a document, a scene), where the file names it.
+        others: answers that are as right.
+        turns: its conversation, where that is more than its media and the question.
+        metric: of its own, by name; empty where the evaluator's holds.
+        place: where it stands in the file, for errors.
     """
 
     id: str
@@ -55,6 +57,10 @@ class Record:
     audio: tuple[Path, ...] = ()
     line: int = 0
     cluster: str = ""
+    others: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    metric: str = ""
+    place: str = ""
 
     @property
     def modality(self) -> str:
@@ -66,143 +72,136 @@ class Record:
         """All its media files."""
         return self.images + self.video + self.audio
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All right answers."""
+        return (self.answer, *self.others)
 
-def load_jsonl(path: str | Path) -> list[Record]:
-    """Read a data file and check every line of it, media files included (that they exist, not what they hold).
+
+def load_records(path: str | Path, metric: Metric | None = None) -> list[Record]:
+    """Read a data file and check every row of it, media files included (that they exist, not what they hold).
+
+    Args:
+        path: ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet``.
+        metric: that the answers must suit; None looks at those of rows that name one.
 
     Raises:
         DataError: the first thing that is wrong: file, line, key, value and what would be right.
     """
     path = Path(path)
-    lines = read_text(path, "a file of JSON lines (.jsonl)", limit=DATA_BYTES).split("\n")
     records: list[Record] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{shown_name(path)}: line {number}"
-        record = _record(line, where, path.parent, number)
-        if record.id in seen:
-            raise DataError(f"{where}: id: {quote(record.id)} is on line {seen[record.id]} too; ids are unique")
-        seen[record.id] = number
-        records.append(record)
-    if not records:
-        raise DataError(
-            f"{shown_name(path)}: is empty; at least one JSON line with media, prompt, answer and id is expected"
-        )
+    seen: dict[str, str] = {}
+    for row in read_rows(path):
+        for record in _records(row):
+            where = f"{shown_name(path)}: {record.place}"
+            if record.id in seen:
+                raise DataError(f"{where}: id: {quote(record.id)} is on {seen[record.id]} too; ids are unique")
+            seen[record.id] = record.place
+            try:
+                check_answers(METRICS.get(record.metric, metric), record.answers)
+            except DataError as error:
+                raise DataError(f"{where}: {error}") from error
+            records.append(record)
     return records
 
 
-def _record(line: str, where: str, folder: Path, number: int) -> Record:
-    data = _object(line, where)
-    for key in data:
-        if key not in KEYS:
-            raise DataError(f"{where}: {quote(key).strip(QUOTES)}: unknown key; known: {', '.join(KEYS)}")
-    media = {kind: _paths(data, kind, where, folder) for kind in KINDS}
+def _records(row: Row) -> Iterator[Record]:
+    """Questions of a row."""
+    row.only(KEYS)
+    media = row.paths()
+    given = [form for form in _FORMS if row.has(form)]
+    if len(given) > 1:
+        raise row.error(f"{given[1]}: given beside {given[0]}; one of {', '.join(_FORMS)} is right")
+    form = given[0] if given else "prompt"
+    if form in ("messages", "conversations"):
+        yield _conversation(row, form, media)
+        return
     if not any(media.values()):
-        raise DataError(f"{where}: no media; give images, video or audio")
+        raise row.error("no media; give images, video or audio")
+    before = before_question(row)
+    if form == "prompt":
+        identity = row.text("id")
+        yield _record(row, row, identity, before, media)
+        return
+    _refuse(row, ("answer", "answers"), "questions, each of which has its own")
+    for number, question in enumerate(row.rows("questions", "question"), start=1):
+        question.only(("id", "prompt", "answer", "answers", "metric"))
+        identity = question.text("id") if question.has("id") else f"{row.text('id')}/{number}"
+        yield _record(row, question, identity, before, media)
+
+
+def _record(row: Row, question: Row, identity: str, before: Sequence[Turn], media: Media) -> Record:
+    """A question of a row, which may be the row itself."""
+    answer, *others = question.answers()
+    prompt = question.text("prompt", number=False)
     return Record(
-        id=_text(data, "id", where),
-        prompt=_text(data, "prompt", where),
-        answer=_text(data, "answer", where),
-        images=media["images"],
-        video=media["video"],
-        audio=media["audio"],
-        line=number,
-        cluster=_cluster(data, where),
+        id=identity,
+        prompt=prompt,
+        answer=answer,
+        images=tuple(media["images"]),
+        video=tuple(media["video"]),
+        audio=tuple(media["audio"]),
+        line=row.number,
+        cluster=_cluster(row),
+        others=tuple(others),
+        turns=asked(before, prompt, media) if before else (),
+        metric=_metric(question) or _metric(row),
+        place=question.place,
     )
 
 
-def _cluster(data: dict[str, Any], where: str) -> str:
-    given = [key for key in ("cluster", "group") if data.get(key) is not None]
+def _conversation(row: Row, form: str, media: Media) -> Record:
+    """The last question of a conversation that is written as one."""
+    _refuse(row, ("turns",), form)
+    told = from_messages(row) if form == "messages" else from_conversations(row)
+    if any(told.named.values()):
+        if any(media.values()):
+            raise row.error(f"{form}: name media that stand in images, video or audio too; one of the two is right")
+        media = {kind: told.named.get(kind, ()) for kind in KINDS}
+    if not any(media.values()):
+        raise row.error("no media; give images, video or audio")
+    if told.answer is not None:
+        _refuse(row, ("answer", "answers"), f"{form}, which end with one")
+        if not told.answer.strip():
+            raise row.error(f"{form}: end with an answer that is empty; a text is expected")
+    answer, *others = row.answers() if told.answer is None else (told.answer,)
+    return Record(
+        id=row.text("id") if row.has("id") else str(row.number),
+        prompt=told.question,
+        answer=answer,
+        images=tuple(media["images"]),
+        video=tuple(media["video"]),
+        audio=tuple(media["audio"]),
+        line=row.number,
+        cluster=_cluster(row),
+        others=tuple(others),
+        turns=placed(row, told.turns, media),
+        metric=_metric(row),
+        place=row.place,
+    )
+
+
+def _refuse(row: Row, keys: Sequence[str], beside: str) -> None:
+    for key in keys:
+        if row.has(key):
+            raise row.error(f"{key}: given beside {beside}; one of the two is right")
+
+
+def _metric(row: Row) -> str:
+    """The metric that a row names: one that autotc has, since code is not run because a data file says so."""
+    if not row.has("metric"):
+        return ""
+    name = row.text("metric", number=False)
+    if name not in METRICS:
+        raise row.error(f"metric: {quote(name)} given; one of {', '.join(METRICS)} is expected")
+    return name
+
+
+def _cluster(row: Row) -> str:
+    given = [key for key in ("cluster", "group") if row.has(key)]
     if len(given) > 1:
-        raise DataError(f"{where}: cluster: given beside group, which says the same; one of the two is right")
-    return _text(data, given[0], where) if given else ""
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    """A line's JSON object.
-
-    Raises:
-        DataError: it is none, names a key twice, or holds a number or a nesting that is beyond reading.
-    """
-    try:
-        data = json.loads(line, object_pairs_hook=_once, parse_constant=_not_a_number)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: is not JSON ({error.msg}, column {error.colno}); an object is expected") from error
-    except RecursionError as error:
-        raise DataError(f"{where}: is nested too deep; an object of texts and lists of paths is expected") from error
-    except ValueError as error:  # a key twice, NaN, or more digits than Python reads
-        raise DataError(f"{where}: cannot be read ({one_line(error, 120)}); an object is expected") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: holds {type(data).__name__}; an object with media, prompt, answer, id is expected")
-    return data
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {quote(next(n for n in names if names.count(n) > 1))} stands twice")
-    return out
-
-
-def _not_a_number(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _text(data: dict[str, Any], key: str, where: str) -> str:
-    if key not in data:
-        raise DataError(f"{where}: {key}: missing; a text is expected")
-    value = data[key]
-    # Numbers are what people write for ids and answers; a prompt is a text.
-    if isinstance(value, int | float) and not isinstance(value, bool) and key != "prompt":
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {key}: {quote(value)} given; a text that is not empty is expected")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: {key}: {quote(value)} holds half of a character; whole ones are expected") from error
-    return value
-
-
-def _paths(data: dict[str, Any], kind: Kind, where: str, folder: Path) -> tuple[Path, ...]:
-    value = data.get(kind)
-    if value is None:
-        return ()
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{where}: {kind}: {quote(value)} given; a path or a list of paths is expected")
-    return tuple(_path(name, kind, where, folder) for name in names)
-
-
-def _path(name: str, kind: Kind, where: str, folder: Path) -> Path:
-    """A medium's path, seen to exist and to be of the right kind.
-
-    Raises:
-        DataError: it does not exist, is no path at all, or is something else than a file, or for video a folder.
-    """
-    told = f"{where}: {kind}: {quote(name)}"
-    if address := re.match(r"(data|https?|file|s3|gs):", name, re.IGNORECASE):
-        raise DataError(f"{told} is an address ({address[1]}:); save it, and give the path of the file")
-    path = folder / name
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        raise DataError(f"{told} does not exist in {shown_name(folder)}; a readable file is expected") from error
-    except (OSError, ValueError) as error:  # too long, a NUL or half a character in it, no permission
-        reason = getattr(error, "strerror", None) or one_line(error, 80)
-        raise DataError(f"{told} cannot be read ({reason}); a readable file is expected") from error
-    if kind == "video" and stat.S_ISDIR(mode):
-        return path
-    if stat.S_ISDIR(mode):
-        raise DataError(f"{told} is a directory; a file is expected")
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{told} is no regular file; a file is expected")
-    if kind == "video" and path.suffix.lower() not in (".npy", ".gif", *FILE_SUFFIXES):
-        raise DataError(f"{told} cannot be decoded; supported are {VIDEO_FORMS}")
-    return path
+        raise row.error("cluster: given beside group, which says the same; one of the two is right")
+    return row.text(given[0]) if given else ""
 
 
 def check_headers(path: str | Path, records: Sequence[Record]) -> None:
@@ -210,7 +209,7 @@ def check_headers(path: str | Path, records: Sequence[Record]) -> None:
 
     Args:
         path: of the data file.
-        records: its lines.
+        records: its questions.
 
     Raises:
         DataError: naming the data file, the line and the medium.
@@ -230,7 +229,7 @@ def check_headers(path: str | Path, records: Sequence[Record]) -> None:
                 try:
                     check(file)
                 except DataError as error:
-                    raise DataError(f"{shown_name(path)}: line {record.line}: {kind}: {error}") from error
+                    raise DataError(f"{shown_name(path)}: {record.place}: {kind}: {error}") from error
 
 
 def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Record]]:

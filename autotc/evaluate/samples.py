@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ class Sample:
         prompt, answer: text.
         media: loads its media.
         where: it was read from, for errors: a file and a line; without, its id.
+        turns: its conversation as chat templates take it, media as placeholders; empty where it is all media, then the
+            prompt.
+        others: answers that are as right as ``answer``, whose log-probability is the one that counts.
+        metric: of its own, by name; empty where the evaluator's holds.
         cluster: samples of one cluster share a picture, a clip or a document; empty for a sample of its own.
     """
 
@@ -36,6 +41,9 @@ class Sample:
     answer: str
     media: Callable[[], Media] = field(compare=False)
     where: str = field(default="", compare=False, kw_only=True)
+    turns: tuple[Mapping[str, object], ...] = field(default=(), compare=False, kw_only=True)
+    others: tuple[str, ...] = field(default=(), kw_only=True)
+    metric: str = field(default="", kw_only=True)
     cluster: str = field(default="", kw_only=True)
 
     @property
@@ -48,12 +56,24 @@ class Sample:
         """Only samples with equal keys may run in one batch."""
         return None
 
-    def chat(self, media: Media) -> list[dict[str, Any]]:
-        """Its conversation as chat templates take it: the media's placeholders, then the prompt.
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All right answers."""
+        return (self.answer, *self.others)
+
+    def further(self) -> str:
+        """What it asks and takes for right beyond prompt and answer, as one text; empty where that is all."""
+        more = [list(self.turns), list(self.others), self.metric]
+        return json.dumps(more, sort_keys=True) if any(more) else ""
+
+    def chat(self, media: Media) -> list[Mapping[str, object]]:
+        """Its conversation as chat templates take it: its own turns, or the media's placeholders and the prompt.
 
         Args:
             media: what `media` loaded.
         """
+        if self.turns:
+            return list(self.turns)
         content = [{"type": PLACEHOLDERS[key]} for key, items in media.items() for _ in items]
         return [{"role": "user", "content": [*content, {"type": "text", "text": self.prompt}]}]
 

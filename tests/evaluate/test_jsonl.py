@@ -14,7 +14,7 @@ from PIL import Image
 from autotc.errors import DataError
 from autotc.evaluate.media import load_audio, load_image, load_video
 from autotc.evaluate.metrics import find_metric
-from autotc.evaluate.records import Record, load_jsonl, split_records
+from autotc.evaluate.records import Record, load_records, split_records
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_reads_every_kind_of_media(folder: Path) -> None:
         row(id="b", images="a.png", audio="a.wav"),
         row(id=3, images=..., video=["a.npy"], answer=7),
     )
-    records = load_jsonl(path)
+    records = load_records(path)
     assert [r.modality for r in records] == ["image", "image+audio", "video"]
     assert [r.line for r in records] == [1, 3, 4]
     assert records[0].images == (folder / "a.png",)
@@ -56,7 +56,7 @@ def test_reads_every_kind_of_media(folder: Path) -> None:
     [
         ([row(), "{'id': 1}"], ["line 2", "not JSON", "object"]),
         (["[1]"], ["line 1", "list", "object"]),
-        ([row(image="a.png")], ["line 1", "image", "unknown key", "images"]),
+        ([row(picture="a.png")], ["line 1", "picture", "unknown key", "images"]),
         ([row(images=["b.png"])], ["line 1", "images", "b.png", "does not exist"]),
         ([row(images=..., audio="b.wav")], ["line 1", "audio", "b.wav", "does not exist"]),
         ([row(images="..")], ["line 1", "images", "'..'", "directory"]),
@@ -77,7 +77,7 @@ def test_reads_every_kind_of_media(folder: Path) -> None:
 def test_bad_lines_are_one_line_that_says_what_is_right(folder: Path, rows: list[Any], parts: list[str]) -> None:
     path = write(folder, *rows)
     with pytest.raises(DataError) as caught:
-        load_jsonl(path)
+        load_records(path)
     message = str(caught.value)
     assert "\n" not in message
     for part in [str(path), *parts]:
@@ -86,11 +86,11 @@ def test_bad_lines_are_one_line_that_says_what_is_right(folder: Path, rows: list
 
 def test_bad_files(folder: Path) -> None:
     with pytest.raises(DataError, match="is a directory"):
-        load_jsonl(folder)
+        load_records(folder)
     with pytest.raises(DataError, match="no such file"):
-        load_jsonl(folder / "none.jsonl")
+        load_records(folder / "none.jsonl")
     with pytest.raises(DataError, match="UTF-8"):
-        load_jsonl(folder / "a.png")
+        load_records(folder / "a.png")
 
 
 def records(n: int, kind: str = "images", shared: int = 1) -> list[Record]:

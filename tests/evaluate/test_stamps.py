@@ -15,7 +15,8 @@ from PIL import Image
 from autotc.errors import DataError
 from autotc.evaluate.identity import media_digest, metric_identity
 from autotc.evaluate.jsonl import JsonlEvaluator
-from autotc.evaluate.metrics import contains, exact, find_metric
+from autotc.evaluate.measures import contains, exact
+from autotc.evaluate.metrics import find_metric
 from autotc.evaluate.store import ResultStore
 from autotc.stamp import Stamp
 from autotc.tiny import load

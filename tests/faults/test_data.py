@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autotc.errors import DataError
-from autotc.evaluate.records import load_jsonl
+from autotc.evaluate.records import load_records
 
 GOOD: dict[str, Any] = {"id": "a", "images": ["a.png"], "prompt": "Which?", "answer": "7"}
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def told(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        load_jsonl(path)
+        load_records(path)
     message = str(caught.value)
     assert "\n" not in message
     assert message.isprintable()
@@ -81,7 +81,7 @@ def test_a_line_that_is_wrong(folder: Path, line: str, message: str) -> None:
     found = told(path)
     assert "data.jsonl: line 2" in found
     with pytest.raises(DataError, match=message):
-        load_jsonl(path)
+        load_records(path)
 
 
 def test_files_that_are_no_data(folder: Path) -> None:
@@ -111,7 +111,7 @@ def reads_or_tells(folder: Path, data: bytes) -> None:
     path.write_bytes(data)
     message = ""
     try:
-        assert all(record.media for record in load_jsonl(path))
+        assert all(record.media for record in load_records(path))
     except DataError as error:
         message = str(error)
     assert not message or message.isprintable()

@@ -20,7 +20,7 @@ from transformers.image_utils import load_image as transformers_load_image
 
 from autotc.errors import AutotcWarning, DataError
 from autotc.evaluate.media import Reading, as_rgb, decoding, load_audio, load_image, load_video, read_medium
-from autotc.evaluate.records import check_headers, load_jsonl
+from autotc.evaluate.records import check_headers, load_records
 
 GRADIENT = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
@@ -223,6 +223,6 @@ def test_the_line_of_the_data_file_is_named_before_a_model_is_loaded(tmp_path: P
         rows = [{"id": "1", "images": "good.png"}, {"id": "2", kind: name}]
         path = tmp_path / "data.jsonl"
         path.write_text("\n".join(json.dumps({**row, "prompt": "p", "answer": "a"}) for row in rows))
-        message = told(lambda path=path: check_headers(path, load_jsonl(path)))
+        message = told(lambda path=path: check_headers(path, load_records(path)))
         assert f"data.jsonl: line 2: {kind}: " in message
         assert name in message

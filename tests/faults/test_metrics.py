@@ -9,7 +9,8 @@ import pytest
 
 from autotc import cli
 from autotc.errors import DataError
-from autotc.evaluate.metrics import contains, exact, find_metric, metric_of
+from autotc.evaluate.measures import contains, exact
+from autotc.evaluate.metrics import find_metric, metric_of
 
 MODULES = {
     "broken.py": "def f(said, right)\n    return 1\n",

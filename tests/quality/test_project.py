@@ -21,10 +21,8 @@ RUN_NOT_IMPORTED = {
     "mypy": "run by tests/quality/test_types.py",
     "ruff": "run by tests/quality/test_style.py",
     "import-linter": "run by tests/quality/test_floors.py",
-    "pyarrow": "imported by pandas, which reads and writes parquet with it",
     "types-pyyaml": "read by mypy",
     "build": "run by people who release",
-    "torchvision": "imported by transformers' video processors",
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
 }
 """Requirement that no file imports -> who uses it."""

@@ -11,7 +11,7 @@ import torch
 from autotc.evaluate.answers import Answered
 from autotc.evaluate.batches import Batch
 from autotc.evaluate.engines.client import Client, Question
-from autotc.evaluate.metrics import Metric
+from autotc.evaluate.metrics import METRICS, Metric, score_best
 from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
 from autotc.results import SampleResult
@@ -49,7 +49,7 @@ class MetricScorer:
 
     def score(self, sample: Sample, text: str) -> tuple[float, str]:
         """As `Scorer.score` says."""
-        return self.metric(text, sample.answer), text
+        return score_best(METRICS.get(sample.metric, self.metric), text, sample.answers), text
 
 
 class EngineAnswerer:

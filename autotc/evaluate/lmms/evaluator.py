@@ -174,9 +174,9 @@ class LmmsEvaluator(ModelEvaluator):
             functools.partial(self._media, task, index),
             task,
             index,
-            prompt.turns,
             generation,
             choices,
+            turns=prompt.turns,
             cluster=self._clusters[task.id(index)],
         )
 

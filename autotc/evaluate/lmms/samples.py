@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
 
 from autotc.evaluate.lmms.generation import Generation
 from autotc.evaluate.lmms.tasks import LmmsTask
-from autotc.evaluate.samples import Media, Sample
+from autotc.evaluate.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -18,14 +17,12 @@ class LmmsSample(Sample):
     Attributes:
         source: its task.
         index: its place in the task.
-        turns: its conversation, without media.
         generation: how its answer is generated; None for a multiple choice.
         choices: answers of a multiple choice.
     """
 
     source: LmmsTask = field(compare=False)
     index: int
-    turns: tuple[dict[str, Any], ...] = field(compare=False)
     generation: Generation | None
     choices: tuple[str, ...]
 
@@ -33,7 +30,3 @@ class LmmsSample(Sample):
     def batch_key(self) -> Hashable:
         """Multiple choices apart, and answers that are generated in other ways."""
         return self.generation is None, str(self.generation)
-
-    def chat(self, media: Media) -> list[dict[str, Any]]:
-        """The task's own conversation; its placeholders stand where the task put them."""
-        return list(self.turns)
