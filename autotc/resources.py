@@ -17,6 +17,7 @@ _EXAMPLES = 10
 _SPACE, _DATA, _MEDIA = "space.yaml", "data.jsonl", "media"
 _KINDS = {"images": "png", "video": "npy", "audio": "wav"}
 """Key of a line of the data file -> ending of its media files."""
+_NUMBERS = ("none", "one", "two", "three", "four", "five")
 
 
 def search_spaces() -> Path:
@@ -129,10 +130,13 @@ def _write_example(folder: Path) -> list[str]:
         np.save(folder / names["video"], video.render())
         soundfile.write(folder / names["audio"], audio.render(), RATE)
         for key, scene in {"images": image, "video": video, "audio": audio}.items():
-            question = scene.questions()[i % 2]
             files.append(names[key])
-            line = {"id": f"{key}-{i}", key: [names[key]], "prompt": question.query}
-            lines.append(json.dumps({**line, "answer": question.answer}))
+            asked = [{"prompt": question.query, "answer": question.answer} for question in scene.questions()[:2]]
+            # Two questions to each picture, one to each clip, of which those that count have two right answers.
+            asks = {"questions": asked} if key == "images" else asked[i % 2]
+            if asks.get("prompt") == "count words":
+                asks = {**asks, "answer": [asks["answer"], _NUMBERS[int(asks["answer"])]]}
+            lines.append(json.dumps({"id": f"{key}-{i}", key: [names[key]], **asks}))
     (folder / _SPACE).write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
     (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files

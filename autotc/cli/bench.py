@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("policy", nargs="?", metavar="POLICY", help="policy file, or none for the uncompressed model")
     parser.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
-    parser.add_argument("--data", type=Path, metavar="FILE.jsonl", help="take the requests from your own data")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="take the requests from your own data")
     parser.add_argument(
         "--random-weights",
         metavar="CONFIG",
@@ -126,7 +126,7 @@ def _bench(args: argparse.Namespace) -> Output:
         model = _model(args)
     else:
         if args.model is not None and args.data is None:
-            raise DataError("--model: give --tokens N for random requests, or --data FILE.jsonl")
+            raise DataError("--model: give --tokens N for random requests, or --data FILE")
         evaluator = evaluator_of(args, 0)
         if args.model is None:
             place_model(evaluator.loaded, args)

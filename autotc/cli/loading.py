@@ -67,7 +67,7 @@ def _one_source(args: argparse.Namespace) -> None:
         return
     given = "jsonl" if args.data is not None else "lmms" if args.tasks is not None else "builtin"
     if (args.data is None or args.tasks is None) and args.evaluator not in (None, given):
-        needs = {"lmms": "needs --tasks NAMES", "jsonl": "needs --data FILE.jsonl"}
+        needs = {"lmms": "needs --tasks NAMES", "jsonl": "needs --data FILE"}
         raise DataError(f"--evaluator: {args.evaluator} {needs.get(args.evaluator, 'takes no --data and no --tasks')}")
 
 

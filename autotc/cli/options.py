@@ -142,7 +142,10 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="PATH", help="folder or hub name of a model (default: the embedded model)")
     add_loading_options(parser)
     parser.add_argument(
-        "--data", type=Path, metavar="FILE.jsonl", help="your own data (default: the embedded benchmark)"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="your own data: .jsonl, .json, .csv, .tsv or .parquet (default: the embedded benchmark)",
     )
     parser.add_argument(
         "--evaluator",
@@ -157,7 +160,8 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric",
         metavar="NAME",
-        help="with --data: exact (default), contains, or module:function of your own; with --tasks: one of theirs",
+        help="with --data: exact (default), contains, anls, relaxed_accuracy, vqa, choice, iou, iou@0.5, wer, or"
+        " module:function of your own; with --tasks: one of theirs",
     )
     parser.add_argument(
         "--limit", type=from_one, metavar="N", help="evaluate only the first N samples of each modality"

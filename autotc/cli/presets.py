@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with fitprune: fit its schedule to the model on N samples; --keep is then the mean over layers",
     )
-    parser.add_argument("--data", type=Path, metavar="FILE.jsonl", help="with --calibrate: your own data")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="with --calibrate: your own data")
     add_loading_options(parser)
     parser.set_defaults(metric=None)
     parser.add_argument("--out", type=Path, metavar="FILE", help="with NAME: write the policy; with all: a folder")

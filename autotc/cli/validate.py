@@ -14,7 +14,11 @@ from autotc.cli.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a .yaml policy or search space, a .jsonl data file"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a .yaml policy or search space, a data file (.jsonl, .json, .csv, .tsv, .parquet)",
     )
 
 

@@ -123,7 +123,7 @@ def _measured_on(policy: Policy, evaluator: Evaluator | None, served: Served, me
     if evaluator is None and embedded:
         return embedded_evaluator()
     if evaluator is None and measure:
-        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE.jsonl")
+        raise DataError("--measure: there is nothing to measure on; give --model and --data FILE")
     return evaluator
 
 

@@ -174,4 +174,15 @@ def _table_row(cells: dict[str, object], path: Path, place: str, number: int) ->
             continue
         if key in _STRUCTURES or (key in _LISTS and value.lstrip().startswith("[")):
             data[key] = _parsed(value, f"{shown_name(path)}: {place}: {key}", "a list")
+        elif key == "answer":
+            data[key] = _answer(value)
     return Row(data, path, place, number)
+
+
+def _answer(cell: str) -> object:
+    """What a cell says is right: a list of texts written as JSON, or itself, which may stand in brackets too."""
+    try:
+        value = json.loads(cell) if cell.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return cell
+    return value if isinstance(value, list) and value and all(isinstance(item, str) for item in value) else cell

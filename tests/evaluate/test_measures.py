@@ -66,7 +66,7 @@ def test_a_score(name: str, said: str, right: str, score: float) -> None:
 
 
 def test_vqa_asks_how_many_others_said_so() -> None:
-    """Two of ten said red: those two find one other each, 1/3; the other eight find two, 2/3. Of four, all find three."""
+    """Two of ten said red: those two find one other each, 1/3; the other eight find two, 2/3. Of four, all find 3."""
     people = ["red"] * 2 + ["blue"] * 4 + ["green"] * 3 + ["grey"]
     score = lambda said: score_best(METRICS["vqa"], said, people)  # noqa: E731
     assert score("red") == pytest.approx((2 * 1 / 3 + 8 * 2 / 3) / 10)

@@ -103,7 +103,22 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=4,
 )
-KEYS = st.sampled_from(["id", "images", "video", "audio", "prompt", "answer", "label"])
+KEYS = st.sampled_from(
+    [
+        "id",
+        "images",
+        "video",
+        "audio",
+        "prompt",
+        "answer",
+        "answers",
+        "label",
+        "questions",
+        "turns",
+        "system",
+        "messages",
+    ]
+)
 
 
 def reads_or_tells(folder: Path, data: bytes) -> None:

@@ -212,7 +212,9 @@ def _decode(path: Path, name: str, frames: int) -> Clip:
             for i, frame in enumerate(container.decode(video=0)):
                 read = i + 1
                 if i in wanted:
-                    yield as_bytes(frame.to_ndarray(format="rgb24"), name)
+                    # Telephones store what they held upright on its side; the rotation is counter-clockwise.
+                    upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                    yield as_bytes(upright, name)
 
         pixels = stacked(taken(), name)
     if read < 0.9 * total:
