@@ -131,12 +131,15 @@ def _write_example(folder: Path) -> list[str]:
         soundfile.write(folder / names["audio"], audio.render(), RATE)
         for key, scene in {"images": image, "video": video, "audio": audio}.items():
             files.append(names[key])
-            asked = [{"prompt": question.query, "answer": question.answer} for question in scene.questions()[:2]]
             # Two questions to each picture, one to each clip, of which those that count have two right answers.
+            asked = [_question(question.query, question.answer) for question in scene.questions()[:2]]
             asks = {"questions": asked} if key == "images" else asked[i % 2]
-            if asks.get("prompt") == "count words":
-                asks = {**asks, "answer": [asks["answer"], _NUMBERS[int(asks["answer"])]]}
             lines.append(json.dumps({"id": f"{key}-{i}", key: [names[key]], **asks}))
     (folder / _SPACE).write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
     (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
+
+
+def _question(prompt: str, answer: str) -> dict[str, object]:
+    """A question of a data file; a number that is counted is right as a word too."""
+    return {"prompt": prompt, "answer": [answer, _NUMBERS[int(answer)]] if prompt == "count words" else answer}

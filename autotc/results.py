@@ -154,13 +154,13 @@ class Results:
 
 _COLUMNS = tuple(field.name for field in fields(SampleResult))
 _WORDS = ("id", "task", "modality", "answer", "cluster")
-_ABSENT = {"divergence": math.nan, "cluster": ""}
+_ABSENT: dict[str, float | str] = {"divergence": math.nan, "cluster": ""}
 """What files of before a column say in its place."""
 
 
 def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
     """A row of a samples file as a sample's outcome."""
-    row = {**_ABSENT, **row}
+    row = {**row, **{name: value for name, value in _ABSENT.items() if name not in row}}
     missing = [name for name in _COLUMNS if name not in row]
     if missing:
         raise DataError(f"{where}: has no column {missing[0]!r}; a samples file (.samples.parquet) is expected")

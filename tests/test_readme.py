@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 
 import autotc
 from autotc.cli.parser import COMMANDS, ShellParser, UsageError
+from autotc.evaluate.metrics import KNOWN, METRICS
+from autotc.evaluate.records import load_records
 from autotc.policy import Policy
 from autotc.presets.listing import presets
 
@@ -85,11 +86,31 @@ def test_every_command_is_listed() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_policies_and_samples_are_valid(page: str) -> None:
+def test_policies_are_valid(page: str) -> None:
     for text in fenced(page, "yaml"):
         assert Policy.from_yaml(text).stages
-    for text in fenced(page, "json"):
-        assert all(json.loads(line)["prompt"] for line in text.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_data_files_are_read(page: str, kind: str, tmp_path: Path) -> None:
+    """With files of the names that they give their media."""
+    for name in ("a.png", "b.png", "a.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "clips" / "a").mkdir(parents=True)
+    for text in fenced(page, kind):
+        path = tmp_path / {"json": "ours.jsonl", "csv": "ours.csv"}[kind]
+        path.write_text(text)
+        assert len(load_records(path)) >= len(text.splitlines()) - (kind == "csv")
+
+
+def test_every_metric_is_listed() -> None:
+    table = read("autotc/evaluate/README.md").split("### Metrics")[1].split("###")[0]
+    listed = {
+        name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", cell)
+    }
+    assert listed == {*METRICS, "module:function"}
+    assert all(name in KNOWN for name in listed)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != ".github/CONTRIBUTING.md"])

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
+import pytest
+from PIL import Image
+
 import autotc
 from autotc.errors import MESSAGE_LENGTH
 from autotc.policy import ModelReference, Policy, Stage
@@ -32,6 +36,27 @@ def test_one_record_for_each_file_in_order(tmp_path: Path) -> None:
     assert found[0].to_json() == {"file": str(right), "kind": "policy", "valid": True, "message": None}
     for check, part in zip(found, (None, "keep_ratio", None, "data.jsonl", "no such file"), strict=True):
         assert check.message is None if part is None else part in str(check.message)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet", "CSV"])
+def test_data_files_of_every_ending(tmp_path: Path, ending: str) -> None:
+    for i in range(3):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{i}.png")
+    rows = [{"id": f"r{i}", "images": f"{i}.png", "prompt": "Which?", "answer": "7"} for i in range(3)]
+    good, bad = tmp_path / f"good.{ending}", tmp_path / f"bad.{ending}"
+    for path, part in ((good, rows), (bad, [*rows[:2], {**rows[2], "images": "none.png"}])):
+        if ending == "jsonl":
+            path.write_text("\n".join(map(json.dumps, part)))
+        elif ending == "json":
+            path.write_text(json.dumps(part))
+        elif ending == "parquet":
+            pd.DataFrame(part).to_parquet(path)
+        else:
+            pd.DataFrame(part).to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+    found = autotc.validate(good, bad)
+    assert found[0] == FileCheck(str(good), "data file", True, None)
+    place = {"json": "entry 3", "jsonl": "line 3", "parquet": "row 3"}.get(ending, "line 4")
+    assert f"{place}: images: 'none.png' does not exist" in str(found[1].message)
 
 
 def test_a_space_that_is_wrong_is_told_as_a_space(tmp_path: Path) -> None:

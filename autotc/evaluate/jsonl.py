@@ -69,26 +69,10 @@ class JsonlEvaluator(ModelEvaluator):
         _check_prompts(path, records, processor)
         _check_turns(path, records, self.processor)
         reading = Reading.of(processor)
-        task = Path(path).stem
         cluster = record_clusters(records)
         self._records = split_records(records, seed)
         self._splits: dict[Split, list[Sample]] = {
-            split: [
-                Sample(
-                    r.id,
-                    task,
-                    r.modality,
-                    r.prompt,
-                    r.answer,
-                    functools.partial(_load, path, r, reading),
-                    where=f"{shown_name(path)}: {r.place}",
-                    turns=r.turns,
-                    others=r.others,
-                    metric=r.metric,
-                    cluster=cluster[r.id],
-                )
-                for r in members
-            ]
+            split: [_sample(path, record, reading, cluster[record.id]) for record in members]
             for split, members in self._records.items()
         }
         held = [part for record in records for part in Group(record.modality).modalities]
@@ -99,6 +83,22 @@ class JsonlEvaluator(ModelEvaluator):
 
     def media_digest(self, split: Split) -> str:
         return media_digest(path for record in self._records[split] for path in record.media)
+
+
+def _sample(file: str | Path, record: Record, reading: Reading, cluster: str) -> Sample:
+    return Sample(
+        record.id,
+        Path(file).stem,
+        record.modality,
+        record.prompt,
+        record.answer,
+        functools.partial(_load, file, record, reading),
+        where=f"{shown_name(file)}: {record.place}",
+        turns=record.turns,
+        others=record.others,
+        metric=record.metric,
+        cluster=cluster,
+    )
 
 
 def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) -> None:

@@ -133,10 +133,10 @@ def wer(said: str, right: str) -> float:
         import jiwer
     except ImportError as error:
         raise missing_dependency(error) from error
-    texts = [jiwer.RemovePunctuation()(folded(text)).split() for text in (right, said)]
-    if not texts[0]:
+    wanted, heard = _words(right), _words(said)
+    if not wanted:
         raise DataError(f"answer: {quote(right)} given; a text with words is expected")
-    return max(0.0, 1 - float(jiwer.wer(*(" ".join(words) for words in texts))))
+    return max(0.0, 1 - float(jiwer.wer(" ".join(wanted), " ".join(heard))))
 
 
 def vqa(said: str, right: str) -> float:
@@ -160,9 +160,13 @@ def vqa_accuracy(said: str, answers: Sequence[str]) -> float:
     return sum(min(1.0, (sum(same) - own) / enough) for own in same) / len(same)
 
 
+def _words(text: str) -> list[str]:
+    """Words of a text in one case, without punctuation."""
+    return re.sub(r"[^\w\s]", "", folded(text)).split()
+
+
 def _bare(text: str) -> str:
-    words = re.sub(r"[^\w\s]", "", folded(text)).split()
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
+    return " ".join(word for word in _words(text) if word not in ("a", "an", "the"))
 
 
 def choice(said: str, right: str) -> float:

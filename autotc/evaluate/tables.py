@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autotc.errors import DataError, missing_dependency, one_line, quote
@@ -166,7 +166,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def _table_row(cells: dict[str, object], path: Path, place: str, number: int) -> Row:
+def _table_row(cells: Mapping[str, object], path: Path, place: str, number: int) -> Row:
     """A row of a table, whose structures are written as JSON where the table has none of its own."""
     data = {key: value for key, value in cells.items() if value is not None}
     for key, value in data.items():

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +125,10 @@ KEYS = st.sampled_from(
 def reads_or_tells(folder: Path, data: bytes) -> None:
     path = folder / "data.jsonl"
     path.write_bytes(data)
+    reads_or_tells_file(path)
+
+
+def reads_or_tells_file(path: Path) -> None:
     message = ""
     try:
         assert all(record.media for record in load_records(path))
@@ -147,6 +152,20 @@ def test_drawn_changes_of_a_good_line(tmp_path_factory: pytest.TempPathFactory, 
 def test_drawn_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int) -> None:
     good = row().encode()
     reads_or_tells(drawn_folder(tmp_path_factory), good[:at] + data + good[at:])
+
+
+@given(
+    st.lists(st.dictionaries(KEYS, VALUES.map(str), max_size=5), max_size=3), st.text(max_size=30), st.integers(0, 90)
+)
+def test_drawn_tables(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], noise: str, at: int
+) -> None:
+    folder = drawn_folder(tmp_path_factory)
+    for row in rows:
+        row.setdefault("id", "a")
+    text = pd.DataFrame(rows or [GOOD]).to_csv(index=False)
+    (folder / "data.csv").write_text(text[:at] + noise + text[at:], encoding="utf-8", errors="replace")
+    reads_or_tells_file(folder / "data.csv")
 
 
 def drawn_folder(factory: pytest.TempPathFactory) -> Path:

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from autotc.evaluate.builtin import build_samples
-from autotc.evaluate.metrics import exact
+from autotc.evaluate.measures import exact
 from autotc.evaluate.samples import Sample
 from autotc.tiny.config import RATE
 
