@@ -41,7 +41,7 @@ def test_one_record_for_each_file_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet", "CSV"])
 def test_data_files_of_every_ending(tmp_path: Path, ending: str) -> None:
     for i in range(3):
-        Image.new("RGB", (8, 6)).save(tmp_path / f"{i}.png")
+        Image.new("RGB", (8, 6), (i, 0, 0)).save(tmp_path / f"{i}.png")
     rows = [{"id": f"r{i}", "images": f"{i}.png", "prompt": "Which?", "answer": "7"} for i in range(3)]
     good, bad = tmp_path / f"good.{ending}", tmp_path / f"bad.{ending}"
     for path, part in ((good, rows), (bad, [*rows[:2], {**rows[2], "images": "none.png"}])):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable
+import stat
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +53,45 @@ def media_digest(paths: Iterable[Path]) -> str:
     return "sha256:" + digest.hexdigest()[:32]
 
 
+def same_files(paths: Iterable[Path]) -> dict[Path, Hashable]:
+    """Each file's key: equal for links to one file, and for copies of it under other names.
+
+    Only files of equal size are read, large ones in pieces. Folders, and what cannot be looked at, are known by their
+    path.
+    """
+    sizes: dict[Path, tuple[int, int]] = {}
+    out: dict[Path, Hashable] = {}
+    for path in dict.fromkeys(paths):
+        out[path] = path.resolve()
+        with contextlib.suppress(OSError, ValueError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                sizes[path] = status.st_size, status.st_mtime_ns
+    often = Counter(size for size, _ in {out[path]: sizes[path] for path in sizes}.values())
+    for path, (size, changed) in sizes.items():
+        if often[size] > 1:
+            out[path] = _content(path.resolve(), size, changed)
+    return out
+
+
+@functools.lru_cache(maxsize=2**16)
+def _content(path: Path, size: int, changed: int) -> Hashable:
+    """Hash of a file's bytes; of one that cannot be read its path."""
+    digest = hashlib.sha256(f"{size}\0".encode())
+    try:
+        _add_bytes(digest, path, size)
+    except OSError:
+        return path
+    return digest.hexdigest()
+
+
 def _add(digest: Any, path: Path) -> None:
     size = path.stat().st_size
     digest.update(f"{path.name} {size}\0".encode("utf-8", "surrogateescape"))
+    _add_bytes(digest, path, size)
+
+
+def _add_bytes(digest: Any, path: Path, size: int) -> None:
     with path.open("rb") as file:
         if size <= WHOLE_BYTES:
             digest.update(file.read(WHOLE_BYTES))

@@ -15,6 +15,7 @@ from pathlib import Path
 from autotc.errors import DataError, quote
 from autotc.evaluate.conversations import Media, Turn, asked, before_question, from_conversations, from_messages, placed
 from autotc.evaluate.fields import KINDS, Kind, Row
+from autotc.evaluate.identity import same_files
 from autotc.evaluate.media import shown_name
 from autotc.evaluate.media.headers import check_audio, check_picture, check_video
 from autotc.evaluate.metrics import METRICS, Metric, check_answers
@@ -235,8 +236,8 @@ def check_headers(path: str | Path, records: Sequence[Record]) -> None:
 def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Record]]:
     """Disjoint splits: 40% search, 20% val, 40% test of every modality group, in the file's order.
 
-    Records that share a media file or a cluster stay together, so that no picture is searched on and tested on. The
-    assignment depends on ids and seed, not on the order of the lines.
+    Records that share a media file, or copies of one, or a cluster stay together, so that no picture is searched on and
+    tested on. The assignment depends on ids and seed, not on the order of the lines.
 
     Raises:
         DataError: a group is too small to be in every split.
@@ -249,13 +250,13 @@ def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Reco
                 count = sum(record.modality == group for record in records)
                 raise DataError(
                     f"data: {count} {group} samples leave the {name} split without any; "
-                    "give at least 3 samples of each modality that share no media (hundreds for narrow intervals)"
+                    "give at least 3 samples of each modality that share no media, nor copies of them (hundreds for narrow intervals)"
                 )
     return out
 
 
 def record_clusters(records: Sequence[Record]) -> dict[str, str]:
-    """Cluster of each record's id: the same for records that share a media file or that the file says belong together.
+    """Cluster of each record's id: the same for records that share a media file, or that the file says belong together.
 
     Empty for a record of its own.
     """
@@ -263,4 +264,5 @@ def record_clusters(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _members(records: Sequence[Record]) -> list[Member]:
-    return [Member(r.id, r.modality, [path.resolve() for path in r.media], r.cluster) for r in records]
+    keys = same_files(path for record in records for path in record.media)
+    return [Member(r.id, r.modality, [keys[path] for path in r.media], r.cluster) for r in records]

@@ -110,10 +110,10 @@ def test_media_of_the_kinds_that_cameras_and_telephones_make(tmp_path: Path) -> 
         exif = Image.Exif()
         exif[0x0112] = 6  # a quarter turn to the right makes it upright
         pixels = np.zeros((64, 96, 3), np.uint8)
-        pixels[:, :48] = 255
+        pixels[:, :48] = 255 - i
         Image.fromarray(pixels).save(tmp_path / f"{i}.jpg", exif=exif, quality=95)
         sideways(tmp_path / f"{i}.mp4", pixels)
-        wave = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+        wave = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100) * (1 - i / 100)
         soundfile.write(tmp_path / f"{i}.wav", np.stack([wave, np.zeros_like(wave)], 1), 44_100)
         for kind, ending in (("images", "jpg"), ("video", "mp4"), ("audio", "wav")):
             rows.append({"id": f"{kind}{i}", kind: f"{i}.{ending}", "prompt": "count digits", "answer": "2"})

@@ -14,7 +14,7 @@ from PIL import Image
 from autotc.errors import DataError
 from autotc.evaluate.media import load_audio, load_image, load_video
 from autotc.evaluate.metrics import find_metric
-from autotc.evaluate.records import Record, load_records, split_records
+from autotc.evaluate.records import Record, load_records, record_clusters, split_records
 
 
 @pytest.fixture
@@ -120,6 +120,25 @@ def test_samples_of_one_picture_stay_in_one_split() -> None:
     assert not pictures[0] & pictures[1]
     assert not pictures[0] & pictures[2]
     assert not pictures[1] & pictures[2]
+
+
+def test_copies_of_a_picture_stay_in_one_split(tmp_path: Path) -> None:
+    """Also links to it; pictures of equal size that differ are apart."""
+    rows = []
+    for i in range(30):
+        path = tmp_path / f"{i}.bmp"
+        Image.new("RGB", (8, 8), (i // 3, 0, 0)).save(path)
+        if i % 3 == 2:
+            path.unlink()
+            path.symlink_to(tmp_path / f"{i - 1}.bmp")
+        rows.append(Record(str(i), "q", "a", images=(path,)))
+    for seed in range(4):
+        splits = split_records(rows, seed)
+        pictures = [{int(r.id) // 3 for r in members} for members in splits.values()]
+        assert sum(map(len, pictures)) == len(set().union(*pictures)) == 10
+    found = record_clusters(rows)
+    assert len(set(found.values())) == 10
+    assert {found["0"], found["1"], found["2"]} == {"media of 0"}
 
 
 def test_too_few_samples_are_refused() -> None:
