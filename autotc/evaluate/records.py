@@ -250,7 +250,8 @@ def split_records(records: Sequence[Record], seed: int) -> dict[Split, list[Reco
                 count = sum(record.modality == group for record in records)
                 raise DataError(
                     f"data: {count} {group} samples leave the {name} split without any; "
-                    "give at least 3 samples of each modality that share no media, nor copies of them (hundreds for narrow intervals)"
+                    "give at least 3 samples of each modality that share no media, copies of them, or cluster"
+                    " (hundreds for narrow intervals)"
                 )
     return out
 

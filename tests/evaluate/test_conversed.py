@@ -13,7 +13,10 @@ import soundfile
 from PIL import Image
 
 from autotc.errors import DataError
+from autotc.evaluate.engines.answering import MetricScorer
+from autotc.evaluate.engines.server import messages
 from autotc.evaluate.jsonl import JsonlEvaluator
+from autotc.evaluate.metrics import METRICS
 from autotc.evaluate.model import ModelEvaluator
 from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy, Stage
@@ -200,3 +203,16 @@ def test_what_is_asked_and_right_is_part_of_what_a_split_holds(tmp_path: Path) -
         evaluator = JsonlEvaluator(written(tmp_path, [{**row, **change} for row in rows]))
         found.add(evaluator.info("test").sha256)
     assert len(found) == len(changes)
+
+
+def test_engines_are_asked_and_scored_alike(tmp_path: Path) -> None:
+    evaluator = made("qwen2_5_vl", conversations(tmp_path, "images"), 4)
+    sample = next(sample for sample in evaluator.samples("test") if sample.turns)
+    loaded = sample.media()
+    sent = messages(sample.chat(loaded), loaded)
+    assert [turn["role"] for turn in sent] == ["system", "user", "assistant", "user"]
+    kinds = [[part["type"] for part in turn["content"]] for turn in sent]  # type: ignore[attr-defined]
+    assert kinds == [["text"], ["image_url", "image_url", "text"], ["text"], ["text"]]
+    red = next(sample for sample in evaluator.samples("test") if sample.others)
+    scorer = MetricScorer(METRICS["exact"], 4)
+    assert [scorer.score(red, text)[0] for text in ("9", "Red", "blue")] == [1.0, 1.0, 0.0]
