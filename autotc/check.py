@@ -17,7 +17,7 @@ from autotc.progress import Progress
 from autotc.ranges import check_count
 from autotc.records.check import CheckReport, Finding, junit_error
 from autotc.results import Results
-from autotc.statistics import Interval
+from autotc.statistics import Interval, difference_of_intervals
 from autotc.vocabulary import Split
 
 FLOPS_SLACK = 0.005
@@ -185,7 +185,7 @@ def _accuracy(
         difference = results.difference(before)
         expected = before.accuracy()
     else:
-        difference = {name: _unpaired(now[name], expected[name]) for name in now if name in expected}
+        difference = {name: difference_of_intervals(now[name], expected[name]) for name in now if name in expected}
     out = []
     for name in expected:
         if name not in now:
@@ -198,14 +198,6 @@ def _accuracy(
     if not out:
         raise DataError("no accuracy was stored and none was measured; at least one sample is needed")
     return out
-
-
-def _unpaired(now: Interval, before: Interval) -> Interval:
-    """Difference of two independent means with its 95% interval, from their intervals (Zou and Donner's MOVER)."""
-    mean = now.mean - before.mean
-    low = mean - math.hypot(now.mean - now.low, before.high - before.mean)
-    high = mean + math.hypot(now.high - now.mean, before.mean - before.low)
-    return Interval(mean, low, high)
 
 
 @contextmanager

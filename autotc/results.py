@@ -12,7 +12,15 @@ import numpy as np
 
 from autotc.errors import DataError, one_line, quote
 from autotc.files import replacing
-from autotc.statistics import Array, Interval, mean_interval, mean_of_groups_interval
+from autotc.statistics import (
+    Array,
+    Difference,
+    Interval,
+    accuracy_interval,
+    mean_of_differences,
+    mean_of_intervals,
+    paired_difference,
+)
 
 DIGITS = 4
 """Decimals that evaluators give log-probabilities and divergences: another thread count, or another place in memory,
@@ -61,9 +69,21 @@ class Results:
             out.setdefault(getattr(sample, key), []).append(sample.correct)
         return {name: np.array(values) for name, values in out.items()}
 
+    def clusters(self, key: Literal["modality", "task"]) -> dict[str, list[str]]:
+        """The cluster of each sample of each modality or task, in the order of `groups`."""
+        out: dict[str, list[str]] = {}
+        for sample in self.samples:
+            out.setdefault(getattr(sample, key), []).append(sample.cluster)
+        return out
+
     def accuracy(self, key: Literal["modality", "task"] = "modality") -> dict[str, Interval]:
         """Mean and 95% interval of each modality or task."""
-        return {name: mean_interval(values) for name, values in self.groups(key).items()}
+        clusters = self.clusters(key)
+        return {name: accuracy_interval(values, clusters[name]) for name, values in self.groups(key).items()}
+
+    def overall(self) -> Interval:
+        """Mean over modalities of their accuracy, with its 95% interval."""
+        return mean_of_intervals(list(self.accuracy().values()))
 
     def mean(self) -> float:
         """Mean over modalities of their accuracy: what the search maximises."""
@@ -102,16 +122,25 @@ class Results:
         Raises:
             DataError: the two hold different samples.
         """
+        changes = self.changes(other)
+        out = {name: change.interval() for name, change in changes.items()}
+        out["overall"] = mean_of_differences(list(changes.values())).interval()
+        return out
+
+    def changes(self, other: Results, key: Literal["modality", "task"] = "modality") -> dict[str, Difference]:
+        """Paired change in accuracy (this minus other) of each modality or task, as tests take it.
+
+        Raises:
+            DataError: the two hold different samples.
+        """
         theirs = {sample.id: sample for sample in other.samples}
         if len(theirs) != len(self.samples) or any(s.id not in theirs for s in self.samples):
             raise DataError("results of different samples cannot be paired; evaluate both on the same split")
         deltas: dict[str, list[float]] = {}
         for sample in self.samples:
-            deltas.setdefault(sample.modality, []).append(sample.correct - theirs[sample.id].correct)
-        arrays = {name: np.array(values) for name, values in deltas.items()}
-        out = {name: mean_interval(values) for name, values in arrays.items()}
-        out["overall"] = mean_of_groups_interval(list(arrays.values()))
-        return out
+            deltas.setdefault(getattr(sample, key), []).append(sample.correct - theirs[sample.id].correct)
+        clusters = self.clusters(key)
+        return {name: paired_difference(np.array(values), clusters[name]) for name, values in deltas.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write ``x.samples.parquet`` whole or not at all; returns its path.

@@ -15,6 +15,7 @@ PHASES = {
     "uncompressed": "evaluating the uncompressed model",
     "val": "ranking the front on the validation split",
     "test": "measuring the front on the test split",
+    "worth": "comparing with the best presets and controls",
 }
 SHOWN = 12
 """Rows of the running front."""

@@ -14,6 +14,7 @@ from autotc.interactions.estimate import additive, interaction
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.records.interaction import Interaction, InteractionRow, Pair, SkippedPair, points
+from autotc.results import Results
 from autotc.statistics import Array
 from autotc.vocabulary import Split
 
@@ -45,25 +46,28 @@ def measure_pair(
         PolicyError: the stack does not fit the model, or neither stage can cost as little as the stack.
     """
 
-    def scores(policy: Policy) -> Array:
-        """(n,) of the modality's samples."""
-        results = store.results(
+    def results_of(policy: Policy) -> Results:
+        return store.results(
             f"{pair.modality}-{policy.content_hash()}",
             lambda: evaluator.run(policy, split, limit=limit, groups=[pair.modality]),
         )
-        return results.groups("modality")[pair.modality]
+
+    def scores(policy: Policy) -> Array:
+        """(n,) of the modality's samples."""
+        return results_of(policy).groups("modality")[pair.modality]
 
     target, alone = alternatives(evaluator, pair, split)
     reached = tuple(name for name, at_cost in alone.items() if at_cost.reached)
     if not reached:
         raise PolicyError(f"{pair.label}: neither stage alone can cost as little as the stack, {target:.3f}")
     stack, none = scores(pair.stack()), scores(UNCOMPRESSED)
+    clusters = results_of(UNCOMPRESSED).clusters("modality")[pair.modality]
     at_cost = {name: scores(alone[name].policy) for name in reached}
     first, second = (scores(Policy(stages=(stage,))) for stage in pair.stages())
     return Interaction(
         pair=pair,
-        interaction=interaction(stack, list(at_cost.values())),
-        additive=additive(stack, first, second, none),
+        interaction=interaction(stack, list(at_cost.values()), clusters),
+        additive=additive(stack, first, second, none, clusters),
         accuracy={
             "stack": float(stack.mean()),
             **{name: float(values.mean()) for name, values in at_cost.items()},

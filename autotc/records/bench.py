@@ -52,7 +52,7 @@ class BenchRow:
         case: name of the batch.
         batch, length: its rows, and tokens of the longest uncompressed.
         policy, baseline: what was measured.
-        speedup: of prefill: median of the pairs' ratios, with its 95% bootstrap interval.
+        speedup: of prefill: median of the pairs' ratios, with its 95% interval.
         predicted_speedup: ratio of predicted FLOPs, the LM head at the last position alone, as ``generate()`` runs it.
         scoring_ms: time of a prefill spent on scores and mechanisms; on an accelerator with waiting for it.
         stages: what each stage was asked for and left.

@@ -40,7 +40,7 @@ class ServingRow:
         concurrency: requests under way at once.
         requests: of each measurement.
         policy, baseline: medians of the measurements.
-        speedup: of requests a second: median of the pairs' ratios, with its 95% bootstrap interval.
+        speedup: of requests a second: median of the pairs' ratios, with its 95% interval.
     """
 
     concurrency: int

@@ -6,10 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotc.report.tables import duration, interval, table
+from autotc.report.tables import duration, interval, signed, table
+
+Document = Mapping[str, Any]
+"""A part of a search's JSON."""
 
 
-def front_table(points: Sequence[Mapping[str, Any]]) -> str:
+def front_table(points: Sequence[Document]) -> str:
     """The front: one line per policy with accuracy per modality, FLOPs ratio and tokens kept.
 
     Args:
@@ -29,12 +32,42 @@ def front_table(points: Sequence[Mapping[str, Any]]) -> str:
     return table(headers, rows)
 
 
-def _optimism(front: Sequence[Mapping[str, Any]]) -> list[str]:
+def _optimism(front: Sequence[Document]) -> list[str]:
     """What the exported policy loses between the split it was chosen on and the test split."""
     chosen = next(row for row in front if row["chosen"])
     if chosen.get("accuracy_search") is None:
         return []
     return [f"exported policy: {chosen['accuracy_search']:.3f} on search, {chosen['accuracy']:.3f} on test"]
+
+
+def worth_lines(worth: Document) -> list[str]:
+    """How the exported policy stands against the best preset and control, and the front's next points: a line each.
+
+    Args:
+        worth: of the search's JSON.
+    """
+    lines = [_rival_line(rival) for rival in worth["rivals"]]
+    for point in worth["neighbours"]:
+        change = signed(point["difference"])
+        lines.append(f"next {point['side']} point, {point['flops_ratio']:.3f} of the FLOPs: {change} accuracy")
+    sides = {point["side"] for point in worth["neighbours"]}
+    if lines and "dearer" not in sides:
+        lines.append("no dearer point within the budget is more accurate on search")
+    return lines
+
+
+def _rival_line(rival: Document) -> str:
+    """The exported policy against one rival, in a sentence."""
+    names = ", ".join(f"{modality} {name}" for modality, name in rival["names"].items())
+    best = f"the best {rival['kind']} of each modality ({names})"
+    if rival["same"]:
+        return f"the exported policy is {best}: the search found nothing better"
+    _, low, high = rival["difference"]["overall"]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+    return (
+        f"against {best} at {rival['flops_ratio']:.3f} of the FLOPs, paired:"
+        f" {signed(rival['difference']['overall'])} overall, {verdict}"
+    )
 
 
 def _audit(audited: Mapping[str, int]) -> list[str]:
@@ -44,7 +77,7 @@ def _audit(audited: Mapping[str, int]) -> list[str]:
     return [f"predicted conflicts run all the same: {audited['run']}, of which {audited['right']} were right to refuse"]
 
 
-def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str:
+def search_report(data: Document, *, options: str, runs: object) -> str:
     """What a search ends with: front, floors, files, where MLflow's store is, and what to type next.
 
     Args:
@@ -77,13 +110,13 @@ def search_report(data: Mapping[str, Any], *, options: str, runs: object) -> str
     return "\n".join(lines)
 
 
-def _totals(data: Mapping[str, Any]) -> list[str]:
+def _totals(data: Document) -> list[str]:
     """What the exported policy gains, and what the search ran."""
     lines = []
     chosen = next(row for row in data["front"] if row["chosen"])
     if "overall" in chosen["difference"]:
-        mean, low, high = chosen["difference"]["overall"]
-        lines.append(f"exported policy against uncompressed, paired: {mean:+.3f} [{low:+.3f}, {high:+.3f}] overall")
+        lines.append(f"exported policy against uncompressed, paired: {signed(chosen['difference']['overall'])} overall")
+    lines += worth_lines(data["worth"])
     refused = ", ".join(f"{rule} {count}" for rule, count in data["refused"].items()) or "none"
     return [
         *lines,
@@ -118,7 +151,7 @@ def _store(uri: str | None) -> list[str]:
     return [f"MLflow   {uri}   (open: {opened})"]
 
 
-def _next_commands(data: Mapping[str, Any], options: str, runs: object) -> list[str]:
+def _next_commands(data: Document, options: str, runs: object) -> list[str]:
     """What to type next."""
     policy, study = shlex.quote(str(data["policy"])), shlex.quote(data["study"])
     where = "" if str(runs) == "runs" else f" --runs {shlex.quote(str(runs))}"

@@ -30,6 +30,12 @@ def interval(value: Sequence[float]) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def signed(value: Sequence[float]) -> str:
+    """A change: ``-0.013 [-0.021, -0.005]``."""
+    mean, low, high = value
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def duration(seconds: float) -> str:
     """``1:05`` or ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)

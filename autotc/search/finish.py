@@ -23,7 +23,8 @@ from autotc.search.result import FrontRow, SearchResult
 from autotc.search.settings import RANKED, SearchSettings
 from autotc.search.storage import Study, TrialRecord, trial_front
 from autotc.search.tally import Tally
-from autotc.statistics import Interval, mean_of_groups_interval
+from autotc.search.worth import Trials, assess
+from autotc.statistics import Interval
 from autotc.tracking import Tracker
 from autotc.vocabulary import Split
 
@@ -83,11 +84,16 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     chosen, measured = _first_that_runs(ending, candidates)
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
-    rows = []
+    points: list[tuple[FrontRow, Results]] = []
     for record in _reported(trial_front(ending.records), chosen, asked.reported):
         results = measured if record is chosen else _run(ending, record.policy, "test")
         if results is not None:
-            rows.append(_report(ending, record, results, baseline, exported if record is chosen else None))
+            row = _report(ending, record, results, baseline, exported if record is chosen else None)
+            points.append((row, results))
+    rows = [row for row, _ in points]
+    ending.progress.on_phase("worth")
+    worth = assess(_trials(ending), chosen.policy, measured, points)
+    study.note("worth", worth.to_json())
     figures = _figures(ending)
     if tracker is not None:
         artefacts = [exported, exported.with_suffix(".samples.parquet"), *figures]
@@ -113,6 +119,16 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         saved=whole_runs - ending.engine.forwards,
         watched=ending.tally.calibration_forwards,
         audited=ending.tally.audits(ending.engine, ending.records),
+        worth=worth,
+    )
+
+
+def _trials(ending: Ending) -> Trials:
+    """What was tried, as the comparison with presets and controls takes it."""
+    return Trials(
+        records=ending.records,
+        run=lambda policy, split: _run(ending, policy, split),
+        cost=ending.problem.costs,
     )
 
 
@@ -300,7 +316,6 @@ def _figures(ending: Ending) -> list[Path]:
         Point(r.policy.label(), main_family(r.policy), r.accuracy, r.flops_ratio, r.number) for r in ending.records
     ]
     title = f"{ending.study.name}: {len(points)} feasible policies"
-    interval = mean_of_groups_interval(list(ending.uncompressed.groups("modality").values()))
-    figure = FrontFigure(title, points, interval, ending.problem.budget.overall)
+    figure = FrontFigure(title, points, ending.uncompressed.overall(), ending.problem.budget.overall)
     folder = ending.study.folder
     return [front_png(figure, folder / "front.png"), front_html(figure, folder / "front.html")]

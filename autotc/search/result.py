@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotc.statistics import Interval
 from autotc.tabular import frame, html_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+RivalKind = Literal["preset", "control"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,68 @@ class FrontRow:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What a user would have had without a search: the best preset, or control, of each modality within the budget.
+
+    Attributes:
+        kind: ``preset`` or ``control``.
+        names: modality -> its preset or control.
+        label: its stages in words.
+        accuracy: mean over modality groups, on the test split.
+        flops_ratio: on the test split.
+        difference: paired change in accuracy, exported policy minus rival, by modality group and ``overall``.
+        same: whether it is the exported policy.
+    """
+
+    kind: RivalKind
+    names: Mapping[str, str]
+    label: str
+    accuracy: float
+    flops_ratio: float
+    difference: Mapping[str, Interval]
+    same: bool
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The next point of the front, beside the exported policy.
+
+    Attributes:
+        side: ``cheaper`` or ``dearer``.
+        trial: its number.
+        flops_ratio: on the test split.
+        difference: paired change in accuracy overall, this point minus the exported policy, on the test split.
+    """
+
+    side: Literal["cheaper", "dearer"]
+    trial: int
+    flops_ratio: float
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How an exported policy stands against what was to be had without a search.
+
+    Attributes:
+        rivals: the best preset and the best control that meet the budget; what could not be run is left out.
+        neighbours: the front's next cheaper and next dearer point, where there is one.
+    """
+
+    rivals: tuple[Rival, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """As ``--json`` prints it; intervals are lists."""
+        rivals = [
+            {**asdict(rival), "difference": {key: list(value) for key, value in rival.difference.items()}}
+            for rival in self.rivals
+        ]
+        neighbours = [{**asdict(point), "difference": list(point.difference)} for point in self.neighbours]
+        return {"rivals": rivals, "neighbours": neighbours}
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """What a search found.
 
@@ -95,6 +159,7 @@ class SearchResult:
             to predict conflicts, which is not among them.
         audited: of the stacks refused since they were predicted to conflict, ``run`` all the same, and of these
             ``right``: no better than what is known at no more than their cost.
+        worth: the exported policy beside the best preset and control within the budget, and the front's next points.
     """
 
     policy: Path
@@ -116,6 +181,7 @@ class SearchResult:
     saved: int = 0
     watched: int = 0
     audited: Mapping[str, int] = field(default_factory=dict)
+    worth: Worth = Worth()
 
     def to_json(self) -> dict[str, Any]:
         """One document for ``--json``."""
@@ -128,6 +194,7 @@ class SearchResult:
             "refused": dict(self.refused),
             "figures": [str(path) for path in self.figures],
             "audited": dict(self.audited),
+            "worth": self.worth.to_json(),
         }
 
     def to_pandas(self) -> pd.DataFrame:

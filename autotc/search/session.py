@@ -8,8 +8,6 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
-
 from autotc.errors import DataError, PolicyError
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.embedded import embedded_evaluator
@@ -31,6 +29,7 @@ from autotc.search.progress import SearchProgress
 from autotc.search.recording import open_tracker, record_trial
 from autotc.search.records import restored_outcome, stored_trial, trial_record, trial_state
 from autotc.search.result import FrontRow, SearchResult
+from autotc.search.sanity import chance_level, check_sanity
 from autotc.search.seeds import seed_policies
 from autotc.search.settings import SearchOptions, SearchSettings
 from autotc.search.storage import State, Study, TrialRecord, trial_front
@@ -151,13 +150,13 @@ class Session:
         """Evaluate policies until enough distinct feasible ones have run.
 
         Raises:
-            SearchError: the uncompressed model is right on no sample, many trials in a row failed, or no policy ran.
+            SearchError: the uncompressed model guesses or is always wrong, many trials in a row failed, or none ran.
         """
         self.uncompressed = self._run_uncompressed()
         self._engine.start(self.uncompressed)
         self._restore(tracker)
         self._leave_out_fatal(tracker)
-        self.chance = _chance(self.uncompressed, self._evaluator.info("search").chance)
+        self.chance = chance_level(self.uncompressed, self._evaluator.info("search").chance)
         self._progress.on_phase("search")
         seeds = self._seeds()
         stalled = failures = 0
@@ -287,12 +286,12 @@ class Session:
             limit=self.study.settings.search_limit,
             progress=self._progress.on_samples,
         )
-        if not self._force and not any(sample.correct > 0 for sample in results.samples):
-            raise SearchError(
-                f"the uncompressed model is right on none of the {len(results)} samples, so that no policy can be told"
-                " from another; look at its answers with autotc eval none, at the metric and the data;"
-                " --force searches all the same"
-            )
+        wrong = None if self._force else check_sanity(results, self._evaluator)
+        if wrong is not None:
+            shown, error = wrong
+            for line in shown:
+                self._progress.on_event(line)
+            raise error
         results.save(path)
         self.study.note("uncompressed", results.mean())
         return results
@@ -379,11 +378,3 @@ def _row(record: TrialRecord) -> FrontRow:
         trial=record.number,
         tokens=record.tokens,
     )
-
-
-def _chance(results: Results, chance_by_task: dict[str, float]) -> float:
-    """Accuracy of guessing, as the mean over modality groups."""
-    groups: dict[str, list[float]] = {}
-    for sample in results.samples:
-        groups.setdefault(sample.modality, []).append(chance_by_task.get(sample.task, 0.0))
-    return float(np.mean([np.mean(values) for values in groups.values()]))

@@ -84,7 +84,7 @@ class SearchSettings(BaseModel):
             ``runs/mlflow.db``.
         trial_timeout: seconds after which a trial is failed; None lets it run. Python gets to end it between two
             operations: one operation of native code that never returns goes on.
-        force: search also where the uncompressed model is right on none of the samples.
+        force: search also where the uncompressed model is right on none of a modality's samples, or guesses.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

@@ -159,7 +159,7 @@ def test_a_model_that_is_never_right_is_not_searched(tmp_path: Path) -> None:
         def _accuracy(self, policy: Policy, modality: str) -> float:
             return 0.0
 
-    with pytest.raises(SearchError, match=r"right on none of the 80 samples.*--force"):
+    with pytest.raises(SearchError, match=r"right on none of the 20 samples of image.*--force"):
         run(tmp_path, Wrong(samples=20))
     assert not (tmp_path / "policies").exists()
     assert run(tmp_path, Wrong(samples=20), force=True).trials == 4
