@@ -2,69 +2,59 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Unpack
 
-from autotc.errors import DataError, NotFiniteError, PolicyError, one_line
+from autotc.errors import DataError, NotFiniteError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.evaluate.embedded import embedded_evaluator
 from autotc.files import write_text
-from autotc.policy import Measured, Policy
+from autotc.gate.accuracy import Comparison, compare, compare_intervals, judge, must_pass
+from autotc.gate.baseline import (
+    blame,
+    drift,
+    load_measured,
+    matching,
+    same_model,
+    same_samples,
+    samples_path,
+    stored_results,
+    uncompressed_path,
+)
+from autotc.gate.costs import cost_findings, latency_findings
+from autotc.gate.demands import CheckOptions, Demands
+from autotc.policy import UNCOMPRESSED, Measured, Policy
 from autotc.progress import Progress
-from autotc.ranges import check_count
-from autotc.records.check import CheckReport, Finding, junit_error
+from autotc.records.check import CheckReport, Finding, junit_error, passing
 from autotc.results import Results
-from autotc.statistics import Interval, difference_of_intervals
+from autotc.statistics import Interval
+from autotc.versions import installed_versions
 from autotc.vocabulary import Split
-
-FLOPS_SLACK = 0.005
-"""How far the FLOPs ratio may rise: what rounding of counts can move it between versions."""
-
-
-def samples_path(policy_path: str | Path) -> Path:
-    """Where the per-sample results of a policy file stand: ``x.yaml`` -> ``x.samples.parquet``."""
-    return Path(policy_path).with_suffix(".samples.parquet")
-
-
-def load_measured(policy_path: str | Path) -> tuple[Policy, Measured, Split]:
-    """A policy file that a check can be run on.
-
-    Raises:
-        PolicyError: the file is wrong or holds no measurement.
-    """
-    policy = Policy.load(policy_path)
-    if policy.measured is None:
-        raise PolicyError(f"{policy_path}: measured: missing; check compares with what a search wrote there")
-    if policy.measured.split not in get_args(Split):
-        raise PolicyError(
-            f"{policy_path}: measured.split: {policy.measured.split!r} given; known: {', '.join(get_args(Split))}"
-        )
-    return policy, policy.measured, cast(Split, policy.measured.split)
 
 
 def check(
     policy: str | Path,
     evaluator: Evaluator | None = None,
     *,
-    tolerance: float | None = None,
-    limit: int | None = None,
     progress: Progress | None = None,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Evaluate a policy again and compare with what its file says, paired by sample where the samples file is there.
+    """Evaluate a policy again and compare with what was measured, paired by sample where the samples file is there.
 
-    Accuracy fails where it fell by more than the tolerance with 95% confidence: the interval of the difference lies
-    below -tolerance. A fall within the interval's noise does not fail.
+    Accuracy fails where it is shown to have fallen by more than the tolerance: by one-sided tests of each modality
+    group, of all together and of tasks with a tolerance of their own, with a chance of at most 5% that any of them
+    fails without a cause (Holm 1979). It passes where it is shown not to have, and warns, with the samples that it
+    would take, where there are too few to tell. Where it failed, the uncompressed model runs again on the same samples.
 
     Args:
         policy: its file; ``x.samples.parquet`` beside it makes the comparison paired.
         evaluator: on the data and the model that the policy was measured on; None takes the embedded model and its
             benchmark.
-        tolerance: largest fall in accuracy that passes, in [0, 1]; None takes the file's.
-        limit: samples per modality group; None takes as many as were measured.
         progress: called with samples done and samples in all.
+        **options: see `CheckOptions`; all may be left out.
 
     Raises:
         PolicyError: the file is wrong, holds no measurement, or is for another architecture.
@@ -74,130 +64,169 @@ def check(
         >>> report = autotc.check("policies/tiny-omni-0.5.yaml", limit=50)  # doctest: +SKIP
         >>> report.passed  # doctest: +SKIP
     """
-    checked, measured, split = load_measured(policy)
-    allowed = measured.tolerance if tolerance is None else tolerance
-    if not 0 <= allowed <= 1:
-        raise PolicyError(f"tolerance: {allowed!r} given; a fall in accuracy in [0, 1] is right")
-    if limit is not None:
-        check_count(limit, "limit")
-    evaluator = embedded_evaluator(seed=measured.seed) if evaluator is None else evaluator
-    findings = _same_model(policy, checked, evaluator)
-    if any(finding.verdict == "fail" for finding in findings):
-        # Numbers of another model would say nothing about this policy.
-        return CheckReport(str(policy), tuple(findings))
-    info = evaluator.info(split)
-    samples = _same_samples(measured, evaluator, split)
-    findings += [samples, *_costs(checked, measured, evaluator, split)]
-    if samples.verdict == "fail":
-        return CheckReport(str(policy), tuple(findings))
-    if limit is None and any(measured.samples.get(group, 0) < count for group, count in info.samples.items()):
-        limit = max(measured.samples.values(), default=None)
-    stored, pairing = _stored(policy, measured)
-    findings.append(pairing)
-    if evaluator.engine is not None:
-        # The engine is asked under this policy: answers that were given under another are errors.
-        findings.append(_finding("engine", f"policy {checked.content_hash()}", evaluator.engine, ok=True))
-    try:
-        results = evaluator.run(checked, split, limit=limit, progress=progress)
-    except NotFiniteError as error:
-        findings.append(_finding("logits", "finite", one_line(error), ok=False))
-    else:
-        findings += _accuracy(results, stored, measured.accuracy, allowed)
-    return CheckReport(str(policy), tuple(findings))
+    demands = Demands.of(options)
+    asked, baseline = _read(policy, demands)
+    evaluator = embedded_evaluator(seed=baseline.measured.seed) if evaluator is None else evaluator
+    check = _Check(policy, asked, baseline, evaluator, demands, progress)
+    report = check.run()
+    if demands.accept:
+        if check.results is None:
+            failed = next((finding for finding in report.findings if finding.verdict == "fail"), None)
+            why = "" if failed is None else f" ({failed.what}: {one_line(failed.found, 120)})"
+            raise DataError(f"{policy}: nothing was measured that could be accepted{why}")
+        _write_baseline(policy, evaluator, check.results)
+    return report
 
 
-def _same_model(path: str | Path, policy: Policy, evaluator: Evaluator) -> list[Finding]:
-    """Whether the model is the one that the policy is for.
+@dataclass(frozen=True)
+class _Baseline:
+    """What a policy is compared with.
 
-    Raises:
-        PolicyError: it is of another architecture.
+    Attributes:
+        path: of the policy file that holds it.
+        measured: there.
+        split: that it was measured on.
     """
-    wanted, given = policy.model, evaluator.model
-    if wanted is None:
-        return []
-    if wanted.architecture != given.architecture:
-        raise PolicyError(
-            f"{path}: model.architecture: is for {wanted.architecture}, the model is {given.architecture}; give the"
-            " model it was made for"
-        )
-    if wanted.fingerprint is None:
-        return []
-    same = wanted.fingerprint == given.fingerprint
-    return [_finding("fingerprint", wanted.fingerprint, given.fingerprint or "none", ok=same)]
+
+    path: Path
+    measured: Measured
+    split: Split
 
 
-def _same_samples(measured: Measured, evaluator: Evaluator, split: Split) -> Finding:
-    """Whether the samples are those that the policy was measured on."""
-    sha256 = evaluator.info(split).sha256
-    return _finding(
-        "samples",
-        f"{measured.evaluator} {split} {measured.samples_sha256[:12]}",
-        f"{evaluator.name} {split} {sha256[:12]}",
-        ok=sha256 == measured.samples_sha256 and evaluator.name == measured.evaluator,
-    )
+@dataclass
+class _Check:
+    """One check.
+
+    Attributes:
+        path: of the policy, for the report.
+        policy: that runs.
+        baseline: what it is compared with.
+        evaluator: runs it.
+        demands: of it.
+        progress: called with samples done and samples in all.
+        results: of the policy, once it ran.
+    """
+
+    path: str | Path
+    policy: Policy
+    baseline: _Baseline
+    evaluator: Evaluator
+    demands: Demands
+    progress: Progress | None = None
+    results: Results | None = None
+
+    def run(self) -> CheckReport:
+        """Make all findings."""
+        return CheckReport(str(self.path), tuple(self._findings()))
+
+    def _findings(self) -> Iterator[Finding]:
+        """Findings in the order in which they are made; what makes later ones meaningless ends them."""
+        policy, measured, split = self.policy, self.baseline.measured, self.baseline.split
+        model = same_model(self.path, policy, self.evaluator)
+        yield from model
+        if any(finding.verdict == "fail" for finding in model):
+            return  # numbers of another model would say nothing about this policy
+        samples = same_samples(measured, self.evaluator, split)
+        yield samples
+        yield from drift(measured)
+        yield from cost_findings(policy, measured, self.evaluator, split)
+        same = samples.verdict != "fail"
+        if not same and not self.demands.accept:  # else they become the baseline
+            return
+        stored = None
+        if same:
+            stored, pairing = stored_results(self.baseline.path, measured)
+            yield pairing
+        if self.evaluator.engine is not None:
+            # The engine is asked under this policy: answers that were given under another are errors.
+            yield passing("engine", f"policy {policy.content_hash()}", self.evaluator.engine, ok=True)
+        try:
+            self.results = self._run(policy)
+        except NotFiniteError as error:
+            yield passing("logits", "finite", one_line(error), ok=False)
+            return
+        if same:
+            yield from self._accuracy_findings(self.results, stored)
+        if self.demands.latency is not None:
+            yield from latency_findings(policy, self.evaluator, split, self.demands.latency)
+
+    def _accuracy_findings(self, results: Results, stored: Results | None) -> Iterator[Finding]:
+        """Findings about accuracy; where it fell, also about the uncompressed model's."""
+        before = None
+        if stored is not None:
+            before = matching(stored, results)
+            if len(before) != len(results):
+                found = f"{len(results) - len(before)} evaluated samples are not in it"
+                yield Finding("accuracy", "the samples of the samples file", found, "fail")
+                return
+        findings, fallen = judge(self._comparisons(results, before), equivalence=self.demands.equivalence)
+        yield from findings
+        if self.demands.must_pass:
+            kept = must_pass(results, before, self.demands.must_pass)
+            yield kept
+            fallen |= {kept.what} if kept.verdict == "fail" else set()
+        if fallen:
+            yield blame(self.baseline.path, self._run(UNCOMPRESSED), sorted(fallen))
+
+    def _comparisons(self, results: Results, before: Results | None) -> list[Comparison]:
+        """Accuracies to compare, in pairs where the baseline's samples are there.
+
+        Raises:
+            DataError: none can be, or a name that is asked for is not there.
+        """
+        measured = self.baseline.measured
+        missing = [name for name in measured.accuracy if name not in results.groups("modality")]
+        if missing or not measured.accuracy:
+            what = f"{missing[0]} was measured, and there are no samples of it now" if missing else "none was stored"
+            raise DataError(f"accuracy: {what}; the data that the policy was measured on is right")
+        if before is None:
+            return compare_intervals(results.accuracy(), results.counts(), measured, self.demands)
+        return compare(results, before, measured, self.demands)
+
+    def _run(self, policy: Policy) -> Results:
+        measured, split = self.baseline.measured, self.baseline.split
+        limit = _limit(self.demands, measured, self.evaluator, split)
+        return self.evaluator.run(policy, split, limit=limit, progress=self.progress)
 
 
-def _costs(policy: Policy, measured: Measured, evaluator: Evaluator, split: Split) -> list[Finding]:
-    """Whether the policy costs no more than it did."""
+def _read(path: str | Path, demands: Demands) -> tuple[Policy, _Baseline]:
+    """The policy and what it is compared with: its own file, or another."""
+    if demands.baseline is None:
+        policy, measured, split = load_measured(path)
+        return policy, _Baseline(Path(path), measured, split)
+    _, measured, split = load_measured(demands.baseline)
+    return Policy.load(path), _Baseline(Path(demands.baseline), measured, split)
+
+
+def _limit(demands: Demands, measured: Measured, evaluator: Evaluator, split: Split) -> int | None:
+    """Samples of each modality group to run: what is asked for, else as many as were measured."""
+    held = evaluator.info(split).samples
+    if demands.limit is None and any(measured.samples.get(group, 0) < count for group, count in held.items()):
+        return max(measured.samples.values(), default=None)
+    return demands.limit
+
+
+def _write_baseline(path: str | Path, evaluator: Evaluator, results: Results) -> None:
+    """Write what was measured into a policy's file, the samples files first: a policy never has another's."""
+    policy, measured, split = load_measured(path)
     cost = evaluator.cost(policy, split)
-    ratios = (
-        ("flops_ratio", measured.flops_ratio, cost.flops_ratio),
-        ("kv_ratio", measured.kv_ratio, cost.kv_ratio),
+    now = measured.model_copy(
+        update={
+            "samples": results.counts(),
+            "samples_sha256": evaluator.info(split).sha256,
+            "accuracy": {
+                name: Interval(*(round(value, 6) for value in one)) for name, one in results.accuracy().items()
+            },
+            "flops_ratio": round(cost.flops_ratio, 6),
+            "kv_ratio": round(cost.kv_ratio, 6),
+            "tokens": {name: round(value, 4) for name, value in cost.tokens.items()},
+            "versions": installed_versions(),
+        }
     )
-    return [
-        _finding(name, f"{before:.4f}", f"{now:.4f}", ok=now <= before + FLOPS_SLACK)
-        for name, before, now in ratios
-        if before is not None
-    ]
-
-
-def _finding(what: str, expected: str, found: str, *, ok: bool) -> Finding:
-    return Finding(what, expected, found, "pass" if ok else "fail")
-
-
-def _stored(policy_path: str | Path, measured: Measured) -> tuple[Results | None, Finding]:
-    """Stored per-sample results, where they are there and are the policy's; and what is to be said about them."""
-    path = samples_path(policy_path)
-    if not path.exists():
-        found = "no such file: not paired, compared with the stored interval, which sees only larger falls"
-        return None, Finding("pairing", path.name, found, "warn")
-    stored = Results.load(path)
-    means = {name: float(values.mean()) for name, values in stored.groups("modality").items()}
-    for name, (mean, _, _) in measured.accuracy.items():
-        if not abs(means.get(name, math.inf) - mean) <= 1e-3:  # written so that NaN is told too
-            shown = f"{means[name]:.4f}" if name in means else "none"
-            found = f"{name} accuracy {shown}: the samples file is not this policy's"
-            return None, Finding("pairing", f"{name} accuracy {mean:.4f}", found, "fail")
-    return stored, Finding("pairing", path.name, f"{len(stored)} samples", "pass")
-
-
-def _accuracy(
-    results: Results, stored: Results | None, expected: Mapping[str, Interval], tolerance: float
-) -> list[Finding]:
-    """One finding per modality group."""
-    now = results.accuracy()
-    if stored is not None:
-        ids = {sample.id for sample in results.samples}
-        before = Results(tuple(sample for sample in stored.samples if sample.id in ids))
-        if len(before) != len(results):
-            found = f"{len(results) - len(before)} evaluated samples are not in it"
-            return [Finding("accuracy", "the samples of the samples file", found, "fail")]
-        difference = results.difference(before)
-        expected = before.accuracy()
-    else:
-        difference = {name: difference_of_intervals(now[name], expected[name]) for name in now if name in expected}
-    out = []
-    for name in expected:
-        if name not in now:
-            out.append(Finding(f"accuracy {name}", f"{expected[name].mean:.4f}", "no samples", "fail"))
-            continue
-        mean, low, high = difference[name]
-        found = f"{now[name].mean:.4f} ({mean:+.4f}, 95% {low:+.4f} to {high:+.4f})"
-        wanted = f"{expected[name].mean:.4f}, may fall by {tolerance:g}"
-        out.append(_finding(f"accuracy {name}", wanted, found, ok=high >= -tolerance))
-    if not out:
-        raise DataError("no accuracy was stored and none was measured; at least one sample is needed")
-    return out
+    limit = None if results.counts() == evaluator.info(split).samples else max(results.counts().values())
+    evaluator.run(UNCOMPRESSED, split, limit=limit).save(uncompressed_path(path))
+    results.save(samples_path(path))
+    policy.model_copy(update={"measured": now}).save(path)
 
 
 @contextmanager
@@ -215,12 +244,3 @@ def errors_as_junit(policy: str | Path, path: str | Path | None) -> Iterator[Non
             with suppress(DataError):
                 write_text(path, junit_error(str(policy), one_line(error)), "--junit")
         raise
-
-
-def write_junit(report: CheckReport, path: str | Path) -> Path:
-    """Write a report as JUnit XML, whole or not at all; returns the file's path.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    return write_text(path, report.to_junit(), "--junit")

@@ -167,7 +167,10 @@ class Measured(_Strict):
         kv_ratio: bytes of keys and values after prefill over the uncompressed model's.
         predicted_ms: mean prefill of a sample, where the search had a latency model.
         study, trial: where it was found.
+        tokens: modality -> mean tokens of an item at the language model's last layer.
+        versions: of Python and packages that can move an answer.
         tolerance: largest fall in accuracy that ``check`` lets pass.
+        tolerances: modality group, ``overall`` or ``task:NAME`` -> largest fall in its accuracy, where it has its own.
     """
 
     evaluator: str
@@ -181,7 +184,10 @@ class Measured(_Strict):
     predicted_ms: Amount | None = None
     study: str | None = None
     trial: Count | None = None
+    tokens: dict[str, Amount] = {}
+    versions: dict[str, str] = {}
     tolerance: Annotated[Amount, Field(le=1)] = 0.03
+    tolerances: dict[str, Annotated[Amount, Field(le=1)]] = {}
 
 
 def _listed(ratios: list[float]) -> str:
@@ -272,6 +278,9 @@ class Policy(_Strict):
                 del stage["params"]
             if model.layers is not None:
                 stage["layers"] = dict(sorted(model.layers.items()))
+        measured = data.get("measured", {})
+        for name in [name for name, value in measured.items() if value == {}]:
+            del measured[name]  # what was not measured
         lines = yaml.safe_dump({k: v for k, v in data.items() if k != "stages"}, sort_keys=False, width=120)
         stages = yaml.safe_dump({"stages": data["stages"]}, sort_keys=False, width=120)
         return lines + stages

@@ -1,13 +1,29 @@
-"""Versions of the packages that autotc stands on, where one of them holds less than all of it."""
+"""Versions of the packages that autotc stands on: which are installed, and what older ones lack."""
 
 from __future__ import annotations
 
+import platform
 from importlib import metadata
 
 from autotc.errors import UnsupportedModelError
 
 OMNI_SINCE = "5.23"
 """First transformers whose Omni thinkers hold towers and language model side by side, as adapter and weights do."""
+
+
+WATCHED = ("autotc", "torch", "transformers", "tokenizers", "numpy", "pillow", "torchvision")
+"""Packages whose versions can move an answer."""
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can move an answer, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in WATCHED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def check_transformers(what: str, since: str) -> None:

@@ -64,13 +64,25 @@ def names_or_all(text: str) -> list[str] | str:
     return "all" if text == "all" else names(text)
 
 
-def accuracy_fall(text: str) -> float:
-    """A fall in accuracy, in [0, 1]."""
+def accuracy_fall(text: str) -> tuple[str | None, float]:
+    """A fall in accuracy, in [0, 1], or that of a modality, a task or ``overall``: ``image=0.02``."""
+    name, equals, value = text.rpartition("=")
+    with contextlib.suppress(ValueError):
+        fall = float(value)
+        if 0 <= fall <= 1 and bool(equals) == bool(name):
+            return name or None, fall
+    raise argparse.ArgumentTypeError(
+        f"{text!r} given; a fall in accuracy in [0, 1], e.g. 0.03, image=0.02 or task:ocr=0, is right"
+    )
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
     with contextlib.suppress(ValueError):
         value = float(text)
-        if 0 <= value <= 1:
+        if 0 < value < math.inf:
             return value
-    raise argparse.ArgumentTypeError(f"{text!r} given; a fall in accuracy in [0, 1], e.g. 0.03, is right")
+    raise argparse.ArgumentTypeError(f"{text!r} given; a number above 0, e.g. 0.8, is right")
 
 
 def mapping(text: str) -> dict[str, object]:

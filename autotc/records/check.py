@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
 from autotc.errors import one_line
+from autotc.statistics import Interval
 from autotc.tabular import frame, html_table
 
 if TYPE_CHECKING:
@@ -24,12 +25,29 @@ class Finding:
         expected: what the policy file says.
         found: what was measured now.
         verdict: ``pass``; ``fail``; ``warn`` where it weakens the check but is no regression.
+        change: of an accuracy, now minus before, with its 95% interval.
+        p_value: that it fell by no more than the tolerance, one-sided.
+        samples: that were compared.
+        samples_needed: with which it could be shown to be within the tolerance; None where it is shown, or never can.
     """
 
     what: str
     expected: str
     found: str
     verdict: Verdict
+    change: Interval | None = None
+    p_value: float | None = None
+    samples: int | None = None
+    samples_needed: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """A row of the ``--json`` document."""
+        return {**vars(self), "change": None if self.change is None else list(self.change)}
+
+
+def passing(what: str, expected: str, found: str, *, ok: bool) -> Finding:
+    """A finding that passes or fails."""
+    return Finding(what, expected, found, "pass" if ok else "fail")
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """The ``--json`` document."""
-        return {"policy": self.policy, "passed": self.passed, "findings": [vars(f).copy() for f in self.findings]}
+        return {"policy": self.policy, "passed": self.passed, "findings": [f.to_json() for f in self.findings]}
 
     def to_pandas(self) -> pd.DataFrame:
         """One line for each finding.
@@ -59,7 +77,7 @@ class CheckReport:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        return frame([vars(finding) for finding in self.findings], ("what", "expected", "found", "verdict"))
+        return frame([finding.to_json() for finding in self.findings], ("what", "expected", "found", "verdict"))
 
     def to_junit(self) -> str:
         """JUnit XML: one test case per finding, for CI systems that show such reports."""
@@ -77,7 +95,12 @@ class CheckReport:
         return _junit(suite)
 
     def _repr_html_(self) -> str:
-        return html_table([vars(f) for f in self.findings], f"check {'passed' if self.passed else 'FAILED'}")
+        return html_table([_shown(f) for f in self.findings], f"check {'passed' if self.passed else 'FAILED'}")
+
+
+def _shown(finding: Finding) -> dict[str, object]:
+    """A finding as a row for people."""
+    return {name: getattr(finding, name) for name in ("verdict", "what", "expected", "found")}
 
 
 def junit_error(policy: str, message: str) -> str:

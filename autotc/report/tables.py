@@ -20,6 +20,20 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table as forges render it; signs that would end a cell or start markup are escaped."""
+    head, *body = (f"| {' | '.join(_escaped(str(cell)) for cell in line)} |" for line in (headers, *rows))
+    return "\n".join([head, "|" + " --- |" * len(headers), *body])
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown shows as it is, on one line."""
+    folded = " ".join(text.split())
+    return "".join(
+        f"&#{ord(sign)};" if sign in "&<>#@" else f"\\{sign}" if sign in "\\`*_[]|" else sign for sign in folded
+    )
+
+
 def _numeric(text: str) -> bool:
     return bool(text) and text[0] in "-+.0123456789" and all(c in "-+.,%x0123456789e [](){}" for c in text)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.base import Evaluator
+from autotc.gate.baseline import samples_path, uncompressed_path
 from autotc.policy import UNCOMPRESSED, Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
 from autotc.results import Results, SplitCost
@@ -26,6 +27,7 @@ from autotc.search.tally import Tally
 from autotc.search.worth import Trials, assess
 from autotc.statistics import Interval
 from autotc.tracking import Tracker
+from autotc.versions import installed_versions
 from autotc.vocabulary import Split
 
 
@@ -84,6 +86,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     chosen, measured = _first_that_runs(ending, candidates)
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
+    baseline.save(uncompressed_path(exported))
     points: list[tuple[FrontRow, Results]] = []
     for record in _reported(trial_front(ending.records), chosen, asked.reported):
         results = measured if record is chosen else _run(ending, record.policy, "test")
@@ -96,7 +99,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     study.note("worth", worth.to_json())
     figures = _figures(ending)
     if tracker is not None:
-        artefacts = [exported, exported.with_suffix(".samples.parquet"), *figures]
+        artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
         record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts)
     whole_runs = len(ending.uncompressed) * (len(ending.records) + ending.tally.raced)
     return SearchResult(
@@ -254,7 +257,7 @@ def _report(
     files = [ending.study.folder / "front" / f"trial-{record.number}.yaml", *([exported] if exported else [])]
     for file in files:
         measured.save(file)
-        results.save(file.with_suffix(".samples.parquet"))
+        results.save(samples_path(file))
     cost = ending.problem.costs(record.policy, "test")
     return FrontRow(
         policy=str(files[-1]),
@@ -304,6 +307,8 @@ def _measured(ending: Ending, record: TrialRecord, results: Results) -> Policy:
         flops_ratio=round(cost.flops_ratio, 6),
         kv_ratio=round(cost.kv_ratio, 6),
         predicted_ms=None if cost.milliseconds is None else round(cost.milliseconds, 4),
+        tokens={name: round(value, 4) for name, value in cost.tokens.items()},
+        versions=installed_versions(),
         study=ending.study.settings.base_name,
         trial=record.number,
     )

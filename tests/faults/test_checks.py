@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from autotc.check import check, errors_as_junit, samples_path, write_junit
+from autotc.check import check, errors_as_junit
 from autotc.errors import MESSAGE_LENGTH, DataError, NotFiniteError, PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
+from autotc.files import write_text
+from autotc.gate.baseline import samples_path
 from autotc.policy import Measured, Policy
 from autotc.results import Results
 from autotc.statistics import Interval
@@ -136,9 +138,9 @@ def test_junit_of_an_error(tmp_path: Path) -> None:
 
 def test_junit_holds_no_sign_that_xml_does_not_know(tmp_path: Path) -> None:
     report = check(write(tmp_path, Told(sha256="abc")), Told(sha256="\x00\x1b[2Jother"))
-    file = write_junit(report, tmp_path / "check.xml")
+    file = write_text(tmp_path / "check.xml", report.to_junit(), "--junit")
     suite = ElementTree.parse(file).getroot().find("testsuite")
     assert suite is not None
     assert suite.get("failures") == "1"
     with pytest.raises(DataError, match="--junit"):
-        write_junit(report, tmp_path)
+        write_text(tmp_path, report.to_junit(), "--junit")
