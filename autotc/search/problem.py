@@ -10,7 +10,7 @@ from autotc.policy import UNCOMPRESSED
 from autotc.search.budget import Budget, Costs
 from autotc.search.engine import announce_stops
 from autotc.search.errors import SearchError
-from autotc.search.reach import check_reach
+from autotc.search.reach import check_reach, offered_locations
 from autotc.search.settings import StudySettings
 from autotc.search.space import SearchSpace
 from autotc.vocabulary import SPLITS
@@ -26,6 +26,7 @@ class Problem:
         budget_ms: of a sample's predicted prefill, in milliseconds; `budget` holds it relative to uncompressed.
         costs: of policies.
         floors: ``modality/location`` -> lowest FLOPs ratio of that modality's samples.
+        lacking: choices of the space at locations that the model does not offer; they are left out.
     """
 
     space: SearchSpace
@@ -33,6 +34,7 @@ class Problem:
     budget_ms: float | None
     costs: Costs
     floors: dict[str, float]
+    lacking: tuple[str, ...] = ()
 
 
 def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
@@ -48,7 +50,8 @@ def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
     if settings.races:
         announce_stops(evaluator, settings.search_limit)
     floors = {f"{m}/{location}": floor for (m, location), floor in evaluator.floors("search").items()}
-    space = SearchSpace.from_yaml(settings.space, "space").fit(evaluator.modalities, evaluator.depths)
+    fitted = SearchSpace.from_yaml(settings.space, "space").fit(evaluator.modalities, evaluator.depths)
+    space, lacking = fitted.offered(offered_locations(evaluator))
     latency = None if settings.latency is None else LatencyModel.model_validate_json(settings.latency)
     costs = Costs(evaluator, latency)
     time = None if latency is None else _relative_time(settings.budget_ms, latency, space, costs)
@@ -56,7 +59,7 @@ def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
     _check_floors(space, budget, floors, evaluator)
     check_reach(space, budget, costs, evaluator)
     evaluator.check_media(SPLITS)  # not after all trials
-    return Problem(space, budget, settings.budget_ms, costs, floors)
+    return Problem(space, budget, settings.budget_ms, costs, floors, tuple(lacking))
 
 
 def _check_budgets(settings: StudySettings, evaluator: Evaluator) -> None:

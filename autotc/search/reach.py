@@ -37,7 +37,7 @@ def check_reach(space: SearchSpace, budget: Budget, costs: Costs, evaluator: Eva
             return
     if any(part.max_stages > _DEEPEST for part in space.modalities.values()):
         return
-    seeds = seed_policies(space, evaluator.depths, _locations(evaluator), costs, budget)
+    seeds = seed_policies(space, evaluator.depths, offered_locations(evaluator), costs, budget)
     if any(budget.met(costs(seed)) for _, seed in seeds):
         return
     excess = budget.excess(cost)
@@ -65,7 +65,7 @@ def _cheapest_stack(
         if policy.adaptive:
             return None
         try:
-            check_rules(policy, evaluator.depths, _locations(evaluator))
+            check_rules(policy, evaluator.depths, offered_locations(evaluator))
             used = budget.used(costs(policy))
         except AutotcError:
             continue
@@ -91,7 +91,7 @@ def _lowest_stacks(space: SearchSpace, modality: Modality, depth: int) -> Iterat
                     yield first, second
 
 
-def _locations(evaluator: Evaluator) -> dict[str, list[Location]]:
+def offered_locations(evaluator: Evaluator) -> dict[str, list[Location]]:
     """Modality -> locations where stages may act."""
     locations: dict[str, list[Location]] = {}
     for modality, location in evaluator.floors("search"):

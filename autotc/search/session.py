@@ -152,6 +152,9 @@ class Session:
         Raises:
             SearchError: the uncompressed model guesses or is always wrong, many trials in a row failed, or none ran.
         """
+        if self.problem.lacking:
+            lacking = ", ".join(self.problem.lacking)
+            self._progress.on_event(f"left out of the space, since the model offers no such place: {lacking}")
         self.uncompressed = self._run_uncompressed()
         self._engine.start(self.uncompressed)
         self._restore(tracker)

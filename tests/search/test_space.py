@@ -13,7 +13,8 @@ import pytest
 from autotc.depths import Depths
 from autotc.policy import Policy
 from autotc.resources import search_space
-from autotc.search.space import SearchSpace, SpaceError
+from autotc.search.space import Choice, SearchSpace, SpaceError
+from autotc.search.space.model import MOST_LAYERS
 from autotc.search.space.schedules import falls, line, sigmoid
 
 DEPTHS = Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3})
@@ -27,6 +28,11 @@ modalities:
 """
 
 
+def default() -> SearchSpace:
+    """The default space on the embedded model."""
+    return SearchSpace.load(search_space()).fit(("image", "video", "audio"), DEPTHS)
+
+
 @pytest.fixture(params=[0, 1])
 def trials(request: pytest.FixtureRequest) -> list[optuna.Trial]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -37,12 +43,20 @@ def trials(request: pytest.FixtureRequest) -> list[optuna.Trial]:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_spaces_load_and_fit(path: Path) -> None:
     space = SearchSpace.load(path)
-    assert space.fit(("image", "video", "audio"), DEPTHS) == space
+    fitted = space.fit(("image", "video", "audio"), DEPTHS)
+    assert fitted.fit(("image", "video", "audio"), DEPTHS) == fitted
+    assert all(choice.depth is None for part in fitted.modalities.values() for choice in part.choices)
     assert SearchSpace.from_yaml(space.to_yaml()) == space
+    deep = space.fit(space.modalities, Depths(80, dict.fromkeys(space.modalities, 48)))
+    for part in deep.modalities.values():
+        assert all(len(choice.layers) == MOST_LAYERS for choice in part.choices if choice.layers)
+    # On a model of two layers, schedules over several are left out.
+    flat = space.fit(("image", "video", "audio"), Depths(2, dict.fromkeys(("image", "video", "audio"), 1)))
+    assert SearchSpace.from_yaml(flat.to_yaml()) == flat
 
 
 def test_encode_is_the_inverse_of_suggest(trials: list[optuna.Trial]) -> None:
-    space = SearchSpace.load(search_space())
+    space = default()
     lengths, schedules, compared = set(), set(), 0
     for trial in trials:
         policy = space.suggest(trial)
@@ -108,7 +122,7 @@ def _image(**stage: Any) -> Policy:
     ],
 )
 def test_policies_outside_are_refused(stage: dict[str, Any]) -> None:
-    space = SearchSpace.load(search_space())
+    space = default()
     with pytest.raises(SpaceError):
         space.encode(_image(**stage))
     assert not any(key.startswith("image") for key in space.encode_known(_image(**stage)))
@@ -134,6 +148,17 @@ def test_modality_outside_is_refused() -> None:
         ("projector", "input", "modalities.image.choices.0.location"),
         ("projector", "encoder", "modalities.image.choices.0.layers: missing"),
         ("location: projector", "location: projector, layers: [1]", "modalities.image.choices.0.layers"),
+        (
+            "location: projector",
+            "location: projector, depth: [0, 1]",
+            "modalities.image.choices.0.depth: [0.0, 1.0] given",
+        ),
+        ("divprune, location: projector", "tome, location: encoder, depth: [0.5, 0.1]", "0 <= low <= high <= 1"),
+        (
+            "divprune, location: projector",
+            "tome, location: encoder, layers: [1], depth: [0, 1]",
+            "one of the two is right",
+        ),
         ("image", "smell", "smell"),
         ("modalities:", "step: 0.013\nmodalities:", "step: 0.013"),
         ("    choices:", "    presets: [fastw]\n    choices:", "modalities.image.presets.0: unknown preset 'fastw'"),
@@ -160,8 +185,37 @@ def test_missing_file_and_directory(tmp_path: Path) -> None:
 
 
 def test_layers_out_of_range_are_named() -> None:
-    space = SearchSpace.load(search_space())
+    space = default()
     with pytest.raises(SpaceError, match="the decoder has 3 layers, 0 to 2 are allowed"):
         space.fit(("image",), Depths(3, DEPTHS.encoder))
     with pytest.raises(SpaceError, match="the data holds smell"):
         space.fit(("smell",), DEPTHS)
+
+
+@pytest.mark.parametrize(
+    ("depth", "layers", "expected"),
+    [
+        ((0.06, 0.5), 6, (1, 2, 3)),
+        ((0, 0.34), 3, (0, 1)),
+        ((0.06, 0.5), 2, (1,)),
+        ((0.06, 0.5), 32, (2, 4, 6, 8, 10, 12, 14, 16)),
+        ((0.4, 0.45), 5, (2,)),
+        ((0.41, 0.45), 5, (2,)),  # none lies between: the nearest
+        ((0.9, 1), 4, (3,)),
+    ],
+)
+def test_shares_of_a_depth_become_layers(depth: tuple[float, float], layers: int, expected: tuple[int, ...]) -> None:
+    choice = Choice(mechanism="rep_shift", location="decoder", depth=depth, keep_ratio=(0.1, 0.9))
+    placed = choice.at_depth(layers)
+    assert (placed.layers, placed.depth) == (expected, None)
+
+
+def test_places_that_a_model_lacks_are_left_out() -> None:
+    space = default()
+    offered = {"image": ("projector", "decoder"), "video": ("input",), "audio": ("encoder",)}
+    left, lacking = space.offered(offered)
+    assert {choice.location for choice in left.modalities["image"].choices} == {"projector", "decoder"}
+    assert "image tome@encoder" in lacking
+    assert "video downsample@input" not in lacking
+    with pytest.raises(SpaceError, match=r"modalities.audio: the model offers none of its locations; it offers input"):
+        SearchSpace.load(search_space("decoder")).offered({**offered, "video": ("decoder",), "audio": ("input",)})

@@ -41,6 +41,12 @@ def evidence(correct: list[float], probability: list[float] | None = None) -> Ev
     return Evidence(values, values if probability is None else np.array(probability))
 
 
+def fitted(file: str = "default") -> SearchSpace:
+    """A shipped space on the synthetic model."""
+    evaluator = SyntheticEvaluator()
+    return SearchSpace.load(search_space(file)).fit(evaluator.modalities, evaluator.depths)
+
+
 def engine(space: str | None = None, budget: float = 0.5, **options: Any) -> Engine:
     evaluator = options.pop("evaluator", None) or SyntheticEvaluator(samples=60)
     found = SearchSpace.load(search_space()) if space is None else SearchSpace.from_yaml(space)
@@ -105,7 +111,7 @@ def test_expected_gain_is_the_area_that_a_sure_policy_adds() -> None:
 
 
 def test_the_surrogate_carries_over_ratios_and_stacks() -> None:
-    space = SearchSpace.load(search_space())
+    space = fitted()
 
     def at(mechanism: str, ratio: float) -> list[Stage]:
         return [Stage(modality="image", location="projector", mechanism=mechanism, keep_ratio=ratio)]
@@ -161,7 +167,7 @@ modalities:
 
 
 def test_changes_are_small_steps_inside_the_space() -> None:
-    space = SearchSpace.load(search_space())
+    space = fitted()
     start = (Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.5),)
     found = list(neighbours(start, space, "image"))
     assert () in found
@@ -172,7 +178,7 @@ def test_changes_are_small_steps_inside_the_space() -> None:
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in search_spaces().glob("*.yaml")))
 def test_random_keys_stand_for_every_policy_of_a_space(file: str) -> None:
-    space = SearchSpace.load(search_space(file))
+    space = fitted(file)
     keys, rng = Keys(space), np.random.default_rng(0)
     for _ in range(60):
         policy = Policy.of(stage for modality in space.modalities for stage in space.draw(modality, rng))

@@ -277,7 +277,9 @@ def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:
 
 
 def test_moving_onto_the_budget_stays_on_the_grid_and_close_to_it() -> None:
-    space, costs = SearchSpace.load(search_space()), Costs(SyntheticEvaluator())
+    evaluator = SyntheticEvaluator()
+    space = SearchSpace.load(search_space()).fit(evaluator.modalities, evaluator.depths)
+    costs = Costs(evaluator)
     stages = [
         {"modality": m, "location": "projector", "mechanism": "divprune", "keep_ratio": 0.9}
         for m in ("image", "video", "audio")

@@ -109,6 +109,8 @@ def _ratios(space: SearchSpace, choice: Choice, left: int | None) -> Ratios:
 
 
 def _suggest_stage(space: SearchSpace, trial: Trial, modality: Modality, choice: Choice, left: int | None) -> Stage:
+    if choice.depth is not None:
+        raise SpaceError(f"{modality}.{choice.key}: depth: is of no model yet; SearchSpace.fit makes layers of it")
     prefix = f"{modality}.{choice.key}"
     schedule: Schedule = choice.schedules[0]
     if len(choice.schedules) > 1:

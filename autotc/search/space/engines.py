@@ -40,7 +40,7 @@ def _as_run(choice: Choice, modality: Modality, engine: Engine, architecture: st
     stage = Stage(
         modality=modality,
         location=choice.location,
-        layer=choice.layers[0] if choice.layers else None,
+        layer=choice.some_layer,
         mechanism=choice.mechanism,
         keep_ratio=choice.keep_ratio[1],
         params=choice.params,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,9 @@ from autotc.search.space.schedules import Schedule, to_percent
 from autotc.search.space.trials import EnumeratingTrial, RandomTrial, Trial
 from autotc.vocabulary import MODALITIES, Location, Modality
 
+MOST_LAYERS = 8
+"""Layers that a share of a depth becomes: more of them make a space larger, not richer."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +36,8 @@ class Choice(_Strict):
     Attributes:
         mechanism, location, params: of the stage.
         layers: layers it may act at (encoder and decoder), counted from 0.
+        depth: in place of layers, the shares of the tower's or the decoder's depth between which it may act, in [0, 1];
+            layer k of n stands at k / n. A space with shares fits models of any depth: see `SearchSpace.fit`.
         keep_ratio: lowest and highest ratio, both multiples of the step.
         step: grid of its ratios; None takes the space's.
         schedules: how ratios fall over the layers. ``single``: at one of them; ``step``: at two or three of them;
@@ -44,6 +49,7 @@ class Choice(_Strict):
     mechanism: str
     location: Location
     layers: tuple[int, ...] = ()
+    depth: tuple[float, float] | None = None
     keep_ratio: tuple[float, float]
     step: float | None = None
     schedules: tuple[Schedule, ...] = ("single",)
@@ -53,6 +59,31 @@ class Choice(_Strict):
     def key(self) -> str:
         """Name among the choices of a modality, e.g. ``tome@encoder``."""
         return f"{self.mechanism}@{self.location}"
+
+    def at_depth(self, layers: int) -> Choice:
+        """This choice on a stack of so many layers: with layers in place of shares, at most `MOST_LAYERS` of them.
+
+        The layer nearest to the middle stands in where none lies between the shares; schedules over several layers are
+        left out where there is only one.
+        """
+        if self.depth is None or not layers:
+            return self
+        low, high = self.depth
+        within = [k for k in range(layers) if low - 1e-9 <= k / layers <= high + 1e-9]
+        within = within or [min(layers - 1, round((low + high) / 2 * layers))]
+        count = min(MOST_LAYERS, len(within))
+        chosen = [within[round(i * (len(within) - 1) / max(1, count - 1))] for i in range(count)]
+        schedules = self.schedules
+        if count == 1:
+            schedules = tuple(name for name in schedules if name == "single") or ("single",)
+        return self.model_copy(update={"layers": tuple(chosen), "depth": None, "schedules": schedules})
+
+    @property
+    def some_layer(self) -> int | None:
+        """A layer that it may act at, for questions whose answer does not hang on which; None where it has none."""
+        if self.depth is not None:
+            return 1 if self.location == "decoder" else 0
+        return self.layers[0] if self.layers else None
 
     @property
     def several(self) -> bool:
@@ -67,13 +98,9 @@ class Choice(_Strict):
             return f"location: {self.mechanism} cannot act at {self.location!r}; it can at {allowed}"
         if modality not in mechanism.modalities:
             return f"mechanism: {self.mechanism} does not take {modality!r}; it takes {', '.join(mechanism.modalities)}"
-        layered = self.location in ("encoder", "decoder")
-        if layered and not self.layers:
-            return f"layers: missing; a choice at the {self.location} needs at least one"
-        if not layered and self.layers:
-            return f"layers: {list(self.layers)} given; a choice at the {self.location} has none"
-        if len(set(self.layers)) < len(self.layers) or any(layer < 0 for layer in self.layers):
-            return f"layers: {list(self.layers)} given; distinct layers from 0 are allowed"
+        problem = self._layers_problem()
+        if problem is not None:
+            return problem
         low, high = self.keep_ratio
         if not 0 < low <= high <= 1:
             return f"keep_ratio: [{low:g}, {high:g}] given; 0 < low <= high <= 1 is allowed"
@@ -85,9 +112,26 @@ class Choice(_Strict):
                 return f"keep_ratio: {ratio:g} given; multiples of the step {grid / 100:g} are allowed"
         if not self.schedules or len(set(self.schedules)) < len(self.schedules):
             return f"schedules: empty or repeated; list some of {', '.join(get_args(Schedule))}"
-        if self.several and (self.location != "decoder" or len(self.layers) < 2):
+        if self.several and (self.location != "decoder" or (self.depth is None and len(self.layers) < 2)):
             first = next(name for name in self.schedules if name != "single")
             return f"schedules: {first} needs the decoder and at least two layers"
+        return None
+
+    def _layers_problem(self) -> str | None:
+        """What is wrong with the layers, or the depth in their place, or None."""
+        layered = self.location in ("encoder", "decoder")
+        given = f"layers: {list(self.layers)} given" if self.depth is None else f"depth: {list(self.depth)} given"
+        if not layered and (self.layers or self.depth is not None):
+            return f"{given}; a choice at the {self.location} has none"
+        if self.depth is not None:
+            if self.layers:
+                return f"depth: given beside layers {list(self.layers)}; one of the two is right"
+            if not 0 <= self.depth[0] <= self.depth[1] <= 1:
+                return f"{given}; 0 <= low <= high <= 1 is allowed"
+        elif layered and not self.layers:
+            return f"layers: missing; a choice at the {self.location} needs at least one, or a depth as [0.1, 0.75]"
+        if len(set(self.layers)) < len(self.layers) or any(layer < 0 for layer in self.layers):
+            return f"{given}; distinct layers from 0 are allowed"
         return None
 
 
@@ -168,7 +212,9 @@ class SearchSpace(_Strict):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=120)
 
     def fit(self, modalities: Iterable[str], depths: Depths) -> SearchSpace:
-        """This space for a model and data: modalities the data does not hold are left out, layers are checked.
+        """This space for a model and data.
+
+        Modalities the data does not hold are left out, shares of a depth become layers, and layers are checked.
 
         Raises:
             SpaceError: no modality is left, or a layer is out of the model's range.
@@ -179,6 +225,7 @@ class SearchSpace(_Strict):
             given, there = ", ".join(self.modalities), ", ".join(sorted(held))
             raise SpaceError(f"modalities: {given} given; the data holds {there}")
         for modality, space in left.items():
+            left[modality] = space.model_copy(update={"choices": tuple(_placed(space.choices, modality, depths))})
             for i, choice in enumerate(space.choices):
                 decoder = choice.location == "decoder"
                 depth = depths.decoder if decoder else depths.encoder.get(modality, 0)
@@ -190,6 +237,26 @@ class SearchSpace(_Strict):
                             f"0 to {depth - 1} are allowed"
                         )
         return self.model_copy(update={"modalities": left})
+
+    def offered(self, locations: Mapping[str, Collection[str]]) -> tuple[SearchSpace, list[str]]:
+        """What a model offers of this space, and what it does not: ``image downsample@input``.
+
+        Args:
+            locations: modality -> locations where stages may act on it.
+
+        Raises:
+            SpaceError: a modality has no choice left.
+        """
+        left: dict[Modality, ModalitySpace] = {}
+        lacking: list[str] = []
+        for modality, part in self.modalities.items():
+            able = tuple(choice for choice in part.choices if choice.location in locations.get(modality, ()))
+            lacking += [f"{modality} {choice.key}" for choice in part.choices if choice not in able]
+            if not able:
+                there = ", ".join(locations.get(modality, ())) or "none"
+                raise SpaceError(f"modalities.{modality}: the model offers none of its locations; it offers {there}")
+            left[modality] = part.model_copy(update={"choices": able})
+        return self.model_copy(update={"modalities": left}), lacking
 
     def choice(self, stage: Stage) -> Choice | None:
         """The choice that a stage is an instance of, or None."""
@@ -283,6 +350,12 @@ class SearchSpace(_Strict):
             if modality in params:
                 self.suggest_modality(trial, modality)
         return dict(trial.distributions)
+
+
+def _placed(choices: Iterable[Choice], modality: str, depths: Depths) -> Iterator[Choice]:
+    """Choices with layers in place of shares of a depth."""
+    for choice in choices:
+        yield choice.at_depth(depths.decoder if choice.location == "decoder" else depths.encoder.get(modality, 0))
 
 
 def _whole_percent(step: float) -> bool:
