@@ -49,3 +49,22 @@ def hypervolume(points: Sequence[tuple[float, float]], reference: tuple[float, f
     if not inside:
         return 0.0
     return float(moocore.hypervolume(np.array(inside), ref=np.array([-least, most])))
+
+
+def knee(front: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The point of a front that lies furthest above the line from its first point to its last, both axes scaled to 1.
+
+    Args:
+        front: (cost, value), cheapest first.
+
+    Returns:
+        The point; None where fewer than three points, or none above the line, leave no knee.
+    """
+    if len(front) < 3:
+        return None
+    (cheap, poor), (dear, good) = front[0], front[-1]
+    heights = [
+        ((value - poor) / (good - poor) - (cost - cheap) / (dear - cheap), (cost, value)) for cost, value in front
+    ]
+    height, point = max(heights)
+    return point if height > 1e-9 else None

@@ -1,16 +1,18 @@
-"""Looking at studies that a runs folder keeps: their list, a front, figures."""
+"""Looking at studies that a runs folder keeps: their list, a front, a report."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Literal, get_args
 
 from autotc.errors import DataError, quote
+from autotc.files import write_text
 from autotc.records.study import FrontPoint, StudyFront, StudyReport, StudySummary
+from autotc.report.study_page import study_html, study_markdown
+from autotc.search.account import study_account
 from autotc.search.storage import list_studies, load_front
 
-FIGURES = ("front.png", "front.html")
-"""That a search writes into its study's folder."""
+Format = Literal["html", "md"]
 
 
 def front(study: str | None = None, *, runs: str | Path = "runs") -> StudyFront:
@@ -75,39 +77,36 @@ def study(*, runs: str | Path = "runs") -> list[StudySummary]:
     return summaries
 
 
-def report(study: str | None = None, *, to: str | Path | None = None, runs: str | Path = "runs") -> StudyReport:
-    """The figures of a study.
+def report(
+    study: str | None = None, *, format: Format = "html", out: str | Path | None = None, runs: str | Path = "runs"
+) -> StudyReport:
+    """Write what a study found, and how, as one file; also of one that runs still.
 
     Args:
         study: its name; None takes the latest.
-        to: folder that they are copied to; None leaves them in the study's folder.
+        format: ``html``, a page that needs no network, or ``md``, Markdown for a pull request.
+        out: file to write; None writes ``report.html`` or ``report.md`` into the study's folder.
         runs: folder of the studies.
 
     Raises:
-        DataError: there is no such study, it has no figures yet, or ``to`` cannot be written.
-        MissingDependencyError: Optuna is not installed.
+        DataError: there is no such study, or the file cannot be written.
+        MissingDependencyError: Optuna or Jinja is not installed.
 
     Example:
-        >>> autotc.report(to="figures").figures  # doctest: +SKIP
-        (PosixPath('figures/tiny-omni-b0.5-s0-front.png'), PosixPath('figures/tiny-omni-b0.5-s0-front.html'))
+        >>> autotc.report(out="report.html").file  # doctest: +SKIP
+        PosixPath('report.html')
     """
     runs = Path(runs)
     known = _names(runs)
     name = known[-1] if study is None else study
     if name not in known:
         raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; known: {', '.join(known)}")
-    figures = [runs / name / figure for figure in FIGURES]
-    for figure in figures:
-        if not figure.exists():
-            raise DataError(f"{figure}: no such file; finish the study with autotc search --resume {name}")
-    if to is not None:
-        try:
-            Path(to).mkdir(parents=True, exist_ok=True)
-            figures = [Path(shutil.copy(figure, Path(to) / f"{name}-{figure.name}")) for figure in figures]
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"--to: {to} cannot be written ({reason}); give another folder") from error
-    return StudyReport(name, tuple(figures))
+    if format not in get_args(Format):
+        raise DataError(f"format: {quote(format)} given; {' or '.join(get_args(Format))} is right")
+    account = study_account(name, runs)
+    text = study_html(account) if format == "html" else study_markdown(account)
+    path = runs / name / f"report.{format}" if out is None else Path(out)
+    return StudyReport(name, write_text(path, text, "--out"))
 
 
 def _names(runs: Path) -> list[str]:

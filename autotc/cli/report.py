@@ -15,21 +15,27 @@ from autotc.report.studies import report_text
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("study", nargs="?", metavar="STUDY", help="name of the study (default: the latest)")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the figures (default: the study's)")
+    parser.add_argument(
+        "--format",
+        choices=("html", "md"),
+        default="html",
+        help="a page, or Markdown for a pull request (default: html)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: in the study's folder)")
     add_runs_option(parser)
 
 
 def run(args: argparse.Namespace) -> Output:
-    """Write the figures of a study."""
-    report = autotc.report(args.study, to=args.to, runs=args.runs)
+    """Write the report of a study."""
+    report = autotc.report(args.study, format=args.format, out=args.out, runs=args.runs)
     return Output(report.to_json(), report_text(report))
 
 
 COMMAND = Command(
     name="report",
     function="report",
-    summary="write the figures of a study",
-    examples=("autotc report --to figures",),
+    summary="write what a study found, and how, as one page or as Markdown",
+    examples=("autotc report --out report.html", "autotc report --format md"),
     add_arguments=add_arguments,
     run=run,
 )

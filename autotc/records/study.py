@@ -1,4 +1,4 @@
-"""What is kept of studies: a front, a list, the figures."""
+"""What is kept of studies: a front, a list, a report."""
 
 from __future__ import annotations
 
@@ -107,16 +107,16 @@ class StudySummary:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """The figures of a study.
+    """The report of a study.
 
     Attributes:
         study: its name.
-        figures: files.
+        file: that was written.
     """
 
     study: str
-    figures: tuple[Path, ...]
+    file: Path
 
     def to_json(self) -> dict[str, Any]:
         """The ``--json`` document."""
-        return {"study": self.study, "figures": [str(figure) for figure in self.figures]}
+        return {"study": self.study, "file": str(self.file)}

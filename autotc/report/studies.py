@@ -33,5 +33,5 @@ def _three(value: float | None) -> str:
 
 
 def report_text(report: StudyReport) -> str:
-    """The files, one a line."""
-    return "\n".join(str(figure) for figure in report.figures)
+    """The file that was written."""
+    return f"wrote {report.file}"

@@ -22,11 +22,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table as forges render it; signs that would end a cell or start markup are escaped."""
-    head, *body = (f"| {' | '.join(_escaped(str(cell)) for cell in line)} |" for line in (headers, *rows))
+    head, *body = (f"| {' | '.join(markdown_text(str(cell)) for cell in line)} |" for line in (headers, *rows))
     return "\n".join([head, "|" + " --- |" * len(headers), *body])
 
 
-def _escaped(text: str) -> str:
+def markdown_text(text: str) -> str:
     """A text that Markdown shows as it is, on one line."""
     folded = " ".join(text.split())
     return "".join(

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.base import Evaluator
+from autotc.files import write_text
 from autotc.gate.baseline import samples_path, uncompressed_path
 from autotc.policy import UNCOMPRESSED, Measured, Policy
-from autotc.report.figures import FrontFigure, Point, front_html, front_png, main_family
+from autotc.report.figures import FrontFigure, Point, front_png, main_family
+from autotc.report.study_page import front_html, study_html
 from autotc.results import Results, SplitCost
+from autotc.search.account import WORTH, study_account
 from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Engine
 from autotc.search.errors import SearchStopped
@@ -96,8 +99,8 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     rows = [row for row, _ in points]
     ending.progress.on_phase("worth")
     worth = assess(_trials(ending), chosen.policy, measured, points)
-    study.note("worth", worth.to_json())
-    figures = _figures(ending)
+    study.note(WORTH, {**worth.to_json(), "chosen": chosen.number, "policy": str(exported)})
+    figures = _figures(ending, asked.runs)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
         record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts)
@@ -315,12 +318,16 @@ def _measured(ending: Ending, record: TrialRecord, results: Results) -> Policy:
     return record.policy.model_copy(update={"model": evaluator.model, "measured": measured})
 
 
-def _figures(ending: Ending) -> list[Path]:
-    """Draw the front as PNG and HTML into the study's folder."""
+def _figures(ending: Ending, runs: Path) -> list[Path]:
+    """Draw the front as PNG and as a page, and write the report, into the study's folder."""
     points = [
         Point(r.policy.label(), main_family(r.policy), r.accuracy, r.flops_ratio, r.number) for r in ending.records
     ]
     title = f"{ending.study.name}: {len(points)} feasible policies"
     figure = FrontFigure(title, points, ending.uncompressed.overall(), ending.problem.budget.overall)
-    folder = ending.study.folder
-    return [front_png(figure, folder / "front.png"), front_html(figure, folder / "front.html")]
+    folder, account = ending.study.folder, study_account(ending.study.name, runs)
+    return [
+        front_png(figure, folder / "front.png"),
+        write_text(folder / "front.html", front_html(account)),
+        write_text(folder / "report.html", study_html(account)),
+    ]

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     import optuna
 
 
-def stored_trial(outcome: Ran | Raced | Refused | Failed, *, ran: bool, calibration_forwards: int = 0) -> StoredTrial:
+def stored_trial(
+    outcome: Ran | Raced | Refused | Failed, *, forwards: int, calibration_forwards: int = 0
+) -> StoredTrial:
     """An outcome as it is stored.
 
     Args:
         outcome: of a proposal.
-        ran: whether any sample was run for it.
+        forwards: samples that were run for it, which were not known from policies with the same stages.
         calibration_forwards: samples that were run for it to predict conflicts.
     """
     policy = outcome.policy
@@ -35,9 +37,9 @@ def stored_trial(outcome: Ran | Raced | Refused | Failed, *, ran: bool, calibrat
         case Failed():
             values["error"] = outcome.reason
         case Raced():
-            values.update(_measurements(outcome), raced=outcome.reason)
+            values.update(_measurements(outcome), raced=outcome.reason, forwards=forwards)
         case Ran():
-            values.update(_measurements(outcome), ran=ran)
+            values.update(_measurements(outcome), ran=forwards > 0, forwards=forwards)
     return StoredTrial.model_validate(values)
 
 

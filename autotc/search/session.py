@@ -14,6 +14,7 @@ from autotc.evaluate.embedded import embedded_evaluator
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.results import Results
+from autotc.search.account import CONTEXT, describe
 from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Conduct, Engine, Strategy
 from autotc.search.errors import SearchError, SearchInterrupted, SearchStopped
@@ -160,6 +161,7 @@ class Session:
         self._restore(tracker)
         self._leave_out_fatal(tracker)
         self.chance = chance_level(self.uncompressed, self._evaluator.info("search").chance)
+        self.study.note(CONTEXT, describe(self._evaluator, self.chance))
         self._progress.on_phase("search")
         seeds = self._seeds()
         stalled = failures = 0
@@ -211,7 +213,7 @@ class Session:
         before, left_out = self._engine.forwards, set(self._engine.failures.left_out)
         outcome = self._engine.attempt(origin, policy, race=":" not in origin)
         # What is put together from known parts runs nothing, and is no trial that was asked for.
-        self._keep(outcome, tracker, ran=self._engine.forwards > before)
+        self._keep(outcome, tracker, forwards=self._engine.forwards - before)
         self._strategy.learn(self._engine, outcome)
         for name in sorted(self._engine.failures.left_out - left_out):
             self._progress.on_event(f"{name} failed whenever it ran; the search goes on without it")
@@ -230,7 +232,7 @@ class Session:
                 self._engine.tried.add(policy.content_hash())
                 self._engine.block(policy)
                 reason = f"{policy.label()}: the process ended {times} times while it ran"
-                self._keep(Failed("restored", policy, reason), tracker, ran=False)
+                self._keep(Failed("restored", policy, reason), tracker, forwards=0)
 
     def _show(self, began: float, before: int) -> None:
         """Tell how far the search is: trials done, seconds left by the pace of this call, the front."""
@@ -247,15 +249,15 @@ class Session:
             if policy.content_hash() not in self._engine.tried:
                 yield origin, policy
 
-    def _keep(self, outcome: Outcome, tracker: Tracker | None, *, ran: bool) -> None:
-        """Store an outcome, whole, in one transaction, and log it; ``ran``: whether any sample was run for it."""
+    def _keep(self, outcome: Outcome, tracker: Tracker | None, *, forwards: int) -> None:
+        """Store an outcome, whole, in one transaction, and log it; ``forwards``: samples that were run for it."""
         if isinstance(outcome, Known):
             return
         from autotc.search.strategies.sampled import frozen_trial
 
-        forwards = 0 if self._judge is None else self._judge.forwards
-        stored = stored_trial(outcome, ran=ran, calibration_forwards=forwards - self._calibration_forwards)
-        self._calibration_forwards = forwards
+        watched = 0 if self._judge is None else self._judge.forwards
+        stored = stored_trial(outcome, forwards=forwards, calibration_forwards=watched - self._calibration_forwards)
+        self._calibration_forwards = watched
         state, values = trial_state(outcome), None
         if isinstance(outcome, Ran | Raced):
             outcome.results.save(self.study.samples_file(outcome.policy))

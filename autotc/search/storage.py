@@ -44,6 +44,7 @@ class StoredTrial(BaseModel):
         divergence: from the uncompressed model's predictions, in nats.
         tokens, flops_ratio_by, scoring_share: analytic, see `SplitCost`.
         samples: how many it ran on.
+        forwards: samples that were run for it, which were not known from policies with the same stages.
         ran: whether any sample was run; if not, all was known from policies with the same stages.
     """
 
@@ -66,6 +67,7 @@ class StoredTrial(BaseModel):
     flops_ratio_by: dict[str, float] = Field(default_factory=dict)
     scoring_share: float | None = None
     samples: int | None = None
+    forwards: int = 0
     ran: bool = True
 
     def as_attributes(self) -> dict[str, Any]:
@@ -123,6 +125,11 @@ class Study:
         self.folder = runs / self.name
         self._runs = runs
 
+    @property
+    def stored(self) -> optuna.Study:
+        """The study as Optuna keeps it."""
+        return self._stored
+
     def __len__(self) -> int:
         return len(self._stored.get_trials(deepcopy=False))
 
@@ -149,7 +156,7 @@ class Study:
         return self._stored.user_attrs.get(key)
 
     def note(self, key: str, value: Any) -> None:
-        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``, ``running``, ``deaths``.
+        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``, ``deaths``, ``context``, ``worth``, ...
 
         Raises:
             SearchError: the database cannot be written.

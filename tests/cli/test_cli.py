@@ -250,8 +250,8 @@ def test_bugs_missing_extras_and_interruption(
 
         monkeypatch.setitem(program.COMMANDS, "models", replace(program.COMMANDS["models"], run=command))
 
-    raising(ModuleNotFoundError("No module named 'plotly'", name="plotly.express"))
-    assert run(capsys, "models") == (2, "", "autotc models: plotly is not installed; pip install 'autotc[search]'\n")
+    raising(ModuleNotFoundError("No module named 'jinja2'", name="jinja2.sandbox"))
+    assert run(capsys, "models") == (2, "", "autotc models: jinja2 is not installed; pip install 'autotc[search]'\n")
     raising(MissingDependencyError("mlflow is not installed;\n pip install 'autotc[search]'"))
     assert run(capsys, "models")[0] == 2
     raising(KeyboardInterrupt())

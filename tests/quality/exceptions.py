@@ -52,7 +52,7 @@ PARAMETERS: dict[str, str] = {
 """File and function of more than 8 parameters -> why."""
 
 FIGURES: dict[str, str] = {}
-"""File that imports matplotlib or plotly outside of `autotc/report/figures` -> why."""
+"""File that imports matplotlib outside of `autotc/report/figures` -> why."""
 
 ARGPARSE = {
     "autotc/tiny/train/__main__.py": "a program of its own, not a command of autotc: the recipe of the embedded model",

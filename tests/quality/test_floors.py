@@ -43,7 +43,7 @@ def test_contracts_between_and_inside_packages_hold() -> None:
 
 
 def test_figures_are_drawn_in_one_room() -> None:
-    outside = {path for path in importers("matplotlib", "plotly") if not path.startswith("autotc/report/figures")}
+    outside = {path for path in importers("matplotlib") if not path.startswith("autotc/report/figures")}
     assert outside == exceptions.FIGURES.keys()
 
 

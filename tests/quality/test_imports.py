@@ -27,7 +27,6 @@ def test_importing_loads_no_optional_package(statement: str) -> None:
         "optuna",
         "mlflow",
         "lmms_eval",
-        "plotly",
         "matplotlib",
         "pandas",
         "rich",

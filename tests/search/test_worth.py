@@ -105,7 +105,9 @@ def test_a_search_says_what_it_was_worth(tmp_path: Path) -> None:
     assert kinds == ["preset", "control"]
     assert set(result.worth.rivals[0].names) == {"image", "video", "audio"}
     kept = load_study(result.study, tmp_path / "runs").attribute("worth")
-    assert kept == json.loads(json.dumps(result.worth.to_json()))
+    assert kept is not None
+    assert kept | json.loads(json.dumps(result.worth.to_json())) == kept
+    assert kept["policy"] == str(result.policy)
 
 
 # --- sanity ---

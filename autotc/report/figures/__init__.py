@@ -1,9 +1,9 @@
-"""Every figure: PNG by matplotlib, pages by plotly. Nothing else imports either."""
+"""Every figure: PNG by matplotlib, which nothing else imports, and inline SVG."""
 
 from autotc.report.figures.canvas import COLORS
 from autotc.report.figures.curves import Curve, curves_png
 from autotc.report.figures.dropped import TokenOutcome, dropped_png
-from autotc.report.figures.front import FrontFigure, Point, front_html, front_png, main_family
+from autotc.report.figures.front import FrontFigure, Point, front_png, main_family
 from autotc.report.figures.heatmap import HeatmapCell, heatmap_png
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "TokenOutcome",
     "curves_png",
     "dropped_png",
-    "front_html",
     "front_png",
     "heatmap_png",
     "main_family",

@@ -1,4 +1,4 @@
-"""The Pareto front of a study as PNG (matplotlib) and as interactive HTML (plotly)."""
+"""The Pareto front of a study as PNG."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.errors import missing_dependency
-from autotc.files import replacing
 from autotc.mechanisms import MECHANISMS
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
-from autotc.report.figures.canvas import BUDGET_COLOR, COLORS, FLOPS_LABEL, draw_cost_axes, new_canvas, save_png
+from autotc.report.figures.canvas import BUDGET_COLOR, COLORS, draw_cost_axes, new_canvas, save_png
 from autotc.statistics import Interval
 
 _MARKERS = {"control": "x", "transformation": "o", "similarity": "s", "attention": "^", "query": "D"}
-_SYMBOLS = {
-    "control": "x",
-    "transformation": "circle",
-    "similarity": "square",
-    "attention": "triangle-up",
-    "query": "diamond",
-}
 
 
 @dataclass(frozen=True)
@@ -115,50 +106,3 @@ def front_png(figure: FrontFigure, path: str | Path) -> Path:
     axes.axvline(figure.budget, color=BUDGET_COLOR, linewidth=1.1, linestyle="--", label="budget", zorder=1)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return save_png(canvas, path, dpi=140)
-
-
-def front_html(figure: FrontFigure, path: str | Path) -> Path:
-    """Draw the front as an interactive page that loads nothing from the network; returns its path.
-
-    Raises:
-        MissingDependencyError: plotly is not installed.
-        DataError: the file cannot be written.
-    """
-    try:
-        import plotly.graph_objects as go
-    except ImportError as error:
-        raise missing_dependency(error) from error
-    page = go.Figure()
-    for family, points in figure.families():
-        page.add_scatter(
-            x=[p.flops_ratio for p in points],
-            y=[p.accuracy for p in points],
-            mode="markers",
-            name=family,
-            marker={"color": COLORS[family], "symbol": _SYMBOLS[family], "size": 9, "opacity": 0.8},
-            text=[f"trial {p.trial}<br>" + p.label.replace("; ", "<br>") for p in points],
-            hovertemplate="%{text}<br>accuracy %{y:.3f}<br>FLOPs ratio %{x:.3f}<extra></extra>",
-        )
-    x, y = figure.line()
-    line = {"color": "black", "shape": "hv", "width": 1.5}
-    page.add_scatter(x=x, y=y, mode="lines", name="front", line=line, hoverinfo="skip")
-    mean, low, high = figure.uncompressed
-    page.add_scatter(
-        x=[1.0],
-        y=[mean],
-        mode="markers",
-        name="uncompressed",
-        marker={"color": "black", "symbol": "star", "size": 13},
-        error_y={"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low]},
-        hovertemplate=f"uncompressed<br>accuracy {mean:.3f} ({low:.3f} to {high:.3f})<extra></extra>",
-    )
-    page.add_vline(x=figure.budget, line={"color": BUDGET_COLOR, "dash": "dash"}, annotation_text="budget")
-    page.update_layout(
-        title=figure.title,
-        xaxis={"title": FLOPS_LABEL, "range": [0, 1.05]},
-        yaxis={"title": f"accuracy ({figure.split} split)"},
-        template="plotly_white",
-    )
-    with replacing(path) as beside:
-        page.write_html(beside, include_plotlyjs=True)
-    return Path(path)
