@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotc.errors import DataError, missing_dependency, quote
 from autotc.names import NAME_LENGTH, nearest
+from autotc.schemas import copy_name, name_schema, schema_file
 
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = 10
@@ -86,7 +87,7 @@ def init(folder: str | Path = ".") -> Example:
         PosixPath('example/space.yaml')
     """
     folder = Path(folder)
-    names = (_SPACE, _DATA, _MEDIA)
+    names = (_SPACE, copy_name("space"), _DATA, _MEDIA)
     missing = not os.path.lexists(folder)
     try:
         for name in names:
@@ -133,6 +134,9 @@ def _write_example(folder: Path) -> list[str]:
             files.append(names[key])
             line = {"id": f"{key}-{i}", key: [names[key]], "prompt": question.query}
             lines.append(json.dumps({**line, "answer": question.answer}))
-    (folder / _SPACE).write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / _SPACE).write_text(
+        name_schema(search_space().read_text(encoding="utf-8"), copy_name("space")), encoding="utf-8"
+    )
+    (folder / copy_name("space")).write_bytes(schema_file("space").read_bytes())
     (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
