@@ -141,7 +141,7 @@ def _bench(args: argparse.Namespace) -> Output:
             new_tokens=args.new_tokens,
             progress=progress,
         )
-    return Output(measured.to_json(), bench_text(measured))
+    return Output(measured.to_json(), lambda: bench_text(measured))
 
 
 def _serving(args: argparse.Namespace) -> Output:
@@ -169,7 +169,7 @@ def _serving(args: argparse.Namespace) -> Output:
     traffic = Traffic(**size, text=args.text, new_tokens=args.new_tokens, requests=args.requests)
     with ProgressBar("bench") as progress:
         measured = bench_serving(args.policy, args.model, traffic, options, progress)
-    return Output(measured.to_json(), serving_text(measured))
+    return Output(measured.to_json(), lambda: serving_text(measured))
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -206,7 +206,8 @@ def _calibrate(args: argparse.Namespace) -> Output:
         calibration = autotc.calibrate(
             model, args.mechanisms, settings=settings, out=args.out or RUNS / "latency.json", progress=progress
         )
-    return Output(calibration.to_json(), f"{calibration_text(calibration)}\n\n{files_written([calibration.file])}")
+    written = files_written([calibration.file])
+    return Output(calibration.to_json(), lambda: f"{calibration_text(calibration)}\n\n{written}")
 
 
 COMMAND = Command(

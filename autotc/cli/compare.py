@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> Output:
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("compare") as progress:
         comparison = autotc.compare(evaluator, args.presets, by=args.by, progress=progress, **options)
-    return Output(comparison.to_json(), comparison_text(comparison) + "\n" + files_written(comparison.files))
+    written = files_written(comparison.files)
+    return Output(comparison.to_json(), lambda: f"{comparison_text(comparison, markdown=False)}\n{written}")
 
 
 COMMAND = Command(

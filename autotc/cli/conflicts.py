@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> Output:
     evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("conflicts") as progress:
         measured = autotc.conflicts(evaluator, args.pairs, space=space, progress=progress, **options)
-    return Output(measured.to_json(), conflicts_text(measured) + "\n\n" + files_written(measured.files))
+    written = files_written(measured.files)
+    return Output(measured.to_json(), lambda: f"{conflicts_text(measured)}\n\n{written}")
 
 
 COMMAND = Command(

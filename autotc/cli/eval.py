@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> Output:
     with ProgressBar("eval") as progress:
         measured = autotc.evaluate(args.policy, evaluator, split=args.split, limit=args.limit, progress=progress)
     document = measured.to_json()
-    return Output(document, f"{policy.label()}\n\n{eval_table(document)}")
+    return Output(document, lambda: f"{policy.label()}\n\n{eval_table(document)}")
 
 
 COMMAND = Command(

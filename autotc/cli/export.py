@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> Output:
         exported.deployed.save(args.policy_out)
     if args.out is not None:
         write_config(args.out, exported.deployment.config)
-    return Output(exported.to_json(), export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)
+    return Output(exported.to_json(), lambda: export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)
 
 
 COMMAND = Command(

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from autotc.report.progress import ProgressBar
 from autotc.report.search import front_table
+from autotc.report.tables import fitting
 from autotc.search.progress import SearchProgress
 from autotc.search.result import FrontRow
 
@@ -41,7 +42,9 @@ class LiveProgress(SearchProgress):
 
     def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
         points = [{**row.to_json(), "accuracy": {"accuracy": row.accuracy}, "policy": row.label} for row in front]
-        self.bar(done, total, front_table(points[-SHOWN:]), eta=eta)
+        with fitting(self.bar.width):
+            shown = front_table(points[-SHOWN:])
+        self.bar(done, total, shown, eta=eta)
 
     def on_samples(self, done: int, total: int, below: str = "", *, eta: float | None = None) -> None:
         now = time.monotonic()

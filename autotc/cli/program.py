@@ -12,6 +12,7 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -66,8 +67,16 @@ def _run(args: argparse.Namespace) -> int:
         prefix = "autotc: " if isinstance(error, KeyboardInterrupt) else f"autotc {args.command}: "
         return _tell(prefix + failure.message, failure.message, failure.code, as_json=args.json)
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    text = to_json(output.document, ascii_only=encoding != "utf8") if args.json else output.text
+    text = to_json(output.document, ascii_only=encoding != "utf8") if args.json else output.shown(_width())
     return _print(text) or output.code
+
+
+def _width() -> int | None:
+    """Characters of a line of the terminal that takes the result; None where a file or a pipe takes it."""
+    try:
+        return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    except (AttributeError, ValueError):  # it is closed or no file
+        return None
 
 
 def _print(text: str) -> int:

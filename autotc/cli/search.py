@@ -160,7 +160,8 @@ def run(args: argparse.Namespace) -> Output:
     except SearchStopped as error:
         raise SearchError(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}
-    return Output(document, search_report(document, options=options_again(args, EVALUATOR), runs=args.runs))
+    options = options_again(args, EVALUATOR)
+    return Output(document, lambda: search_report(document, options=options, runs=args.runs))
 
 
 def _space(args: argparse.Namespace) -> SearchSpace | None:

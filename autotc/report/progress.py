@@ -49,6 +49,11 @@ class ProgressBar:
             self._live.stop()
             self._live = None
 
+    @property
+    def width(self) -> int | None:
+        """Characters of a line of the terminal; None where there is none."""
+        return None if self._live is None else self._live.console.width
+
     def phase(self, title: str) -> None:
         """Begin something whose steps are not told."""
         if self._live is not None:

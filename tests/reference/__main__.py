@@ -1,7 +1,7 @@
 """The reference, made from the models and from the parser of the shell.
 
-    python -m tests.reference            # writes it
-    python -m tests.reference --check    # exit 1 where a file is not what the models say
+python -m tests.reference            # writes it
+python -m tests.reference --check    # exit 1 where a file is not what the models say
 """
 
 from __future__ import annotations
