@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from autotc.errors import DataError, quote
+from autotc.names import nearest
 from autotc.records.study import FrontPoint, StudyFront, StudyReport, StudySummary
 from autotc.search.storage import list_studies, load_front
 
@@ -95,7 +96,7 @@ def report(study: str | None = None, *, to: str | Path | None = None, runs: str 
     known = _names(runs)
     name = known[-1] if study is None else study
     if name not in known:
-        raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; known: {', '.join(known)}")
+        raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; {nearest(name, known)}")
     figures = [runs / name / figure for figure in FIGURES]
     for figure in figures:
         if not figure.exists():

@@ -73,54 +73,63 @@ def test_every_preset_fits(architecture: str) -> None:
         assert faults("policy", policy.to_yaml()) == [], name
 
 
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("policy", "version: 1"),
-        ("policy", f"version: 1\nstages: [{FASTV}]"),
-        ("policy", "version: 1\nmodel: {architecture: Own}\nnote: x\nstages: []"),
-        ("policy", f"version: 1\nstages: [{FASTV.replace('layer: 2', 'layers: {2: 0.5}').replace(', keep_ratio: 0.5', '')}]"),
-        ("policy", f"stages: [{FASTV}]"),
-        ("policy", f"version: 2\nstages: [{FASTV}]"),
-        ("policy", f"version: 1\nstages: [{FASTV}]\nstage: 1"),
-        *(
-            ("policy", f"version: 1\nstages: [{FASTV.replace(old, new)}]")
-            for old, new in (
-                ("fastv", "fast"),
-                ("decoder", "projector"),
-                ("layer: 2, ", ""),
-                ("layer: 2", "layer: -1"),
-                ("keep_ratio: 0.5", "keep_ratio: 0"),
-                ("keep_ratio: 0.5", "keep_ratio: 1.5"),
-                ("keep_ratio: 0.5", "layers: {2: 0.5}"),
-                ("image", "text"),
-                ("0.5}", "0.5, params: {recycle: true}}"),
-                ("0.5}", "0.5, params: {recycle: 3}}"),
-                ("0.5}", "0.5, params: {reuse: true}}"),
-                ("fastv", "evs"),
-            )
-        ),
-        ("space", f"version: 1\nmodalities: {{image: {{choices: [{CHOICE}]}}}}"),
-        ("space", f"version: 1\nmodalities: {{image: {{choices: [{CHOICE}], presets: [fastv]}}}}"),
-        ("space", f"version: 1\nmodalities: {{image: {{choices: [{CHOICE}], presets: [evs]}}}}"),
-        ("space", f"version: 1\nmodalities: {{text: {{choices: [{CHOICE}]}}}}"),
-        ("space", "version: 1\nmodalities: {}"),
-        ("space", "version: 1\nmodalities: {image: {choices: []}}"),
-        ("space", f"version: 1\nmodalities: {{image: {{max_stages: 9, choices: [{CHOICE}]}}}}"),
-        *(
-            ("space", f"version: 1\nmodalities: {{image: {{choices: [{CHOICE.replace(old, new)}]}}}}")
-            for old, new in (
-                ("fastv", "fast"),
-                ("fastv", "omnizip_audio"),
-                ("decoder", "input"),
-                ("layers: [1, 2], ", ""),
-                ("[0.1, 0.5]", "[0.1, 0.5, 0.9]"),
-                ("0.5]", "0.5], schedules: [steep]"),
-                ("0.5]", "0.5], schedules: [single, step]"),
-            )
-        ),
-    ],
-)  # fmt: skip
+STAGES = [
+    FASTV,
+    FASTV.replace("layer: 2", "layers: {2: 0.5}").replace(", keep_ratio: 0.5", ""),
+    *(
+        FASTV.replace(old, new)
+        for old, new in (
+            ("fastv", "fast"),
+            ("decoder", "projector"),
+            ("layer: 2, ", ""),
+            ("layer: 2", "layer: -1"),
+            ("keep_ratio: 0.5", "keep_ratio: 0"),
+            ("keep_ratio: 0.5", "keep_ratio: 1.5"),
+            ("keep_ratio: 0.5", "layers: {2: 0.5}"),
+            ("image", "text"),
+            ("0.5}", "0.5, params: {recycle: true}}"),
+            ("0.5}", "0.5, params: {recycle: 3}}"),
+            ("0.5}", "0.5, params: {reuse: true}}"),
+            ("fastv", "evs"),
+        )
+    ),
+]
+POLICIES = [
+    "version: 1",
+    "version: 1\nmodel: {architecture: Own}\nnote: x\nstages: []",
+    f"stages: [{FASTV}]",
+    f"version: 2\nstages: [{FASTV}]",
+    f"version: 1\nstages: [{FASTV}]\nstage: 1",
+    *(f"version: 1\nstages: [{stage}]" for stage in STAGES),
+]
+CHOICES = [
+    CHOICE,
+    *(
+        CHOICE.replace(old, new)
+        for old, new in (
+            ("fastv", "fast"),
+            ("fastv", "omnizip_audio"),
+            ("decoder", "input"),
+            ("layers: [1, 2], ", ""),
+            ("[0.1, 0.5]", "[0.1, 0.5, 0.9]"),
+            ("0.5]", "0.5], schedules: [steep]"),
+            ("0.5]", "0.5], schedules: [single, step]"),
+        )
+    ),
+]
+SPACES = [
+    "version: 1\nmodalities: {}",
+    "version: 1\nmodalities: {image: {choices: []}}",
+    f"version: 1\ndeployable_on: vlm\nmodalities: {{image: {{choices: [{CHOICE}]}}}}",
+    f"version: 1\nmodalities: {{text: {{choices: [{CHOICE}]}}}}",
+    f"version: 1\nmodalities: {{image: {{max_stages: 9, choices: [{CHOICE}]}}}}",
+    f"version: 1\nmodalities: {{image: {{choices: [{CHOICE}], presets: [fastv]}}}}",
+    f"version: 1\nmodalities: {{image: {{choices: [{CHOICE}], presets: [evs]}}}}",
+    *(f"version: 1\nmodalities: {{image: {{choices: [{choice}]}}}}" for choice in CHOICES),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), [*(("policy", p) for p in POLICIES), *(("space", s) for s in SPACES)])
 def test_schema_and_model_agree(kind: Kind, text: str) -> None:
     assert bool(faults(kind, text)) == refused(kind, text), faults(kind, text)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from autotc.errors import AutotcError, DataError, one_line, quote
+from autotc.names import nearest
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
@@ -52,7 +53,8 @@ def find_metric(name: str) -> Metric:
         return METRICS[name]
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise DataError(f"metric: {quote(name)} is unknown; known: {_KNOWN}")
+        hint = nearest(name, METRICS, listed=0) or f"known: {_KNOWN}"
+        raise DataError(f"metric: {quote(name)} is unknown; {hint}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

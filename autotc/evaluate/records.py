@@ -20,6 +20,7 @@ from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
 from autotc.evaluate.media.headers import check_audio, check_picture, check_video
 from autotc.evaluate.splits import SHARES, Member, divide
 from autotc.files import read_text
+from autotc.names import nearest
 from autotc.vocabulary import Group, Split
 
 Kind = Literal["images", "video", "audio"]
@@ -95,7 +96,7 @@ def _record(line: str, where: str, folder: Path, number: int) -> Record:
     data = _object(line, where)
     for key in data:
         if key not in KEYS:
-            raise DataError(f"{where}: {quote(key).strip(QUOTES)}: unknown key; known: {', '.join(KEYS)}")
+            raise DataError(f"{where}: {quote(key).strip(QUOTES)}: unknown key; {nearest(key, KEYS)}")
     media = {kind: _paths(data, kind, where, folder) for kind in KINDS}
     if not any(media.values()):
         raise DataError(f"{where}: no media; give images, video or audio")

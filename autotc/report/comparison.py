@@ -118,8 +118,8 @@ _PLAIN = _Style("{}", "{}", "{}", table)
 def summary(comparison: Comparison, *, markdown: bool = True) -> str:
     """A table for each modality: a line for each preset, a column for each target, points lost against uncompressed.
 
-    Between ``*``, in Markdown in italics, where the 95% interval of the difference to ``random`` does not lie above zero; ``~`` marks a target that
-    was not met within 0.01; empty where the target lies below what the preset can reach.
+    Between ``*``, in Markdown in italics, where the 95% interval of the difference to ``random`` does not lie above
+    zero; ``~`` marks a target that was not met within 0.01; empty where it lies below what the preset can reach.
     """
     style, blocks = _MARKDOWN if markdown else _PLAIN, []
     for modality in dict.fromkeys(row.modality for row in comparison.rows):

@@ -119,7 +119,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _aside(columns: Sequence[_Column], width: int) -> _Column | None:
-    """The column that stands on lines of its own: one that would be broken, or torn into many lines; the last of such."""
+    """The column that stands on lines of its own: the last that would be broken, or torn into many lines."""
     texts = [column for column in columns[1:] if not column.right]
     if not texts:
         return None

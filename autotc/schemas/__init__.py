@@ -1,7 +1,7 @@
 """JSON Schemas of policies and of search spaces, by which editors complete and check them while they are written.
 
-The files beside this one are made from the models by ``python -m tests.reference``. A YAML file names its schema in its
-first line, in the form that yaml-language-server reads (VS Code, Neovim, Helix, Zed, Eclipse) and JetBrains' editors too.
+The files beside this one are made from the models by ``python -m tests.reference``. A YAML file names its schema in
+its first line, in the form that yaml-language-server reads (VS Code, Neovim, Helix, Zed) and JetBrains' editors too.
 A path there is relative to the YAML file, so it holds offline, in a clone, and byte for byte on every machine.
 """
 
@@ -64,7 +64,7 @@ def _copy(schema: Path, beside: Path) -> None:
 
 
 def name_schema(text: str, schema: str) -> str:
-    """A YAML text whose first line names a schema.
+    r"""A YAML text whose first line names a schema.
 
     Example:
         >>> name_schema("version: 1", "autotc-policy.schema.json")
