@@ -17,10 +17,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from autotc.cli.completion import completion_script
 from autotc.cli.failures import DEBUG, HINT_LENGTH, INTERRUPTED, WRONG_INPUT, explain, show_traceback
 from autotc.cli.output import Output, to_json
 from autotc.cli.parser import COMMANDS, ShellParser, UsageError
-from autotc.errors import MESSAGE_LENGTH, AutotcWarning, one_line
+from autotc.errors import MESSAGE_LENGTH, AutotcError, AutotcWarning, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,11 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"autotc {version('autotc')}")
         return 0
+    if args.print_completion is not None:
+        return _print_completion(args.print_completion)
     if args.command is None:
         parser.print_help()
         return 0
     _quiet()
     return _run(args)
+
+
+def _print_completion(shell: str) -> int:
+    """Print the script that completes command lines in a shell."""
+    try:
+        return _print(completion_script(shell))
+    except AutotcError as error:
+        return _tell(f"autotc: --print-completion: {error}", "", WRONG_INPUT, as_json=False)
 
 
 def _run(args: argparse.Namespace) -> int:
