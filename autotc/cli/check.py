@@ -11,7 +11,7 @@ from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_engine_options, add_evaluator_options
 from autotc.cli.output import Output
 from autotc.report.check import check_text
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> Output:
         limit = args.limit
         if args.tasks is not None and limit is None:
             limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
-        evaluator = evaluator_of(args, measured.seed, limit=limit)
-        if args.tasks is not None:
-            warn_untouched(evaluator, policy, split)
         with ProgressBar("check") as progress:
+            progress.phase(LOADING_MODEL, quiet=True)
+            evaluator = evaluator_of(args, measured.seed, limit=limit)
+            if args.tasks is not None:
+                warn_untouched(evaluator, policy, split)
+            progress.steps()
             report = autotc.check(args.policy, evaluator, tolerance=args.tolerance, limit=limit, progress=progress)
     if args.junit is not None:
         write_junit(report, args.junit)

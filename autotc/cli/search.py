@@ -27,6 +27,7 @@ from autotc.cli.options import (
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
 from autotc.names import check_name
+from autotc.report.progress import LOADING_MODEL
 from autotc.report.search import search_report
 
 if TYPE_CHECKING:
@@ -123,12 +124,13 @@ def run(args: argparse.Namespace) -> Output:
     space, latency = _space(args), _latency(args)
     if args.resume is not None:
         check_name(args.resume, "--resume")
-    evaluator = evaluator_of(args, args.split_seed)
-    if latency is not None:
-        latency.check(evaluator.loaded)
     budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
     try:
         with LiveProgress() as progress:
+            progress.bar.phase(LOADING_MODEL, quiet=True)
+            evaluator = evaluator_of(args, args.split_seed)
+            if latency is not None:
+                latency.check(evaluator.loaded)
             result = autotc.search(
                 evaluator,
                 space=space,

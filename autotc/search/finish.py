@@ -77,6 +77,8 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     ending.progress.on_phase("val")
     candidates = _ranked_on_validation(ending, asked.ranked)
     ending.progress.on_phase("test")
+    front = trial_front(ending.records)
+    ending.progress.on_policy(1, 1 + min(len(front), asked.reported))
     baseline = _run(ending, UNCOMPRESSED, "test")
     if baseline is None:
         raise SearchStopped("the uncompressed model cannot be run on test", study.name)
@@ -84,10 +86,13 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
     rows = []
-    for record in _reported(trial_front(ending.records), chosen, asked.reported):
+    reported = _reported(front, chosen, asked.reported)
+    for number, record in enumerate(reported, 2):
+        ending.progress.on_policy(number, 1 + len(reported))
         results = measured if record is chosen else _run(ending, record.policy, "test")
         if results is not None:
             rows.append(_report(ending, record, results, baseline, exported if record is chosen else None))
+    ending.progress.on_phase("report")
     figures = _figures(ending)
     if tracker is not None:
         artefacts = [exported, exported.with_suffix(".samples.parquet"), *figures]
@@ -159,7 +164,10 @@ def choose(
 
 
 def rank(
-    records: Sequence[TrialRecord], run: Callable[[Policy], Results | None], ranked: int = RANKED
+    records: Sequence[TrialRecord],
+    run: Callable[[Policy], Results | None],
+    ranked: int = RANKED,
+    began: Callable[[int, int], None] | None = None,
 ) -> list[TrialRecord]:
     """The best on the search split, in the order of their results on validation.
 
@@ -167,12 +175,15 @@ def rank(
         records: that may be chosen.
         run: results of a policy on validation; None where it cannot be run, and is left out.
         ranked: how many are run, see `choose`.
+        began: called before each with its number, from 1, and how many there are.
     """
     accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
     likely = sorted(records, key=lambda r: (-r.log_probability, r.flops_ratio, r.number))
     candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
     scored = []
-    for record in candidates.values():
+    for number, record in enumerate(candidates.values(), 1):
+        if began is not None:
+            began(number, len(candidates))
         results = run(record.policy)
         if results is not None:
             scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
@@ -187,7 +198,7 @@ def _ranked_on_validation(ending: Ending, ranked: int) -> list[TrialRecord]:
     if not fitting:
         ending.progress.on_event("no policy keeps within the budget on validation and test; the best on search is near")
         fitting = ending.records
-    return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked)
+    return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked, ending.progress.on_policy)
 
 
 def _run(ending: Ending, policy: Policy, split: Split) -> Results | None:

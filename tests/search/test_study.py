@@ -140,7 +140,7 @@ def test_export(searched: Any) -> None:
     assert samples.mean() == pytest.approx(chosen.accuracy)
     assert set(chosen.difference) == {"image", "video", "audio", "image+audio", "overall"}
     assert all(Policy.load(row.policy).measured for row in result.front)
-    assert log.phases == ["uncompressed", "search", "val", "test"]
+    assert log.phases == ["open", "uncompressed", "search", "val", "test", "report"]
     assert log.done[-1] == (50, 50)
     document = json.loads(json.dumps(result.to_json()))
     assert {"policy", "front", "trials", "seconds", "hypervolume"} <= set(document)
