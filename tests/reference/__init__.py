@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autotc.schemas import schema_file
+import autotc
+from autotc.schemas import FOLDER, schema_file
 
-from . import schemas
+from . import commands, keys, schemas
 
 
 def renewed() -> dict[Path, str]:
     """File -> what it should hold."""
-    return {schema_file(kind): schemas.text(kind) for kind in ("policy", "space")}
+    package = Path(autotc.__file__).parent
+    return {
+        schema_file("policy"): schemas.text("policy"),
+        schema_file("space"): schemas.text("space"),
+        FOLDER / "README.md": keys.text(),
+        package / "cli" / "README.md": commands.text(),
+    }
