@@ -8,7 +8,7 @@ The script is plain shell: while somebody types, no Python starts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autotc.cli.parser import ShellParser
@@ -36,7 +36,7 @@ _FISH_STUDIES = """function __autotc_studies
   end
 end"""
 
-Completer = dict[str, object]
+Completer = Mapping[str, object]
 """What shtab takes: shell -> what completes, and under ``preamble`` the functions for it."""
 
 

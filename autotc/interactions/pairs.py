@@ -41,14 +41,14 @@ def parse_placement(text: str, depths: Depths) -> Placement:
         PolicyError: it is written otherwise, or the mechanism is unknown or cannot stand there.
     """
     match = _NAME.fullmatch(text.strip())
-    if match is not None and match["location"] not in LOCATION_ORDER:
-        hint = nearest(match["location"], LOCATION_ORDER)
-        raise PolicyError(f"pairs: {quote(text)}: unknown location {quote(match['location'])}; {hint}")
     if match is None:
         raise PolicyError(
             f"pairs: {text!r} given; mechanism@location is right, e.g. divprune@projector or fastv@decoder[2], with"
             f" a location of {', '.join(LOCATION_ORDER)}"
         )
+    if match["location"] not in LOCATION_ORDER:
+        hint = nearest(match["location"], LOCATION_ORDER)
+        raise PolicyError(f"pairs: {quote(text)}: unknown location {quote(match['location'])}; {hint}")
     location: Location = match["location"]
     mechanism = build_mechanism(match["mechanism"])
     if location not in mechanism.locations:

@@ -24,6 +24,7 @@ RUN_NOT_IMPORTED = {
     "pyarrow": "imported by pandas, which reads and writes parquet with it",
     "types-pyyaml": "read by mypy",
     "build": "run by people who release",
+    "ipykernel": "started by nbclient",
     "torchvision": "imported by transformers' video processors",
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
 }
