@@ -56,16 +56,18 @@ class Example:
         space: a search space.
         data: a data file.
         media: pictures, clips and sounds that the data file names.
+        schema: JSON Schema of the search space, for editors.
     """
 
     space: Path
     data: Path
     media: tuple[Path, ...]
+    schema: Path
 
     @property
     def files(self) -> list[Path]:
         """All of them."""
-        return [self.space, self.data, *self.media]
+        return [self.space, self.data, *self.media, self.schema]
 
     def to_json(self) -> dict[str, list[str]]:
         """The ``--json`` document."""
@@ -104,7 +106,7 @@ def init(folder: str | Path = ".") -> Example:
             folder.rmdir()
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{folder}: cannot be written ({reason}); give another folder") from error
-    return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media))
+    return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media), folder / copy_name("space"))
 
 
 def _write_example(folder: Path) -> list[str]:

@@ -190,7 +190,7 @@ def _beside(column: _Column, text: str, width: int | None) -> list[str]:
 
 
 def _numeric(text: str) -> bool:
-    return bool(text) and text[0] in "-+.0123456789" and all(c in "-+.,%x0123456789e [](){}" for c in text)
+    return bool(text) and text[0] in "-+.[0123456789" and all(c in "-+.,%x0123456789e [](){}" for c in text)
 
 
 def interval(value: Sequence[float]) -> str:
