@@ -42,6 +42,7 @@ SPACE = f"version: 1\ndeployable_on: vllm\nmodalities: {{image: {{choices: [{CHO
         ("conflicts --pairs divprune@projectr+fastv@decoder", "projector"),
         ("bench --calibrate --mechanisms fastvv", "fastv"),
         ("eval none --split tests", "test"),
+        ("eval none --attn-implementation spda", "sdpa"),
     ],
 )
 def test_on_the_command_line(words: str, meant: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
