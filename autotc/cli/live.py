@@ -12,7 +12,7 @@ from autotc.search.progress import SearchProgress
 from autotc.search.result import FrontRow
 
 PHASES = {
-    "open": "reading the samples and counting costs",
+    "open": "opening the study and counting costs",
     "uncompressed": "evaluating the uncompressed model",
     "val": "ranking the front on the validation split",
     "test": "measuring the front on the test split",
