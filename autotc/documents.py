@@ -6,15 +6,20 @@ depth, and how many values it would hold once its aliases are expanded, so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from autotc.errors import AutotcError, one_line, quote
 from autotc.files import read_text
+from autotc.names import near_names, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SIZE_LIMIT = 2**20
 """Bytes of the largest document."""
@@ -180,18 +185,60 @@ def parse(model: type[T], data: dict[str, object], where: str, error: type[Autot
     try:
         return model.model_validate(data)
     except ValidationError as cause:
-        raise error(one_line(f"{where}: {first_fault(cause)}")) from cause
+        raise error(one_line(f"{where}: {first_fault(cause, model)}")) from cause
     except AutotcError as cause:  # a validator of the model's own
         kind = type(cause) if issubclass(type(cause), error) else error
         raise kind(one_line(f"{where}: {cause}")) from cause
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong: its place, what would be right, and the value that was given."""
-    first = error.errors(include_url=False, include_context=False)[0]
+def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that pydantic found wrong: its place, what would be right, and the value that was given.
+
+    Args:
+        error: of the model's validation.
+        model: that was validated; its keys and choices are what a misspelt one may have meant.
+    """
+    faults = error.errors(include_url=False)
+    first = _misspelt(faults) or faults[0]
     place = ".".join(part if isinstance(part, str) and len(part) < 40 else quote(part, 40) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{place}: unknown key; remove it or correct its name"
+        hint = nearest(str(first["loc"][-1]), _keys(model, first["loc"][:-1]), listed=0)
+        return f"{place}: unknown key; {hint or 'remove it or correct its name'}"
     if first["type"] == "missing":
         return f"{place}: missing"
-    return f"{place}: {one_line(first['msg'], 120)} (given {quote(first.get('input'))})"
+    said = one_line(first["msg"], 120)
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        place = place.removesuffix(".[key]")
+        said += _end(nearest(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]), listed=0))
+    return f"{place}: {said} (given {quote(first.get('input'))})"
+
+
+def _misspelt(faults: list[ErrorDetails]) -> ErrorDetails | None:
+    """Where the first fault is a key that is missing: the unknown key beside it that was written in its place."""
+    first = faults[0]
+    if first["type"] != "missing":
+        return None
+    beside = [
+        fault for fault in faults if fault["type"] == "extra_forbidden" and fault["loc"][:-1] == first["loc"][:-1]
+    ]
+    return next((fault for fault in beside if near_names(str(fault["loc"][-1]), [str(first["loc"][-1])], 1)), None)
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Keys of the model that stands at a place of a document."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        inner = None if field is None else _model_in(field.annotation)
+        model = inner or model  # the number of an item, or the key of a mapping, leads to the model that it holds
+    return list(model.model_fields)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that a field's type holds: itself, of a list, of the values of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+
+
+def _end(hint: str) -> str:
+    return f"; {hint}" if hint else ""

@@ -19,6 +19,7 @@ EXTRAS = {
             "rich",
             "pandas",
             "pyarrow",
+            "shtab",
             "sklearn",
             "scipy",
         ),

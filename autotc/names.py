@@ -10,6 +10,8 @@ from autotc.errors import AutotcError, DataError, quote
 
 NAME_LENGTH = 120
 """Bytes of the longest name: a file system takes 255, and endings such as ``.samples.parquet`` are added."""
+_BEGUN = 3
+"""Letters from which on the beginning of a name is taken for it."""
 _SIGNS = "._-~"
 
 
@@ -64,13 +66,32 @@ def nearest(name: str, known: Iterable[str], listed: int = 12) -> str:
         "did you mean 'search'?"
     """
     names = list(known)
-    near = difflib.get_close_matches(name[:NAME_LENGTH], names, n=1)
+    near = near_names(name, names, 1)
     if near:
         return f"did you mean {near[0]!r}?"
     if not listed:
         return ""
     rest = f" and {len(names) - listed} more" if len(names) > listed else ""
     return f"known: {', '.join(names[:listed]) or 'none'}{rest}"
+
+
+def near_names(name: str, known: Iterable[str], count: int) -> list[str]:
+    """Names that are written much like one that is not known, or begin with it, whatever their case; the nearest first.
+
+    Args:
+        name: as given.
+        known: the names that are right.
+        count: how many of them there may be.
+
+    Example:
+        >>> near_names("FastV", ["fastv", "fastvid", "tome"], 2)
+        ['fastv', 'fastvid']
+    """
+    by_case = {other.lower(): other for other in known}
+    given = name[:NAME_LENGTH].lower()
+    near = difflib.get_close_matches(given, by_case, n=count)
+    begun = [other for other in by_case if other.startswith(given) and len(given) >= _BEGUN]
+    return [by_case[other] for other in dict.fromkeys([*near, *begun])][:count]
 
 
 def _bytes(text: str) -> int:

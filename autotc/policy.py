@@ -8,15 +8,15 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from autotc.documents import load_mapping, parse, read_mapping
 from autotc.errors import PolicyError, quote
-from autotc.files import write_text
-from autotc.mechanisms import MECHANISMS, InputMechanism, MechanismBase, build_mechanism, input_mechanism
+from autotc.mechanisms import InputMechanism, MechanismBase, build_mechanism, input_mechanism
+from autotc.schemas import write_yaml
 from autotc.statistics import Interval
 from autotc.vocabulary import LOCATION_ORDER, MODALITIES, Location, Modality
 
@@ -304,12 +304,12 @@ class Policy(_Strict):
         return parse(cls, load_mapping(path, "a policy file (.yaml)", _KEYS, PolicyError), str(path), PolicyError)
 
     def save(self, path: str | Path) -> Path:
-        """Write the policy file, whole or not at all; returns its path.
+        """Write the policy file, whole or not at all, for editors with its schema (see `write_yaml`); returns its path.
 
         Raises:
             DataError: it cannot be written.
         """
-        return write_text(path, self.to_yaml())
+        return write_yaml(path, self.to_yaml(), "policy")
 
 
 UNCOMPRESSED = Policy()
@@ -327,10 +327,3 @@ def read_policy(policy: Policy | str | Path) -> Policy:
     if not isinstance(policy, str | Path):
         raise PolicyError(f"policy: {quote(policy)} given; a Policy, or the path of a policy file, is right")
     return UNCOMPRESSED if str(policy) == "none" else Policy.load(policy)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of policy files, for editors; mechanism names are listed."""
-    schema = Policy.model_json_schema()
-    schema["$defs"]["Stage"]["properties"]["mechanism"]["enum"] = sorted(MECHANISMS)
-    return schema

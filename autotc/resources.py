@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotc.errors import DataError, missing_dependency, quote
 from autotc.names import NAME_LENGTH, nearest
+from autotc.schemas import copy_name, name_schema, schema_file
 
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = 10
@@ -56,16 +57,18 @@ class Example:
         space: a search space.
         data: a data file.
         media: pictures, clips and sounds that the data file names.
+        schema: JSON Schema of the search space, for editors.
     """
 
     space: Path
     data: Path
     media: tuple[Path, ...]
+    schema: Path
 
     @property
     def files(self) -> list[Path]:
         """All of them."""
-        return [self.space, self.data, *self.media]
+        return [self.space, self.data, *self.media, self.schema]
 
     def to_json(self) -> dict[str, list[str]]:
         """The ``--json`` document."""
@@ -87,7 +90,7 @@ def init(folder: str | Path = ".") -> Example:
         PosixPath('example/space.yaml')
     """
     folder = Path(folder)
-    names = (_SPACE, _DATA, _MEDIA)
+    names = (_SPACE, copy_name("space"), _DATA, _MEDIA)
     missing = not os.path.lexists(folder)
     try:
         for name in names:
@@ -104,7 +107,7 @@ def init(folder: str | Path = ".") -> Example:
             folder.rmdir()
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{folder}: cannot be written ({reason}); give another folder") from error
-    return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media))
+    return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media), folder / copy_name("space"))
 
 
 def _write_example(folder: Path) -> list[str]:
@@ -135,7 +138,10 @@ def _write_example(folder: Path) -> list[str]:
             asked = [_question(question.query, question.answer) for question in scene.questions()[:2]]
             asks = {"questions": asked} if key == "images" else asked[i % 2]
             lines.append(json.dumps({"id": f"{key}-{i}", key: [names[key]], **asks}))
-    (folder / _SPACE).write_text(search_space().read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / _SPACE).write_text(
+        name_schema(search_space().read_text(encoding="utf-8"), copy_name("space")), encoding="utf-8"
+    )
+    (folder / copy_name("space")).write_bytes(schema_file("space").read_bytes())
     (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
 

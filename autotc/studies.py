@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from autotc.errors import DataError, quote
 from autotc.files import write_text
+from autotc.names import nearest
 from autotc.records.study import FrontPoint, StudyFront, StudyReport, StudySummary
 from autotc.report.study_page import study_html, study_markdown
 from autotc.search.account import study_account
@@ -100,7 +101,7 @@ def report(
     known = _names(runs)
     name = known[-1] if study is None else study
     if name not in known:
-        raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; known: {', '.join(known)}")
+        raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; {nearest(name, known)}")
     if format not in get_args(Format):
         raise DataError(f"format: {quote(format)} given; {' or '.join(get_args(Format))} is right")
     account = study_account(name, runs)

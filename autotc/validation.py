@@ -13,6 +13,7 @@ from autotc.evaluate.records import check_headers, load_records, split_records
 from autotc.evaluate.tables import SUFFIXES
 from autotc.models import find_architecture
 from autotc.models.known import DEPTHS
+from autotc.names import near_names
 from autotc.policy import Policy
 from autotc.search.space import SearchSpace, SpaceError
 
@@ -79,7 +80,7 @@ def _kind(file: Path) -> FileKind:
         return "data file"
     data = load_mapping(file, "a policy file (.yaml)", "version and stages", PolicyError)
     # A key that only one of them has tells the two apart; a file that is neither is told as a policy.
-    if "modalities" in data:
+    if "modalities" in data or ("stages" not in data and near_names("modalities", map(str, data), 1)):
         parse(SearchSpace, data, str(file), SpaceError)
         return "search space"
     _check_policy(parse(Policy, data, str(file), PolicyError), file)

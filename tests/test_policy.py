@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from autotc.errors import PolicyError
-from autotc.policy import Measured, ModelReference, Policy, Stage, json_schema
+from autotc.policy import Measured, ModelReference, Policy, Stage
 
 
 def full() -> Policy:
@@ -118,7 +118,3 @@ def test_no_file_directory_and_not_text(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(PolicyError, match="is no UTF-8 text"):
         Policy.load(tmp_path / "x.yaml")
-
-
-def test_schema_names_the_mechanisms() -> None:
-    assert "fastv" in json_schema()["$defs"]["Stage"]["properties"]["mechanism"]["enum"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,29 +44,42 @@ def measure_cases(
         cases: batches, e.g. of `synthetic_cases`.
         repeats: pairs of each case, behind one that warms up.
         new_tokens: that ``generate()`` makes, at least 2.
-        progress: called as cases are done.
+        progress: called as runs are done.
 
     Raises:
         PolicyError: the policy does not fit the model.
         DataError: the model cannot run a request.
     """
-    rows = []
+    rows: list[BenchRow] = []
+    runs = 4 * (repeats + 1)  # of a case: pairs of prefills and of generations, the first of which warm up
+    done = 0
+
+    def ran() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(min(done, runs * (len(rows) + 1)), runs * len(cases))
+
     for case in cases:
         with as_one_line(case.name):
-            rows.append(measure_case(model, policy, case, repeats, new_tokens))
-        if progress is not None:
-            progress(len(rows), len(cases))
+            rows.append(measure_case(model, policy, case, repeats, new_tokens, ran))
     return rows
 
 
-def measure_case(model: nn.Module, policy: Policy, case: Case, repeats: int, new_tokens: int) -> BenchRow:
-    """Measure one batch; arguments and errors as of `measure_cases`."""
+def measure_case(
+    model: nn.Module, policy: Policy, case: Case, repeats: int, new_tokens: int, ran: Callable[[], None] = lambda: None
+) -> BenchRow:
+    """Measure one batch; ``ran`` is called after each run, other arguments and errors as of `measure_cases`."""
 
     def forward(inputs: Mapping[str, Tensor]) -> float:
-        return timed_prefill(model, inputs)
+        seconds = timed_prefill(model, inputs)
+        ran()
+        return seconds
 
     def generate(inputs: Mapping[str, Tensor]) -> list[float]:
-        return timed_generation(model, inputs, new_tokens)
+        seconds = timed_generation(model, inputs, new_tokens)
+        ran()
+        return seconds
 
     bound = bind(model)
     shapes = request_shapes(bound, case.baseline)

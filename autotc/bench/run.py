@@ -49,7 +49,7 @@ def bench(
         requests: batch sizes and modalities, and for random requests the number of media tokens.
         repeats: pairs of each request, behind one that warms up.
         new_tokens: that ``generate()`` makes, at least 2.
-        progress: called as requests are done.
+        progress: called as runs are done.
 
     Raises:
         PolicyError: the policy does not fit the model, or has an input stage where requests are random.

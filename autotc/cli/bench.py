@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import autotc
 from autotc.cli.command import Command
@@ -22,7 +22,12 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output, files_written
 from autotc.errors import DataError, PolicyError
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from autotc.evaluate.model import ModelEvaluator
 
 SERVING = ("baseline_server", "concurrency", "size", "requests")
 """Options that belong to --engine vllm."""
@@ -119,6 +124,26 @@ def _bench(args: argparse.Namespace) -> Output:
     from autotc.bench import Requests
     from autotc.report.bench import bench_text
 
+    with ProgressBar("bench") as progress:
+        progress.phase(LOADING_MODEL, quiet=True)
+        model, evaluator = _measured_on(args)
+        progress.phase("preparing the requests", quiet=True)
+        progress.steps()
+        requests = Requests(tokens=args.tokens, batches=args.batch, modalities=args.modality, text=args.text)
+        measured = autotc.bench(
+            args.policy,
+            evaluator,
+            model=model,
+            requests=requests,
+            repeats=args.repeats,
+            new_tokens=args.new_tokens,
+            progress=progress,
+        )
+    return Output(measured.to_json(), lambda: bench_text(measured))
+
+
+def _measured_on(args: argparse.Namespace) -> tuple[nn.Module | None, ModelEvaluator | None]:
+    """The model of random requests, or the evaluator whose samples are the requests."""
     model = evaluator = None
     if args.random_weights is not None or args.tokens is not None:
         if args.data is not None:
@@ -130,18 +155,7 @@ def _bench(args: argparse.Namespace) -> Output:
         evaluator = evaluator_of(args, 0)
         if args.model is None:
             place_model(evaluator.loaded, args)
-    requests = Requests(tokens=args.tokens, batches=args.batch, modalities=args.modality, text=args.text)
-    with ProgressBar("bench") as progress:
-        measured = autotc.bench(
-            args.policy,
-            evaluator,
-            model=model,
-            requests=requests,
-            repeats=args.repeats,
-            new_tokens=args.new_tokens,
-            progress=progress,
-        )
-    return Output(measured.to_json(), bench_text(measured))
+    return model, evaluator
 
 
 def _serving(args: argparse.Namespace) -> Output:
@@ -169,7 +183,7 @@ def _serving(args: argparse.Namespace) -> Output:
     traffic = Traffic(**size, text=args.text, new_tokens=args.new_tokens, requests=args.requests)
     with ProgressBar("bench") as progress:
         measured = bench_serving(args.policy, args.model, traffic, options, progress)
-    return Output(measured.to_json(), serving_text(measured))
+    return Output(measured.to_json(), lambda: serving_text(measured))
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -206,7 +220,8 @@ def _calibrate(args: argparse.Namespace) -> Output:
         calibration = autotc.calibrate(
             model, args.mechanisms, settings=settings, out=args.out or RUNS / "latency.json", progress=progress
         )
-    return Output(calibration.to_json(), f"{calibration_text(calibration)}\n\n{files_written([calibration.file])}")
+    written = files_written([calibration.file])
+    return Output(calibration.to_json(), lambda: f"{calibration_text(calibration)}\n\n{written}")
 
 
 COMMAND = Command(

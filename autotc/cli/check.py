@@ -14,7 +14,7 @@ from autotc.cli.output import Output
 from autotc.files import write_text
 from autotc.records.check import CheckReport
 from autotc.report.check import check_markdown, check_sarif, check_text
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 if TYPE_CHECKING:
     from autotc.gate.demands import CheckOptions
@@ -77,13 +77,15 @@ def run(args: argparse.Namespace) -> Output:
         limit = args.limit
         if args.tasks is not None and limit is None:
             limit = max(measured.samples.values(), default=None)  # no more than was measured need be read
-        evaluator = evaluator_of(args, measured.seed, limit=limit)
-        if args.tasks is not None:
-            warn_untouched(evaluator, policy_of(args.policy), split)
         with ProgressBar("check") as progress:
+            progress.phase(LOADING_MODEL, quiet=True)
+            evaluator = evaluator_of(args, measured.seed, limit=limit)
+            if args.tasks is not None:
+                warn_untouched(evaluator, policy_of(args.policy), split)
+            progress.steps()
             report = autotc.check(args.policy, evaluator, progress=progress, **_options(args, limit))
     _write(report, args)
-    return Output(report.to_json(), _text(report, args), 0 if report.passed or args.accept else 1)
+    return Output(report.to_json(), lambda: _text(report, args), 0 if report.passed or args.accept else 1)
 
 
 def _options(args: argparse.Namespace, limit: int | None) -> CheckOptions:

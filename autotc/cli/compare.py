@@ -17,7 +17,7 @@ from autotc.cli.options import (
     ratios,
 )
 from autotc.cli.output import Output, files_written
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +63,14 @@ def run(args: argparse.Namespace) -> Output:
     }
     # What is wrong is told before the model is loaded.
     check_request(args.presets, args.by, CompareSettings(**options))
-    evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("compare") as progress:
+        progress.phase(LOADING_MODEL, quiet=True)
+        evaluator = evaluator_of(args, args.split_seed)
+        progress.phase("finding keep ratios of equal cost, and measuring the uncompressed model", quiet=True)
+        progress.steps()
         comparison = autotc.compare(evaluator, args.presets, by=args.by, progress=progress, **options)
-    return Output(comparison.to_json(), comparison_text(comparison) + "\n" + files_written(comparison.files))
+    written = files_written(comparison.files)
+    return Output(comparison.to_json(), lambda: f"{comparison_text(comparison, markdown=False)}\n{written}")
 
 
 COMMAND = Command(

@@ -19,7 +19,7 @@ from autotc.cli.options import (
     names,
 )
 from autotc.cli.output import Output, files_written
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,10 +74,14 @@ def run(args: argparse.Namespace) -> Output:
         from autotc.search.space import SearchSpace
 
         space = SearchSpace.load(space_file(args.space))
-    evaluator = evaluator_of(args, args.split_seed)
     with ProgressBar("conflicts") as progress:
+        progress.phase(LOADING_MODEL, quiet=True)
+        evaluator = evaluator_of(args, args.split_seed)
+        progress.phase("reading the calibration samples, and measuring the first pair", quiet=True)
+        progress.steps()
         measured = autotc.conflicts(evaluator, args.pairs, space=space, progress=progress, **options)
-    return Output(measured.to_json(), conflicts_text(measured) + "\n\n" + files_written(measured.files))
+    written = files_written(measured.files)
+    return Output(measured.to_json(), lambda: f"{conflicts_text(measured)}\n\n{written}")
 
 
 COMMAND = Command(

@@ -10,7 +10,7 @@ from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import add_engine_options, add_evaluator_options, add_split_option, add_split_seed_option
 from autotc.cli.output import Output
 from autotc.report.evaluation import eval_table
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Evaluate a policy."""
     policy = policy_of(args.policy)  # what is wrong with it is told before a model is loaded
-    evaluator = evaluator_of(args, args.split_seed)
-    warn_untouched(evaluator, policy, args.split)
     with ProgressBar("eval") as progress:
+        progress.phase(LOADING_MODEL, quiet=True)
+        evaluator = evaluator_of(args, args.split_seed)
+        warn_untouched(evaluator, policy, args.split)
+        progress.steps()
         measured = autotc.evaluate(args.policy, evaluator, split=args.split, limit=args.limit, progress=progress)
     document = measured.to_json()
-    return Output(document, f"{policy.label()}\n\n{eval_table(document)}")
+    return Output(document, lambda: f"{policy.label()}\n\n{eval_table(document)}")
 
 
 COMMAND = Command(

@@ -11,6 +11,7 @@ from autotc.cli.loading import checkpoint_of, evaluator_of, policy_of
 from autotc.cli.options import ENGINE_NAMES, add_evaluator_options, add_split_seed_option, from_one
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,18 +60,20 @@ def run(args: argparse.Namespace) -> Output:
     from autotc.report.export import export_text
 
     checkpoint = None if args.model is None else checkpoint_of(args, args.model)
-    evaluator = None
-    if args.measure is not False and (args.data is not None or (args.model is None and is_embedded(policy))):
-        evaluator = evaluator_of(args, args.split_seed)
+    measured = args.measure is not False and (args.data is not None or (args.model is None and is_embedded(policy)))
     if args.policy_out is not None and not get_engine(args.to).reads_policies:
         raise PolicyError(f"--policy-out: {args.to} reads no policy; --to vllm does")
     served = Served(checkpoint, args.architecture, args.pixels, args.policy_out)
-    exported = autotc.export(args.policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
+    with ProgressBar("export") as progress:
+        progress.phase(LOADING_MODEL, quiet=True)
+        evaluator = evaluator_of(args, args.split_seed) if measured else None
+        progress.phase("comparing the policy with what the engine runs", quiet=True)
+        exported = autotc.export(args.policy, args.to, evaluator, served=served, measure=args.measure, limit=args.limit)
     if args.policy_out is not None:
         exported.deployed.save(args.policy_out)
     if args.out is not None:
         write_config(args.out, exported.deployment.config)
-    return Output(exported.to_json(), export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)
+    return Output(exported.to_json(), lambda: export_text(exported).rstrip(), 0 if exported.plan.expressible else 1)
 
 
 COMMAND = Command(

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Print the front of a study."""
     front = autotc.front(args.study, runs=args.runs)
-    return Output(front.to_json(), front_text(front))
+    return Output(front.to_json(), lambda: front_text(front))
 
 
 COMMAND = Command(

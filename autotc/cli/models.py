@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """List the model families."""
     families = autotc.models()
-    return Output([family.to_json() for family in families], models_text(families))
+    return Output([family.to_json() for family in families], lambda: models_text(families))
 
 
 COMMAND = Command(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from autotc.report.tables import fitting, wrapped
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,24 @@ class Output:
 
     Attributes:
         document: printed with ``--json``: dictionaries, lists, texts, numbers and paths.
-        text: printed without.
+        text: printed without: a text as it is, or what makes it, called once the width of the terminal is known.
         code: exit code.
     """
 
     document: Any
-    text: str
+    text: str | Callable[[], str]
     code: int = 0
+
+    def shown(self, width: int | None) -> str:
+        """The text, on a terminal no wider than that.
+
+        Args:
+            width: characters of a line; None where a file or a pipe takes the text.
+        """
+        if isinstance(self.text, str):
+            return self.text
+        with fitting(width):
+            return wrapped(self.text())
 
 
 def to_json(document: Any, *, ascii_only: bool = False) -> str:

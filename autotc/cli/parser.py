@@ -25,6 +25,7 @@ from autotc.cli import (
 )
 from autotc.cli import eval as evaluate
 from autotc.cli.command import Command
+from autotc.cli.options import SHELLS
 from autotc.errors import MESSAGE_LENGTH, one_line, quote
 from autotc.names import nearest
 
@@ -53,6 +54,10 @@ class _Parser(argparse.ArgumentParser):
         start, end = f"{self.prog}: ", f"; see {self.prog} --help"
         raise UsageError(f"{start}{one_line(message, MESSAGE_LENGTH - len(start) - len(end))}{end}")
 
+    def actions(self) -> list[argparse.Action]:
+        """Its options and arguments."""
+        return self._actions
+
     def options(self) -> list[str]:
         """The options that it knows."""
         return re.findall(r"--[a-z][a-z-]*", self.format_usage())
@@ -70,6 +75,9 @@ class ShellParser:
             allow_abbrev=False,
         )
         self._program.add_argument("--version", action="store_true", help="print the version and leave")
+        self._program.add_argument(
+            "--print-completion", choices=SHELLS, help="print the script that completes autotc in a shell, and leave"
+        )
         parsers = self._program.add_subparsers(
             dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
         )
@@ -115,6 +123,16 @@ class ShellParser:
     def options_of(self, command: str) -> list[str]:
         """The options that a command knows."""
         return self._commands[command].options()
+
+    def actions(self, command: str | None = None) -> list[argparse.Action]:
+        """The options and arguments of a command, or of all of them."""
+        parsers = self._commands.values() if command is None else [self._commands[command]]
+        return [action for parser in parsers for action in parser.actions()]
+
+    @property
+    def program(self) -> argparse.ArgumentParser:
+        """The parser of whole command lines."""
+        return self._program
 
     def print_help(self) -> None:
         """Print what commands there are."""

@@ -92,7 +92,7 @@ def _list(args: argparse.Namespace) -> Output:
         return Output(document, chosen.to_markdown())
     headers = ["name", "family", "modalities", "locations", "needs", "paper", "flash_safe"]
     rows = [[_cell(value) for key, value in row.items() if key in headers] for row in document]
-    return Output(document, table(headers, rows) if document else "no preset is like that")
+    return Output(document, lambda: table(headers, rows) if document else "no preset is like that")
 
 
 def _cell(value: Any) -> str:
@@ -106,7 +106,7 @@ def _describe(name: str) -> Output:
     from autotc.presets.listing import describe, entry
 
     preset = get_preset(name)
-    return Output(entry(preset), describe(preset))
+    return Output(entry(preset), lambda: describe(preset))
 
 
 def _write_all(args: argparse.Namespace) -> Output:

@@ -12,14 +12,16 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from autotc.cli.completion import completion_script
 from autotc.cli.failures import DEBUG, HINT_LENGTH, INTERRUPTED, WRONG_INPUT, explain, show_traceback
 from autotc.cli.output import Output, to_json
 from autotc.cli.parser import COMMANDS, ShellParser, UsageError
-from autotc.errors import MESSAGE_LENGTH, AutotcWarning, one_line
+from autotc.errors import MESSAGE_LENGTH, AutotcError, AutotcWarning, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"autotc {version('autotc')}")
         return 0
+    if args.print_completion is not None:
+        return _print_completion(args.print_completion)
     if args.command is None:
         parser.print_help()
         return 0
     _quiet()
     return _run(args)
+
+
+def _print_completion(shell: str) -> int:
+    """Print the script that completes command lines in a shell."""
+    try:
+        return _print(completion_script(shell))
+    except AutotcError as error:
+        return _tell(f"autotc: --print-completion: {error}", "", WRONG_INPUT, as_json=False)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -66,8 +78,16 @@ def _run(args: argparse.Namespace) -> int:
         prefix = "autotc: " if isinstance(error, KeyboardInterrupt) else f"autotc {args.command}: "
         return _tell(prefix + failure.message, failure.message, failure.code, as_json=args.json)
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    text = to_json(output.document, ascii_only=encoding != "utf8") if args.json else output.text
+    text = to_json(output.document, ascii_only=encoding != "utf8") if args.json else output.shown(_width())
     return _print(text) or output.code
+
+
+def _width() -> int | None:
+    """Characters of a line of the terminal that takes the result; None where a file or a pipe takes it."""
+    try:
+        return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    except (AttributeError, ValueError):  # it is closed or no file
+        return None
 
 
 def _print(text: str) -> int:

@@ -27,6 +27,7 @@ from autotc.cli.options import (
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
 from autotc.names import check_name
+from autotc.report.progress import LOADING_MODEL
 from autotc.report.search import search_report
 
 if TYPE_CHECKING:
@@ -123,12 +124,13 @@ def run(args: argparse.Namespace) -> Output:
     space, latency = _space(args), _latency(args)
     if args.resume is not None:
         check_name(args.resume, "--resume")
-    evaluator = evaluator_of(args, args.split_seed)
-    if latency is not None:
-        latency.check(evaluator.loaded)
     budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
     try:
         with LiveProgress() as progress:
+            progress.bar.phase(LOADING_MODEL, quiet=True)
+            evaluator = evaluator_of(args, args.split_seed)
+            if latency is not None:
+                latency.check(evaluator.loaded)
             result = autotc.search(
                 evaluator,
                 space=space,
@@ -160,7 +162,8 @@ def run(args: argparse.Namespace) -> Output:
     except SearchStopped as error:
         raise SearchError(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}
-    return Output(document, search_report(document, options=options_again(args, EVALUATOR), runs=args.runs))
+    options = options_again(args, EVALUATOR)
+    return Output(document, lambda: search_report(document, options=options, runs=args.runs))
 
 
 def _space(args: argparse.Namespace) -> SearchSpace | None:

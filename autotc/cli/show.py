@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Print what a policy does."""
     view = autotc.show(args.policy)
-    return Output(view.to_json(), view.text())
+    return Output(view.to_json(), view.text)
 
 
 COMMAND = Command(

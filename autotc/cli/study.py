@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> Output:
     if args.study is not None or args.tracking_uri is not None:
         raise DataError("STUDY and --tracking-uri: given without sync")
     studies = autotc.study(runs=args.runs)
-    return Output([study.to_json() for study in studies], studies_text(studies))
+    return Output([study.to_json() for study in studies], lambda: studies_text(studies))
 
 
 COMMAND = Command(

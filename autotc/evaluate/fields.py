@@ -11,6 +11,7 @@ from typing import Literal
 
 from autotc.errors import DataError, quote
 from autotc.evaluate.media import FILE_SUFFIXES, VIDEO_FORMS, shown_name
+from autotc.names import nearest
 
 Kind = Literal["images", "video", "audio"]
 
@@ -51,7 +52,7 @@ class Row:
         """Refuse fields of other names."""
         for key in self.data:
             if key not in known:
-                raise self.error(f"{quote(key).strip(_QUOTES)}: unknown key; known: {', '.join(known)}")
+                raise self.error(f"{quote(key).strip(_QUOTES)}: unknown key; {nearest(key, known, len(known))}")
 
     def text(self, key: str, *, number: bool = True) -> str:
         """A field that is a text.

@@ -15,6 +15,7 @@ import numpy as np
 
 from autotc.errors import AutotcError, DataError, one_line, quote
 from autotc.evaluate import measures
+from autotc.names import nearest
 
 Metric = Callable[[str, str], float]
 """Score in [0, 1] of what the model said against the right answer."""
@@ -80,7 +81,8 @@ def find_metric(name: str) -> Metric:
         return METRICS[name]
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise DataError(f"metric: {quote(name)} is unknown; known: {KNOWN}")
+        hint = nearest(name, METRICS, listed=0) or f"known: {KNOWN}"
+        raise DataError(f"metric: {quote(name)} is unknown; {hint}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotc.errors import PolicyError
+from autotc.errors import PolicyError, quote
 from autotc.export.engine import Engine
 from autotc.export.openvino import OpenVINO
 from autotc.export.sglang import SGLang
@@ -10,6 +10,7 @@ from autotc.export.tensorrt_edge_llm import TensorRTEdgeLLM
 from autotc.export.tensorrt_llm import TensorRTLLM
 from autotc.export.vllm import VLLM
 from autotc.export.vllm_plug_in import VLLMPlugIn
+from autotc.names import nearest
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine for engine in (VLLMPlugIn(), VLLM(), SGLang(), TensorRTLLM(), TensorRTEdgeLLM(), OpenVINO())
@@ -24,5 +25,5 @@ def get_engine(name: str) -> Engine:
         PolicyError: there is none of that name.
     """
     if name not in ENGINES:
-        raise PolicyError(f"engine: {name!r} is not known; known: {', '.join(ENGINES)}")
+        raise PolicyError(f"engine: {quote(name)} is not known; {nearest(name, ENGINES)}")
     return ENGINES[name]

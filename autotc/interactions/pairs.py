@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from autotc.conflicts.rules import check_rules
 from autotc.depths import Depths
-from autotc.errors import AutotcError, PolicyError
+from autotc.errors import AutotcError, PolicyError, quote
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.mechanisms import build_mechanism
+from autotc.names import nearest
 from autotc.placement import Placement
 from autotc.records.interaction import Keeps, Pair
 from autotc.search.space import SearchSpace
@@ -40,11 +41,14 @@ def parse_placement(text: str, depths: Depths) -> Placement:
         PolicyError: it is written otherwise, or the mechanism is unknown or cannot stand there.
     """
     match = _NAME.fullmatch(text.strip())
-    if match is None or match["location"] not in LOCATION_ORDER:
+    if match is None:
         raise PolicyError(
             f"pairs: {text!r} given; mechanism@location is right, e.g. divprune@projector or fastv@decoder[2], with"
             f" a location of {', '.join(LOCATION_ORDER)}"
         )
+    if match["location"] not in LOCATION_ORDER:
+        hint = nearest(match["location"], LOCATION_ORDER)
+        raise PolicyError(f"pairs: {quote(text)}: unknown location {quote(match['location'])}; {hint}")
     location: Location = match["location"]
     mechanism = build_mechanism(match["mechanism"])
     if location not in mechanism.locations:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
@@ -66,6 +65,7 @@ from autotc.mechanisms.transformation.downsample import Downsample
 from autotc.mechanisms.transformation.frequency import Frequency
 from autotc.mechanisms.transformation.slowfast import SlowFast
 from autotc.mechanisms.transformation.strided_time import StridedTime
+from autotc.names import nearest
 
 _CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
@@ -169,17 +169,17 @@ def build_mechanism(
         return MECHANISMS[name](params, keep_ratio)
     except ValidationError as error:
         known = ", ".join(MECHANISMS[name].Params.model_fields) or "none"
-        raise PolicyError(f"params.{first_fault(error)}; parameters of {name}: {known}") from error
+        raise PolicyError(
+            f"params.{first_fault(error, MECHANISMS[name].Params)}; parameters of {name}: {known}"
+        ) from error
 
 
 def _unknown(name: str) -> str:
     """That a mechanism is not known, and what may have been meant."""
     if name in PRESETS_ALONE:
         return f"{name} is a preset; autotc presets {name} writes it as a policy"
-    near = difflib.get_close_matches(name[:100], MECHANISMS, n=1)
-    hint = (
-        f"did you mean {near[0]!r}?" if near else "autotc presets lists the published methods and what they consist of"
-    )
+    listed = "autotc presets lists the published methods and what they consist of"
+    hint = nearest(name, MECHANISMS, listed=0) or listed
     return f"unknown mechanism {quote(name)}; {hint}"
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from autotc.errors import DataError, MissingDependencyError, one_line
 from autotc.models.checkpoint_files import check_checkpoint_files
+from autotc.models.published import PUBLISHED
 from autotc.models.registry import ADAPTERS
 from autotc.models.settings import Loading
+from autotc.names import nearest
 
 _HUB_ERRORS = {
     "GatedRepoError": "is gated: accept its terms on its page on the hub and log in with hf auth login",
@@ -55,7 +57,8 @@ def explained(name: str, error: BaseException, loading: Loading) -> DataError | 
         )
     hub = None if Path(name).is_dir() else hub_error(error)
     if hub is not None:
-        return DataError(f"model: {name} {hub}")
+        hint = nearest(name, PUBLISHED, listed=0)
+        return DataError(f"model: {name} {hub}" + (f"; {hint}" if hint else ""))
     if attention is not None and ("attn_implementation" in text or "attention" in text.lower()):
         if isinstance(error, ImportError):
             return MissingDependencyError(

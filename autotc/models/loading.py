@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotc.errors import DataError, one_line
+from autotc.errors import DataError, one_line, quote
 from autotc.lazy import nn, torch
 from autotc.models.checkpoints import find_checkpoint
 from autotc.models.devices import SPREADING, installed, usable_device, usable_dtype
@@ -13,10 +13,14 @@ from autotc.models.processors import load_processor
 from autotc.models.published import PUBLISHED
 from autotc.models.settings import AS_STORED, Loading
 from autotc.models.weights import check_memory
+from autotc.names import nearest
 from autotc.versions import check_transformers
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
+
+_ATTENTION = ("sdpa", "eager", "flash_attention_2")
+"""Implementations that a misspelt one may mean."""
 
 
 def load(
@@ -125,9 +129,12 @@ def place(model: Any, loading: Loading) -> Any:
     Raises:
         DataError: there is no such device, dtype or attention.
     """
-    if loading.attn_implementation is not None:
+    attention = loading.attn_implementation
+    if attention is not None:
         try:
-            model.set_attn_implementation(loading.attn_implementation)
+            model.set_attn_implementation(attention)
         except (ValueError, ImportError) as error:
-            raise DataError(f"--attn-implementation: {one_line(error)}") from error
+            hint = "" if attention in _ATTENTION else nearest(attention, _ATTENTION, listed=0)
+            said = f"{quote(attention)} given; {hint}" if hint else one_line(error)
+            raise DataError(f"--attn-implementation: {said}") from error
     return model.to(usable_device(loading.device_map), usable_dtype(loading.dtype))

@@ -20,6 +20,7 @@ from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.qwen3_omni import Qwen3OmniThinker
 from autotc.models.qwen3_vl import Qwen3VL
 from autotc.models.smolvlm import SmolVLM
+from autotc.names import nearest
 from autotc.versions import check_transformers
 
 ADAPTERS: tuple[Adapter, ...] = (
@@ -48,9 +49,10 @@ def find_architecture(name: str) -> Adapter:
     for adapter in ADAPTERS:
         if name in adapter.architectures:
             return adapter
-    known = ", ".join(a for adapter in ADAPTERS for a in adapter.architectures)
+    known = [architecture for adapter in ADAPTERS for architecture in adapter.architectures]
+    hint = nearest(name, known, listed=0) or f"supported: {', '.join(known)}"
     raise UnsupportedModelError(
-        f"{quote(name)} is not supported; supported: {known}. A new family is one file in autotc/models/ (see Adapter)"
+        f"{quote(name)} is not supported; {hint}. A new family is one file in autotc/models/ (see Adapter)"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
@@ -12,7 +12,7 @@ from autotc.names import nearest
 from autotc.presets.base import Preset
 from autotc.presets.catalogue import PRESETS, get_preset
 from autotc.tabular import frame, html_table
-from autotc.vocabulary import Family, Location, Modality
+from autotc.vocabulary import FAMILIES, LOCATIONS, MODALITIES, Family, Location, Modality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +101,12 @@ class PresetTable:
         return html_table(self._rows())
 
 
+def _check_known(what: str, name: str | None, known: Sequence[str]) -> None:
+    """See that a name, where one is given, is one of those known."""
+    if name is not None and name not in known:
+        raise PolicyError(f"{what}: {quote(name)} given; {nearest(name, known)}")
+
+
 def presets(
     *,
     family: Family | None = None,
@@ -121,12 +127,15 @@ def presets(
         flash_safe: whether its published form runs under FlashAttention.
 
     Raises:
-        PolicyError: no preset reads such a score.
+        PolicyError: there is no such family, location, modality or score.
 
     Example:
         >>> [preset.name for preset in autotc.presets(family="query", modality="audio")]  # doctest: +SKIP
         ['speechprune', ...]
     """
+    _check_known("family", family, FAMILIES)
+    _check_known("location", location, LOCATIONS)
+    _check_known("modality", modality, MODALITIES)
     scores = sorted({score for preset in PRESETS.values() for score in preset.needs})
     if needs is not None and needs not in scores:
         raise PolicyError(f"needs: {quote(needs)} is read by no preset; {nearest(needs, scores)}")

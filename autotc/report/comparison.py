@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from autotc.presets import PRESETS
 from autotc.records.comparison import Comparison, ComparisonRow, Skipped
 from autotc.records.interaction import points
 from autotc.report.figures import Curve
-from autotc.report.tables import interval
+from autotc.report.tables import interval, table
 from autotc.statistics import Interval
 
 _WHAT = {"tokens": "language-model tokens", "cost": "FLOPs", "keep": "keep ratio"}
@@ -29,26 +30,34 @@ _HEADERS = (
 )
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """A summary, one table for each target and modality, and what was not measured."""
+def comparison_text(comparison: Comparison, *, markdown: bool = True) -> str:
+    """A summary, one table for each target and modality, and what was not measured.
+
+    Args:
+        comparison: what was measured.
+        markdown: in Markdown, as files hold it; aligned by blanks, as a terminal shows it, otherwise.
+    """
+    style = _MARKDOWN if markdown else _PLAIN
     rows = comparison.rows
     blocks = []
     if rows and rows[0].match != "keep":
-        blocks.append(summary(comparison))
+        blocks.append(summary(comparison, markdown=markdown))
     for match, target, modality in dict.fromkeys((row.match, row.target, row.modality) for row in rows):
         matched = [row for row in rows if (row.match, row.target, row.modality) == (match, target, modality)]
         title = f"{modality}, {_WHAT[match]} {target:g}"
-        blocks.append(_block(title, matched, comparison.uncompressed[modality]))
+        blocks.append(_block(style, title, matched, comparison.uncompressed[modality]))
     if comparison.skipped:
-        blocks.append(_skipped(comparison.skipped))
+        blocks.append(_skipped(style, comparison.skipped))
     return "\n\n".join(blocks) + "\n"
 
 
-def _block(title: str, rows: Sequence[ComparisonRow], uncompressed: Interval) -> str:
+def _block(style: _Style, title: str, rows: Sequence[ComparisonRow], uncompressed: Interval) -> str:
     """One table, most accurate first; differences in points of accuracy."""
     ranked = sorted(rows, key=lambda row: -row.accuracy.mean)
     lines = [_cells(row) for row in ranked]
-    return "\n".join([f"### {title}", "", f"Uncompressed {interval(uncompressed)}.", "", *_table(_HEADERS, lines)])
+    return "\n".join(
+        [style.title(title), "", f"Uncompressed {interval(uncompressed)}.", "", style.table(_HEADERS, lines)]
+    )
 
 
 def _cells(row: ComparisonRow) -> list[str]:
@@ -69,27 +78,50 @@ def _cells(row: ComparisonRow) -> list[str]:
     ]
 
 
-def _skipped(skipped: Sequence[Skipped]) -> str:
+def _skipped(style: _Style, skipped: Sequence[Skipped]) -> str:
     lines = [[entry.preset, entry.modality, entry.target, entry.why] for entry in skipped]
-    return "\n".join(["### Not measured", "", *_table(("preset", "modality", "target", "why"), lines)])
+    return "\n".join([style.title("Not measured"), "", style.table(("preset", "modality", "target", "why"), lines)])
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [_line(headers), "|" + "---|" * len(headers), *(_line(row) for row in rows)]
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join([_line(headers), "|" + "---|" * len(headers), *(_line(row) for row in rows)])
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
-def summary(comparison: Comparison) -> str:
+@dataclass(frozen=True)
+class _Style:
+    """How titles, names and tables are written.
+
+    Attributes:
+        heading, bold, code: formats of a text.
+        table: headers and rows as a table.
+    """
+
+    heading: str
+    bold: str
+    code: str
+    table: Callable[[Sequence[str], Sequence[Sequence[str]]], str]
+
+    def title(self, text: str) -> str:
+        """A title."""
+        return self.heading.format(text)
+
+
+_MARKDOWN = _Style("### {}", "**{}**", "`{}`", _table)
+_PLAIN = _Style("{}", "{}", "{}", table)
+
+
+def summary(comparison: Comparison, *, markdown: bool = True) -> str:
     """A table for each modality: a line for each preset, a column for each target, points lost against uncompressed.
 
-    In italics where the 95% interval of the difference to ``random`` does not lie above zero; ``~`` marks a target that
-    was not met within 0.01; empty where the target lies below what the preset can reach.
+    Between ``*``, in Markdown in italics, where the 95% interval of the difference to ``random`` does not lie above
+    zero; ``~`` marks a target that was not met within 0.01; empty where it lies below what the preset can reach.
     """
-    blocks = []
+    style, blocks = _MARKDOWN if markdown else _PLAIN, []
     for modality in dict.fromkeys(row.modality for row in comparison.rows):
         rows = [row for row in comparison.rows if row.modality == modality]
         columns = sorted({(row.match, row.target) for row in rows}, key=lambda c: (c[0] == "cost", -c[1]))
@@ -98,10 +130,14 @@ def summary(comparison: Comparison) -> str:
         lines = []
         for name in dict.fromkeys(row.preset for row in rows):
             place = next(row.place for row in rows if row.preset == name)
-            lines.append([f"`{name}`", place, *(_lost(by_target.get((name, *column))) for column in columns)])
+            lines.append(
+                [style.code.format(name), place, *(_lost(by_target.get((name, *column))) for column in columns)]
+            )
         mean, low, high = (100 * bound for bound in comparison.uncompressed[modality])
-        title = f"**{modality}**, uncompressed {mean:.1f}% [{low:.1f}, {high:.1f}]; points lost:"
-        blocks.append("\n".join([title, "", *_table(["preset", "at", *titles], lines)]))
+        title = f"{style.bold.format(modality)}, uncompressed {mean:.1f}% [{low:.1f}, {high:.1f}]; points lost:"
+        blocks.append("\n".join([title, "", style.table(["preset", "at", *titles], lines)]))
+    if not markdown:
+        blocks.append("*x*: not clearly better than random selection; x~: the target was not met within 0.01")
     return "\n\n".join(blocks)
 
 

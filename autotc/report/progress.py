@@ -11,7 +11,10 @@ from autotc.report.tables import duration
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.text import Text
 
+LOADING_MODEL = "loading the model and the data"
+"""A phase of every command that evaluates."""
 PLAIN_EVERY = 10.0
 """Seconds between two lines of progress where stderr is no terminal."""
 
@@ -27,11 +30,12 @@ class ProgressBar:
     def __init__(self, title: str, stream: TextIO | None = None) -> None:
         self.title = title
         self.stream = sys.stderr if stream is None else stream
-        self._start = self._last = time.monotonic()
+        self._doing = title
+        self._start = self._began = self._last = time.monotonic()
         self._live: Live | None = None
 
     def __enter__(self) -> ProgressBar:
-        self._start = self._last = time.monotonic()
+        self._start = self._began = self._last = time.monotonic()
         if self.stream.isatty():
             try:
                 from rich.console import Console
@@ -49,14 +53,27 @@ class ProgressBar:
             self._live.stop()
             self._live = None
 
-    def phase(self, title: str) -> None:
-        """Begin something whose steps are not told."""
-        if self._live is not None:
-            from rich.text import Text
+    @property
+    def width(self) -> int | None:
+        """Characters of a line of the terminal; None where there is none."""
+        return None if self._live is None else self._live.console.width
 
-            self._live.update(Text(f"{title} ..."))
-        else:
+    def phase(self, title: str, *, quiet: bool = False) -> None:
+        """Begin a phase: steps that follow are of it, and the seconds that are left are of its own pace.
+
+        Args:
+            title: what is being done.
+            quiet: show it on a terminal alone, where its seconds run until the first step is told.
+        """
+        self._doing, self._began = title, time.monotonic()
+        if self._live is not None:
+            self._live.update(_Waiting(title, self._began))
+        elif not quiet:
             print(f"{title} ...", file=self.stream, flush=True)
+
+    def steps(self) -> None:
+        """End a phase whose steps are not told: steps that follow are of what the bar is for."""
+        self._doing, self._began = self.title, time.monotonic()
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
@@ -74,11 +91,10 @@ class ProgressBar:
             eta: seconds left; None takes the pace since the start.
         """
         now = time.monotonic()
-        passed = now - self._start
         if eta is None and done:
-            eta = passed * (total - done) / done
+            eta = (now - self._began) * (total - done) / done
         left = "?" if eta is None else duration(eta)
-        line = f"{self.title} {done}/{total}  {duration(passed)} passed, {left} left"
+        line = f"{self._doing} {done}/{total}  {duration(now - self._start)} passed, {left} left"
         if self._live is not None:
             from rich.console import Group
             from rich.progress_bar import ProgressBar as Bar
@@ -88,3 +104,15 @@ class ProgressBar:
         elif now - self._last >= PLAIN_EVERY or done == total:
             self._last = now
             print(f"{line}\n{below}" if below else line, file=self.stream, flush=True)
+
+
+class _Waiting:
+    """What is being done and for how long, looked at anew whenever it is drawn."""
+
+    def __init__(self, title: str, began: float) -> None:
+        self._title, self._began = title, began
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text(f"{self._title} ... {duration(time.monotonic() - self._began)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autotc.report.tables import duration, interval, signed, table
@@ -103,7 +104,7 @@ def search_report(data: Document, *, options: str, runs: object) -> str:
         "",
         f"policy   {data['policy']}",
         *(f"figure   {path}" for path in data["figures"]),
-        *_store(data["mlflow_uri"]),
+        *([] if data["mlflow_uri"] is None else [store_line(data["mlflow_uri"])]),
         "",
         *_next_commands(data, options, runs),
     ]
@@ -142,13 +143,14 @@ def _floors(floors: Mapping[str, float]) -> str:
     return table(["modality", *locations], rows)
 
 
-def _store(uri: str | None) -> list[str]:
-    """Where the record is, and how to open it."""
-    if uri is None:
-        return []
-    local = "://" in uri and not uri.startswith("http")
-    opened = f"mlflow ui --backend-store-uri {shlex.quote(uri)}" if local else "in a browser"
-    return [f"MLflow   {uri}   (open: {opened})"]
+def store_line(uri: str) -> str:
+    """Where the record is, or what opens it: a store below this folder by its path from here."""
+    if "://" not in uri or uri.startswith("http"):
+        return f"MLflow   {uri}"
+    scheme, _, path = uri.partition(":///")
+    if path and Path(path).is_relative_to(Path.cwd()):
+        uri = f"{scheme}:///{Path(path).relative_to(Path.cwd())}"
+    return f"MLflow   mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def _next_commands(data: Document, options: str, runs: object) -> list[str]:

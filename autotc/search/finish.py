@@ -83,23 +83,13 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     ending.progress.on_phase("val")
     candidates = _ranked_on_validation(ending, asked.ranked)
     ending.progress.on_phase("test")
-    baseline = _run(ending, UNCOMPRESSED, "test")
-    if baseline is None:
-        raise SearchStopped("the uncompressed model cannot be run on test", study.name)
-    chosen, measured = _first_that_runs(ending, candidates)
-    baseline.save(study.folder / "uncompressed.test.samples.parquet")
     exported = asked.out_dir / f"{study.settings.policy_name}.yaml"
-    baseline.save(uncompressed_path(exported))
-    points: list[tuple[FrontRow, Results]] = []
-    for record in _reported(trial_front(ending.records), chosen, asked.reported):
-        results = measured if record is chosen else _run(ending, record.policy, "test")
-        if results is not None:
-            row = _report(ending, record, results, baseline, exported if record is chosen else None)
-            points.append((row, results))
+    chosen, measured, baseline, points = _tested(ending, candidates, asked.reported, exported)
     rows = [row for row, _ in points]
     ending.progress.on_phase("worth")
     worth = assess(_trials(ending), chosen.policy, measured, points)
     study.note(WORTH, {**worth.to_json(), "chosen": chosen.number, "policy": str(exported)})
+    ending.progress.on_phase("report")
     figures = _figures(ending, asked.runs)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
@@ -127,6 +117,42 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         audited=ending.tally.audits(ending.engine, ending.records),
         worth=worth,
     )
+
+
+def _tested(
+    ending: Ending, candidates: Sequence[TrialRecord], most: int, exported: Path
+) -> tuple[TrialRecord, Results, Results, list[tuple[FrontRow, Results]]]:
+    """Run the front and the best candidate on test, once, and write their files.
+
+    Args:
+        ending: what was searched and found.
+        candidates: best first.
+        most: policies of the front that are run.
+        exported: file of the best candidate that can be run.
+
+    Returns:
+        That candidate, its results and the uncompressed model's, and each policy of the front with its results.
+
+    Raises:
+        SearchStopped: neither the uncompressed model nor any candidate can be run.
+    """
+    front = trial_front(ending.records)
+    ending.progress.on_policy(1, 1 + min(len(front), most))
+    baseline = _run(ending, UNCOMPRESSED, "test")
+    if baseline is None:
+        raise SearchStopped("the uncompressed model cannot be run on test", ending.study.name)
+    chosen, measured = _first_that_runs(ending, candidates)
+    baseline.save(ending.study.folder / "uncompressed.test.samples.parquet")
+    baseline.save(uncompressed_path(exported))
+    points: list[tuple[FrontRow, Results]] = []
+    reported = _reported(front, chosen, most)
+    for number, record in enumerate(reported, 2):
+        ending.progress.on_policy(number, 1 + len(reported))
+        results = measured if record is chosen else _run(ending, record.policy, "test")
+        if results is not None:
+            row = _report(ending, record, results, baseline, exported if record is chosen else None)
+            points.append((row, results))
+    return chosen, measured, baseline, points
 
 
 def _trials(ending: Ending) -> Trials:
@@ -181,7 +207,10 @@ def choose(
 
 
 def rank(
-    records: Sequence[TrialRecord], run: Callable[[Policy], Results | None], ranked: int = RANKED
+    records: Sequence[TrialRecord],
+    run: Callable[[Policy], Results | None],
+    ranked: int = RANKED,
+    began: Callable[[int, int], None] | None = None,
 ) -> list[TrialRecord]:
     """The best on the search split, in the order of their results on validation.
 
@@ -189,12 +218,15 @@ def rank(
         records: that may be chosen.
         run: results of a policy on validation; None where it cannot be run, and is left out.
         ranked: how many are run, see `choose`.
+        began: called before each with its number, from 1, and how many there are.
     """
     accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
     likely = sorted(records, key=lambda r: (-r.log_probability, r.flops_ratio, r.number))
     candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
     scored = []
-    for record in candidates.values():
+    for number, record in enumerate(candidates.values(), 1):
+        if began is not None:
+            began(number, len(candidates))
         results = run(record.policy)
         if results is not None:
             scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
@@ -209,7 +241,7 @@ def _ranked_on_validation(ending: Ending, ranked: int) -> list[TrialRecord]:
     if not fitting:
         ending.progress.on_event("no policy keeps within the budget on validation and test; the best on search is near")
         fitting = ending.records
-    return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked)
+    return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked, ending.progress.on_policy)
 
 
 def _run(ending: Ending, policy: Policy, split: Split) -> Results | None:

@@ -11,7 +11,10 @@ class SearchProgress:
     """Told how a search goes; does nothing itself."""
 
     def on_phase(self, name: str) -> None:
-        """A phase begins: ``uncompressed``, ``search``, ``val``, ``test`` or ``worth``."""
+        """A phase begins: ``open``, ``uncompressed``, ``search``, ``val``, ``test``, ``worth`` or ``report``."""
+
+    def on_policy(self, number: int, total: int) -> None:
+        """The phase runs the policy of a number, counted from 1, of so many."""
 
     def on_trial(self, done: int, total: int, eta: float, front: Sequence[FrontRow]) -> None:
         """A trial ended: feasible ones done, asked for, seconds that are left by the pace so far, the running front."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotc.errors import MissingDependencyError
+from autotc.report.figures import Shown, notebook_png
+from autotc.report.tables import interval
 from autotc.statistics import Interval
 from autotc.tabular import frame, html_table
 
@@ -56,6 +61,18 @@ class FrontRow:
         difference = {key: list(value) for key, value in self.difference.items()}
         return {**vars(self), "accuracy_by": by, "tokens": dict(self.tokens), "difference": difference}
 
+    def shown(self) -> dict[str, object]:
+        """As one row of the table that a notebook shows."""
+        return {
+            "trial": self.trial,
+            "FLOPs ratio": f"{self.flops_ratio:.3f}",
+            "accuracy": f"{self.accuracy:.3f}",
+            **{key: interval(value) for key, value in self.accuracy_by.items()},
+            "tokens": ", ".join(f"{key} {value:.0f}" for key, value in self.tokens.items()),
+            "policy": self.label,
+            "exported": "yes" if self.chosen else "",
+        }
+
     def flat(self) -> dict[str, Any]:
         """As one flat row of a table: a column for each modality group's accuracy, its bounds, and tokens."""
         out: dict[str, Any] = {
@@ -65,9 +82,9 @@ class FrontRow:
             "accuracy": self.accuracy,
             "flops_ratio": self.flops_ratio,
         }
-        for key, interval in self.accuracy_by.items():
-            out[f"accuracy/{key}"] = interval.mean
-            out[f"accuracy/{key}/low"], out[f"accuracy/{key}/high"] = interval.low, interval.high
+        for key, (mean, low, high) in self.accuracy_by.items():
+            out[f"accuracy/{key}"] = mean
+            out[f"accuracy/{key}/low"], out[f"accuracy/{key}/high"] = low, high
         out.update({f"tokens/{key}": value for key, value in self.tokens.items()})
         return out
 
@@ -202,6 +219,18 @@ class SearchResult:
         return frame([row.flat() for row in self.front])
 
     def _repr_html_(self) -> str:
-        """The front as a notebook shows it."""
+        """The front as a notebook shows it: a figure, where matplotlib is installed, and a table."""
         caption = f"{self.study}: {self.trials} policies; exported {self.policy}"
-        return html_table([row.flat() for row in self.front], caption)
+        return self._figure() + html_table([row.shown() for row in self.front], caption)
+
+    def _figure(self) -> str:
+        """The front as an inline picture; empty where it cannot be drawn."""
+        shown = [Shown(row.accuracy, row.flops_ratio, row.trial, row.chosen) for row in self.front]
+        uncompressed = sum(value.mean for value in self.uncompressed.values()) / max(1, len(self.uncompressed))
+        try:
+            picture = notebook_png(self.study, shown, uncompressed, self.front[0].split if self.front else "test")
+        except MissingDependencyError:
+            return ""
+        words = f"accuracy over FLOPs of the front of {self.study}"
+        data = base64.b64encode(picture).decode()
+        return f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'

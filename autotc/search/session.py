@@ -81,6 +81,7 @@ def search(
     check_places(asked)
     with ExitStack() as stack:
         stack.enter_context(termination_interrupts())
+        progress.on_phase("open")
         study, problem = open_study(asked, evaluator)
         stack.enter_context(hold_study(study.folder, study.name))
         session = Session(evaluator, study, problem, asked, progress)

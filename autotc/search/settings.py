@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from autotc.errors import quote
 from autotc.latency import LatencyModel
-from autotc.names import to_name
+from autotc.names import nearest, to_name
 from autotc.search.errors import SearchError
 from autotc.search.space import SearchSpace
 from autotc.stamp import Stamp
@@ -151,16 +151,15 @@ class SearchSettings(BaseModel):
         """
         for key in options:
             if key not in cls.model_fields:
-                raise SearchError(f"{key}: unknown setting of a search; known: {', '.join(cls.model_fields)}")
+                raise SearchError(f"{key}: unknown setting of a search; {nearest(key, cls.model_fields)}")
         try:
             return cls.model_validate(dict(options))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"][:1])
             if key == "sampler":
-                raise SearchError(
-                    f"sampler: {quote(first['input'])} given; {', '.join(SAMPLERS)} are allowed"
-                ) from None
+                hint = nearest(str(first["input"]), SAMPLERS)
+                raise SearchError(f"sampler: {quote(first['input'])} given; {hint}") from None
             raise SearchError(f"{key}: {quote(options[key])} given; {first['msg'].lower()}") from None
 
     def given(self) -> dict[str, Any]:

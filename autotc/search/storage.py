@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autotc.errors import DataError
+from autotc.errors import DataError, quote
+from autotc.names import nearest
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
 from autotc.search.database import DATABASE, database_errors, import_optuna, open_storage, storage_url
@@ -338,4 +339,4 @@ def _same_name(base_name: str, known: list[str]) -> list[str]:
 
 
 def _unknown_study(study: str, runs: Path, known: list[str]) -> SearchError:
-    return SearchError(f"study: {study!r} is not in {runs / DATABASE}; known: {', '.join(known) or 'none'}")
+    return SearchError(f"study: {quote(study)} is not in {runs / DATABASE}; {nearest(study, known)}")

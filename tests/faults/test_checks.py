@@ -85,7 +85,7 @@ def test_a_samples_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match="No space left on device"):
         Results(Told().run(Policy(), "test").samples).save(samples_path(path))
     assert samples_path(path).read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.samples.parquet", "x.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["autotc-policy.schema.json", "x.samples.parquet", "x.yaml"]
 
 
 def test_logits_that_are_not_finite_fail_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_names_of_places(evaluator: BuiltinEvaluator) -> None:
     for wrong, right in (
         ("fastv@decoder", "two stages"),
         ("fastv+tome", "mechanism@location"),
-        ("tome@tower+fastv@decoder", "mechanism@location"),
+        ("tome@tower+fastv@decoder", "unknown location .tower.; known: input, encoder, projector, decoder"),
         ("fastv@projector+tome@decoder", "fastv can stand at decoder"),
         ("divprune@projector[2]+fastv@decoder", "no layers at the projector"),
         ("nothing@projector+fastv@decoder", "nothing"),

@@ -23,6 +23,7 @@ RUN_NOT_IMPORTED = {
     "import-linter": "run by tests/quality/test_floors.py",
     "types-pyyaml": "read by mypy",
     "build": "run by people who release",
+    "ipykernel": "started by nbclient",
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
 }
 """Requirement that no file imports -> who uses it."""

@@ -140,7 +140,7 @@ def test_export(searched: Any) -> None:
     assert samples.mean() == pytest.approx(chosen.accuracy)
     assert set(chosen.difference) == {"image", "video", "audio", "image+audio", "overall"}
     assert all(Policy.load(row.policy).measured for row in result.front)
-    assert log.phases == ["uncompressed", "search", "val", "test", "worth"]
+    assert log.phases == ["open", "uncompressed", "search", "val", "test", "worth", "report"]
     assert log.done[-1] == (50, 50)
     document = json.loads(json.dumps(result.to_json()))
     assert {"policy", "front", "trials", "seconds", "hypervolume"} <= set(document)
@@ -252,7 +252,7 @@ def test_one_modality_space(tmp_path: Path) -> None:
         ({"trials": "many"}, SearchError, "trials: 'many' given; input should be a valid integer"),
         ({"budgets": 3}, SearchError, "budgets: 3 given; input should be a valid dictionary"),
         ({"val_limit": 0}, SearchError, "val_limit: 0 given; input should be greater than or equal to 1"),
-        ({"trails": 3}, SearchError, "trails: unknown setting of a search; known: space, budget"),
+        ({"trails": 3}, SearchError, "trails: unknown setting of a search; did you mean 'trials'"),
         ({"study_name": "none", "resume": True}, SearchError, "'none' is not in"),
         ({"space": "nowhere.yaml"}, SpaceError, "nowhere.yaml: no such file"),
     ],

@@ -12,6 +12,7 @@ from autotc.evaluate.engines.client import Client
 from autotc.evaluate.engines.local import LocalClient
 from autotc.evaluate.engines.server import ServerClient
 from autotc.models.settings import Loading
+from autotc.names import nearest
 
 NAMES = ("vllm",)
 
@@ -32,7 +33,7 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
-            raise DataError(f"--engine: {quote(self.name)} given; known: {', '.join(NAMES)}")
+            raise DataError(f"--engine: {quote(self.name)} given; {nearest(self.name, NAMES)}")
         if self.server is not None and self.arguments:
             raise DataError("--engine-args: given with --server; they are of an engine that is started here")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import logging
 import os
@@ -15,6 +14,7 @@ from autotc.errors import DataError
 from autotc.evaluate.lmms import EMBEDDED, require_lmms_eval
 from autotc.evaluate.lmms.generation import CHOOSE, first_line
 from autotc.evaluate.lmms.tasks import LmmsTask
+from autotc.names import near_names
 
 
 @contextmanager
@@ -71,8 +71,8 @@ def load_tasks(names: Sequence[str], folder: str | Path | None = None) -> list[L
             raise DataError(f"{where}: task files cannot be read ({first_line(error)})") from error
     for name in names:
         if name not in manager.all_tasks:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=4, cutoff=0.5)
-            hint = f"near: {', '.join(near)}" if near else "python -m lmms_eval tasks lists them"
+            near = near_names(name, manager.all_tasks, 4)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "python -m lmms_eval tasks lists them"
             raise DataError(f"--tasks: {name!r} is not a task of the installed lmms-eval; {hint}")
     loaded: dict[str, LmmsTask] = {}
     for name in names:

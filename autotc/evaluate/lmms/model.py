@@ -29,6 +29,7 @@ from autotc.evaluate.media import Reading
 from autotc.models import bind, find_adapter
 from autotc.models.loading import load_model
 from autotc.models.settings import Loading
+from autotc.names import nearest
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import apply, configure
 from autotc.vocabulary import Group
@@ -271,7 +272,7 @@ def _loading(options: Mapping[str, Any]) -> Loading:
     known = [field.name for field in fields(Loading)]
     for name in options:
         if name not in known:
-            raise DataError(f"--model_args: {name}: unknown; known beside policy and batch_size: {', '.join(known)}")
+            raise DataError(f"--model_args: {name}: unknown; {nearest(name, ['policy', 'batch_size', *known])}")
     return Loading(**options)
 
 

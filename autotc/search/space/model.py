@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autotc.depths import Depths
 from autotc.documents import load_mapping, parse, read_mapping
-from autotc.errors import PolicyError
+from autotc.errors import PolicyError, quote
+from autotc.export import ENGINES
 from autotc.mechanisms import build_mechanism
+from autotc.names import nearest
 from autotc.policy import Policy, Stage
 from autotc.search.space.drawing import encode_modality, parameter_names, suggest_modality
 from autotc.search.space.errors import SpaceError
@@ -168,6 +169,9 @@ class SearchSpace(_Strict):
     def _consistent(self) -> SearchSpace:
         if not _whole_percent(self.step):
             raise SpaceError(f"step: {self.step:g} given; a multiple of 0.01 in [0.01, 0.5] is allowed")
+        if self.deployable_on is not None and self.deployable_on not in ENGINES:
+            hint = nearest(self.deployable_on, ENGINES)
+            raise SpaceError(f"deployable_on: {quote(self.deployable_on)} given; {hint}")
         if not self.modalities:
             raise SpaceError(f"modalities: empty; name at least one of {', '.join(MODALITIES)}")
         for modality, space in self.modalities.items():
@@ -369,8 +373,7 @@ def _check_presets(space: ModalitySpace, modality: str, where: str) -> None:
 
     for i, name in enumerate(space.presets):
         if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}"
-            raise SpaceError(f"{where}.presets.{i}: unknown preset {name!r}; {hint}")
+            hint = nearest(name, PRESETS, len(PRESETS))
+            raise SpaceError(f"{where}.presets.{i}: unknown preset {quote(name)}; {hint}")
         if modality not in PRESETS[name].modalities:
             raise SpaceError(f"{where}.presets.{i}: {name} does not take {modality!r}")

@@ -281,7 +281,7 @@ def test_unknown_tasks_are_told_with_near_names(capsys: pytest.CaptureFixture[st
     assert cli.main(["eval", "none", "--tasks", "tiny_omni_imge"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "'tiny_omni_imge' is not a task of the installed lmms-eval; near: tiny_omni_image" in error
+    assert "'tiny_omni_imge' is not a task of the installed lmms-eval; did you mean 'tiny_omni_image'" in error
 
 
 def test_a_hub_task_without_network(
