@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.presets.listing import presets
     from autotc.report.policy import show
-    from autotc.resources import init
     from autotc.runtime import Handle, apply, configure
     from autotc.search.session import search
     from autotc.search.space import SearchSpace
+    from autotc.starting import init
     from autotc.studies import front, report, study
     from autotc.validation import validate
 
@@ -101,7 +101,7 @@ _HOMES = {
     "evaluator": "autotc.evaluate.factory",
     "export": "autotc.deployment",
     "front": "autotc.studies",
-    "init": "autotc.resources",
+    "init": "autotc.starting",
     "load": "autotc.models.loading",
     "models": "autotc.models.listing",
     "presets": "autotc.presets.listing",

@@ -61,7 +61,7 @@ def check(
         DataError: the samples file cannot be read, or the model's logits are not finite without the policy either.
 
     Example:
-        >>> report = autotc.check("policies/tiny-omni-0.5.yaml", limit=50)  # doctest: +SKIP
+        >>> report = autotc.check("policies/tiny-omni-0.4.yaml", limit=50)  # doctest: +SKIP
         >>> report.passed  # doctest: +SKIP
     """
     demands = Demands.of(options)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autotc.errors import DataError, missing_dependency, quote
 from autotc.names import NAME_LENGTH, nearest
 from autotc.schemas import copy_name, name_schema, schema_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = 10
@@ -75,19 +81,19 @@ class Example:
         return {"files": [str(file) for file in self.files]}
 
 
-def init(folder: str | Path = ".") -> Example:
+def write_example(
+    folder: str | Path = ".", *, space: str | None = None, modalities: Collection[str] = ("image", "video", "audio")
+) -> Example:
     """Write a search space and a small data file with its media into a folder, to start from.
 
     Args:
         folder: is made where it is missing.
+        space: text of the search space; None takes the default one.
+        modalities: whose samples are written.
 
     Raises:
         DataError: the folder holds one of the files already, or cannot be written; nothing is left behind then.
         MissingDependencyError: Pillow or soundfile is not installed.
-
-    Example:
-        >>> autotc.init("example").space  # doctest: +SKIP
-        PosixPath('example/space.yaml')
     """
     folder = Path(folder)
     names = (_SPACE, copy_name("space"), _DATA, _MEDIA)
@@ -99,7 +105,7 @@ def init(folder: str | Path = ".") -> Example:
         folder.mkdir(parents=True, exist_ok=True)
         # Made beside and moved: what is there is whole, also where the disk is full.
         with tempfile.TemporaryDirectory(prefix=".autotc-init-", dir=folder) as beside:
-            media = _write_example(Path(beside))
+            media = _write_example(Path(beside), space, modalities)
             for name in names:
                 os.rename(Path(beside) / name, folder / name)
     except (OSError, ValueError) as error:
@@ -110,16 +116,10 @@ def init(folder: str | Path = ".") -> Example:
     return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media), folder / copy_name("space"))
 
 
-def _write_example(folder: Path) -> list[str]:
+def _write_example(folder: Path, space: str | None, modalities: Collection[str]) -> list[str]:
     """Write the example into a folder; returns its media files, relative to it, in their order."""
     import numpy as np
 
-    try:
-        import soundfile
-        from PIL import Image
-    except ImportError as error:
-        raise missing_dependency(error) from error
-    from autotc.tiny.config import RATE
     from autotc.tiny.scenes import AudioScene, ImageScene, VideoScene
     from autotc.tiny.sources import load_sources
 
@@ -129,21 +129,43 @@ def _write_example(folder: Path) -> list[str]:
     for i in range(_EXAMPLES):
         image, video, audio = ImageScene(rng, sources), VideoScene(rng, sources), AudioScene(rng, sources)
         names = {key: f"{_MEDIA}/{key.removesuffix('s')}{i}.{kind}" for key, kind in _KINDS.items()}
-        Image.fromarray(image.render()).save(folder / names["images"])
-        np.save(folder / names["video"], video.render())
-        soundfile.write(folder / names["audio"], audio.render(), RATE)
+        # All are rendered, so that a modality's samples are the same whatever others are written.
+        rendered: dict[str, NDArray[np.generic]]
+        rendered = {"images": image.render(), "video": video.render(), "audio": audio.render()}
         for key, scene in {"images": image, "video": video, "audio": audio}.items():
+            if key.removesuffix("s") not in modalities:
+                continue
+            _save(folder / names[key], key, rendered[key])
             files.append(names[key])
             # Two questions to each picture, one to each clip, of which those that count have two right answers.
             asked = [_question(question.query, question.answer) for question in scene.questions()[:2]]
             asks = {"questions": asked} if key == "images" else asked[i % 2]
             lines.append(json.dumps({"id": f"{key}-{i}", key: [names[key]], **asks}))
     (folder / _SPACE).write_text(
-        name_schema(search_space().read_text(encoding="utf-8"), copy_name("space")), encoding="utf-8"
+        name_schema(space or search_space().read_text(encoding="utf-8"), copy_name("space")), encoding="utf-8"
     )
     (folder / copy_name("space")).write_bytes(schema_file("space").read_bytes())
     (folder / _DATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
+
+
+def _save(path: Path, key: str, medium: NDArray[np.generic]) -> None:
+    """Write a picture, a clip's frames or sound."""
+    import numpy as np
+
+    from autotc.tiny.config import RATE
+
+    try:
+        import soundfile
+        from PIL import Image
+    except ImportError as error:
+        raise missing_dependency(error) from error
+    if key == "images":
+        Image.fromarray(medium).save(path)
+    elif key == "video":
+        np.save(path, medium)
+    else:
+        soundfile.write(path, medium, RATE)
 
 
 def _question(prompt: str, answer: str) -> dict[str, object]:

@@ -29,7 +29,7 @@ def front(study: str | None = None, *, runs: str | Path = "runs") -> StudyFront:
         MissingDependencyError: Optuna is not installed.
 
     Example:
-        >>> autotc.front("tiny-omni-b0.5-s0").points[0].accuracy  # doctest: +SKIP
+        >>> autotc.front("tiny-omni-b0.4-s0").points[0].accuracy  # doctest: +SKIP
         0.912
     """
     runs = Path(runs)
@@ -61,7 +61,7 @@ def study(*, runs: str | Path = "runs") -> list[StudySummary]:
 
     Example:
         >>> [summary.study for summary in autotc.study()]  # doctest: +SKIP
-        ['tiny-omni-b0.5-s0']
+        ['tiny-omni-b0.4-s0']
     """
     summaries = []
     for name in _names(Path(runs)):

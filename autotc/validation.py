@@ -54,7 +54,7 @@ def validate(*files: str | Path) -> list[FileCheck]:
         One record for each file, in order; wrong files raise nothing.
 
     Example:
-        >>> [check.message for check in autotc.validate("policies/tiny-omni-0.5.yaml")]  # doctest: +SKIP
+        >>> [check.message for check in autotc.validate("policies/tiny-omni-0.4.yaml")]  # doctest: +SKIP
         [None]
     """
     return [_checked(Path(file)) for file in files]

@@ -132,7 +132,7 @@ def test_python_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = processor(text=[text], images=[[image]], return_tensors="pt")
     names: dict[str, Any] = {"model": model, "processor": processor, "text": text, "image": image, "inputs": inputs}
     for block in blocks:
-        code = re.sub(r"policies/[\w.-]+\.yaml", "policies/tiny-omni-0.5.yaml", block)
+        code = re.sub(r"policies/[\w.-]+\.yaml", "policies/tiny-omni-0.4.yaml", block)
         exec(compile(code, page, "exec"), dict(names))
 
 

@@ -56,7 +56,7 @@ def bench(
         DataError: the data holds no sample of a modality, or the model cannot run a request.
 
     Example:
-        >>> measured = autotc.bench("policies/tiny-omni-0.5.yaml", repeats=3)  # doctest: +SKIP
+        >>> measured = autotc.bench("policies/tiny-omni-0.4.yaml", repeats=3)  # doctest: +SKIP
         >>> measured.rows[0].speedup.mean  # doctest: +SKIP
     """
     check_count(repeats, "repeats")

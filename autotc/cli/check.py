@@ -128,8 +128,8 @@ COMMAND = Command(
     function="check",
     summary="compare a policy with what its file says; exit 1 when it got worse",
     examples=(
-        "autotc check policies/tiny-omni-0.5.yaml --junit check.xml",
-        "autotc check policies/tiny-omni-0.5.yaml --tolerance 0.02 --tolerance image=0.01 --must-pass ids.txt",
+        "autotc check policies/tiny-omni-0.4.yaml --junit check.xml",
+        "autotc check policies/tiny-omni-0.4.yaml --tolerance 0.02 --tolerance image=0.01 --must-pass ids.txt",
     ),
     add_arguments=add_arguments,
     run=run,

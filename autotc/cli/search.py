@@ -49,7 +49,7 @@ def _add_budgets(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=budget,
         metavar="R",
-        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.5); or milliseconds of"
+        help="highest FLOPs ratio, relative to the uncompressed model, in (0, 1] (default: 0.4); or milliseconds of"
         " prefill of a sample, e.g. 300ms, predicted by what autotc bench --calibrate has learnt",
     )
     parser.add_argument(

@@ -45,7 +45,7 @@ COMMAND = Command(
     name="study",
     function="study",
     summary="list the studies, or bring their record to MLflow",
-    examples=("autotc study", "autotc study sync tiny-omni-b0.5-s0"),
+    examples=("autotc study", "autotc study sync tiny-omni-b0.4-s0"),
     add_arguments=_add_arguments,
     run=run,
 )

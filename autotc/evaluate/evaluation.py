@@ -35,7 +35,7 @@ def evaluate(
         MechanismError: a mechanism failed; the message names it.
 
     Example:
-        >>> measured = autotc.evaluate("policies/tiny-omni-0.5.yaml", limit=50)  # doctest: +SKIP
+        >>> measured = autotc.evaluate("policies/tiny-omni-0.4.yaml", limit=50)  # doctest: +SKIP
         >>> measured.accuracy["image"].mean, measured.cost.flops_ratio  # doctest: +SKIP
     """
     name = policy.label() if isinstance(policy, Policy) else str(policy)

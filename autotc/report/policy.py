@@ -54,7 +54,7 @@ def show(policy: Policy | str | Path) -> PolicyView:
         PolicyError: the file is missing or is no policy.
 
     Example:
-        >>> print(autotc.show("policies/tiny-omni-0.5.yaml"))  # doctest: +SKIP
+        >>> print(autotc.show("policies/tiny-omni-0.4.yaml"))  # doctest: +SKIP
     """
     if not isinstance(policy, Policy):
         policy = UNCOMPRESSED if str(policy) == "none" else Policy.load(policy)

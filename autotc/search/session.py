@@ -69,9 +69,9 @@ def search(
         SearchInterrupted: on Ctrl-C; everything is saved.
 
     Example:
-        >>> result = autotc.search(budget=0.5, trials=8, search_limit=20, val_limit=20, test_limit=20)
+        >>> result = autotc.search(budget=0.4, trials=8, search_limit=20, val_limit=20, test_limit=20)
         >>> result.policy
-        PosixPath('policies/tiny-omni-0.5.yaml')
+        PosixPath('policies/tiny-omni-0.4.yaml')
     """
     started = time.monotonic()
     asked = SearchSettings.of(settings)

@@ -19,7 +19,7 @@ from autotc.stamp import Stamp
 Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 TRIALS = 60
-BUDGET = 0.5
+BUDGET = 0.4
 RANKED = 12
 """Policies that are ranked on the validation split."""
 
@@ -59,7 +59,7 @@ class SearchSettings(BaseModel):
 
     Attributes:
         space: what may be proposed, or its file; None takes ``search_spaces/default.yaml``.
-        budget: largest FLOPs ratio, in (0, 1]; if None 0.5, or 1 beside a budget of milliseconds or KV bytes.
+        budget: largest FLOPs ratio, in (0, 1]; if None 0.4, or 1 beside a budget of milliseconds or KV bytes.
         budgets: modality -> largest FLOPs ratio of that modality's own samples.
         budget_ms: largest predicted prefill of a sample by itself, in milliseconds, on the average.
         budget_kv: largest ratio of the bytes of keys and values after prefill, in (0, 1].
@@ -251,7 +251,7 @@ class StudySettings(BaseModel):
 
 
 def study_base_name(settings: SearchSettings) -> str:
-    """Name of a study without the number of studies of the same name, e.g. ``tiny-omni-b0.5-s0``."""
+    """Name of a study without the number of studies of the same name, e.g. ``tiny-omni-b0.4-s0``."""
     if settings.study_name is not None:
         return settings.study_name
     return f"{to_name(settings.name)}-b{_suffix(settings.given())}-s{settings.seed or 0}"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-POLICY = "policies/tiny-omni-0.5.yaml"
+POLICY = "policies/tiny-omni-0.4.yaml"
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="runners have bash")
 

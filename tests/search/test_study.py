@@ -27,7 +27,14 @@ from .synthetic import SyntheticEvaluator
 
 
 def run(root: Path, evaluator: SyntheticEvaluator | None = None, **options: Any) -> SearchResult:
-    options = {"trials": 12, "track": False, "runs": root / "runs", "out_dir": root / "policies", **options}
+    options = {
+        "trials": 12,
+        "budget": 0.5,
+        "track": False,
+        "runs": root / "runs",
+        "out_dir": root / "policies",
+        **options,
+    }
     return search(evaluator or SyntheticEvaluator(), **options)
 
 
