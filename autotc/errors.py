@@ -12,7 +12,7 @@ EXTRAS = {
         ("optuna", "mlflow", "moocore", "plotly", "matplotlib", "rich", "pandas", "pyarrow", "sklearn", "scipy"),
         "search",
     ),
-    **dict.fromkeys(("av", "soundfile", "PIL", "psutil", "torchvision"), "search"),
+    **dict.fromkeys(("av", "soundfile", "PIL", "psutil", "torchvision", "jinja2"), "search"),
 }
 """Package -> the extra that brings it."""
 _DISTRIBUTIONS = {"PIL": "pillow", "lmms_eval": "lmms-eval", "sklearn": "scikit-learn"}

@@ -92,20 +92,33 @@ class JsonlEvaluator(ModelEvaluator):
 
 
 def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) -> None:
-    """Refuse prompts that hold the model's own placeholders: it would look for media there.
+    """Refuse prompts that hold the model's own placeholders.
 
     Raises:
         DataError: naming the data file and the line.
     """
-    names = ("image_token", "video_token", "audio_token")
-    tokens = {str(token) for name in names if (token := getattr(processor, name, None))}
     for record in records:
-        for token in tokens:
-            if token in record.prompt:
-                raise DataError(
-                    f"{shown_name(file)}: line {record.line}: prompt: holds {quote(token)}, which the model takes for a"
-                    " medium; leave it out, media stand before the prompt by themselves"
-                )
+        check_prompt(record.prompt, processor, f"{shown_name(file)}: line {record.line}: prompt")
+
+
+def check_prompt(prompt: str, processor: Any, where: str) -> None:
+    """Refuse a prompt that holds the model's own placeholders: it would look for media there.
+
+    Args:
+        prompt: text.
+        processor: whose placeholders.
+        where: the prompt stands, for errors.
+
+    Raises:
+        DataError: it holds one.
+    """
+    names = ("image_token", "video_token", "audio_token")
+    for token in {str(token) for name in names if (token := getattr(processor, name, None))}:
+        if token in prompt:
+            raise DataError(
+                f"{where}: holds {quote(token)}, which the model takes for a"
+                " medium; leave it out, media stand before the prompt by themselves"
+            )
 
 
 def _load(file: str | Path, record: Record, reading: Reading) -> Media:

@@ -1,10 +1,11 @@
-"""Every figure: PNG by matplotlib, pages by plotly. Nothing else imports either."""
+"""Every figure: PNG by matplotlib, pages by plotly and jinja2. Nothing else imports them."""
 
 from autotc.report.figures.canvas import COLORS
 from autotc.report.figures.curves import Curve, curves_png
-from autotc.report.figures.dropped import TokenOutcome, dropped_png
 from autotc.report.figures.front import FrontFigure, Point, front_html, front_png, main_family
 from autotc.report.figures.heatmap import HeatmapCell, heatmap_png
+from autotc.report.figures.overlay import media_png, overlay_data_uri, overlay_png, overlay_webp
+from autotc.report.figures.page import overlay_page, page_html
 
 __all__ = [
     "COLORS",
@@ -12,11 +13,15 @@ __all__ = [
     "FrontFigure",
     "HeatmapCell",
     "Point",
-    "TokenOutcome",
     "curves_png",
-    "dropped_png",
     "front_html",
     "front_png",
     "heatmap_png",
     "main_family",
+    "media_png",
+    "overlay_data_uri",
+    "overlay_page",
+    "overlay_png",
+    "overlay_webp",
+    "page_html",
 ]
