@@ -18,7 +18,7 @@ from autotc.evaluate.jsonl import check_prompt
 from autotc.evaluate.media import Reading, load_image, load_video
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.outcomes import media_views
-from autotc.evaluate.samples import Media, Sample
+from autotc.evaluate.samples import MEDIA_KEYS, Media, Sample
 from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.records.shown import Answer, MediumView, RequestView
@@ -26,7 +26,6 @@ from autotc.runtime import Handle, apply, configure
 from autotc.runtime.steps import Observation
 from autotc.vocabulary import SPLITS, Group, Modality, Split
 
-_KEYS: dict[Modality, str] = {"image": "images", "video": "videos", "audio": "audio"}
 _NAMED = 3
 """Ids that an error names."""
 
@@ -69,7 +68,7 @@ def requested_samples(evaluator: ModelEvaluator, options: RequestOptions) -> lis
         DataError: a file cannot be read, the model does not take it, or there is no such sample.
     """
     out: list[Sample] = []
-    if any(options.get(modality) for modality in _KEYS):
+    if any(options.get(modality) for modality in MEDIA_KEYS):
         out.append(own_sample(evaluator, options))
     if options.get("sample"):
         known = {sample.id: sample for split in SPLITS for sample in evaluator.samples(split)}
@@ -97,13 +96,13 @@ def own_sample(evaluator: ModelEvaluator, options: RequestOptions) -> Sample:
     check_prompt(prompt, evaluator.processor, "--prompt")
     reading = Reading.of(evaluator.processor)
     media: dict[str, list[object]] = {}
-    for modality, key in _KEYS.items():
+    for modality, key in MEDIA_KEYS.items():
         for path in _paths(options, modality):
             if modality not in evaluator.locations:
                 takes = ", ".join(evaluator.locations)
                 raise DataError(f"--{modality}: given; {type(evaluator.loaded).__name__} takes {takes}")
             media.setdefault(key, []).append(_read(modality, path, reading))
-    group = Group.of(modality for modality, key in _KEYS.items() if key in media)
+    group = Group.of(modality for modality, key in MEDIA_KEYS.items() if key in media)
     return Sample("request", "request", group, prompt, options.get("answer") or "", lambda: media)
 
 
@@ -190,7 +189,7 @@ def _views(evaluator: ModelEvaluator, policy: Policy, runs: tuple[_Ran, _Ran], m
     (request,) = request_shapes(bind(evaluator.loaded), bare.inputs)
     out: list[MediumView] = []
     for key in media:
-        modality = next(name for name, held in _KEYS.items() if held == key)
+        modality = next(name for name, held in MEDIA_KEYS.items() if held == key)
         items = [item for item in request.items if item.modality == modality]
         contents = [np.asarray(item) for item in media[key]]
         out += media_views(policy, modality, items, ran.handle.last.get(modality), contents)

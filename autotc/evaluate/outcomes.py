@@ -24,6 +24,7 @@ def media_views(
     uncompressed: Sequence[Item],
     track: Track | None,
     contents: Sequence[NDArray[np.generic]],
+    rows: Sequence[int] | None = None,
 ) -> list[MediumView]:
     """Each medium of a modality of one request, at every stage of a policy.
 
@@ -33,6 +34,7 @@ def media_views(
         uncompressed: their items without the policy.
         track: what became of them under the policy, each reduction an observer has seen; None where nothing did.
         contents: the media themselves; fewer where they are not known.
+        rows: of the request's items in a track of several requests; None takes all.
     """
     steps = [(stage, layer) for stage in policy.modality(modality) for layer, _ in stage.steps()]
     shrunk = [stage for stage, _ in steps if stage.location == "input"]
@@ -41,10 +43,13 @@ def media_views(
         for s, layer in sorted(steps, key=lambda step: _depth(step[0].location, step[1]))
         if s.location != "input"
     ]
-    items = list(uncompressed) if track is None else list(track.items)
+    items = list(uncompressed)
+    if track is not None:
+        rows = range(len(track.items)) if rows is None else rows
+        items = [track.items[i] for i in rows]
     sources = [] if track is None else list(_sources(track))
     out: list[MediumView] = []
-    row = 0
+    first = 0
     before, after = media_items(uncompressed), media_items(items)
     for number, (originals, members) in enumerate(zip(before, after, strict=True)):
         grid = token_grid(originals)
@@ -52,10 +57,10 @@ def media_views(
         if shrunk:
             grid = token_grid(members)
             stages.append(_everything(f"{modality} input {shrunk[0].mechanism}", "input", grid))
-        rows = range(row, row + len(members))
-        row += len(members)
+        mine = () if rows is None else rows[first : first + len(members)]
+        first += len(members)
         for (label, location), source in zip(rest, sources, strict=True) if sources else ():
-            group, kept = _groups(source, rows, [item.count for item in members])
+            group, kept = _groups(source, mine, [item.count for item in members])
             stages.append(StageOutcome(label, location, grid, group, kept))
         content = np.asarray(contents[number]) if number < len(contents) else None
         out.append(MediumView(modality, _extent(originals), tuple(stages), content))

@@ -5,17 +5,25 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autotc.errors import one_line
 from autotc.records.shown import Answer, MediumView, RequestView, StageOutcome
 from autotc.report.figures.canvas import new_canvas, save_png
 from autotc.report.figures.tokens import draw_tokens, encode_webp, shown_panels
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 LEGEND = "clear: kept; one colour: merged, the survivor framed; grey: dropped"
 INLINE_BYTES = 60_000
 """Of a picture that is put into a page."""
 _WIDTH = 9.4
 """Inches of a figure."""
+_COLUMNS = 3
+"""Narrow pictures in a line of it."""
+_NARROW = 420
+"""Pixels of the widest of them."""
 
 
 def overlay_png(view: RequestView, path: str | Path) -> Path:
@@ -52,23 +60,35 @@ def media_png(title: str, media: Sequence[MediumView], path: str | Path) -> Path
         MissingDependencyError: matplotlib or Pillow is not installed.
         DataError: the file cannot be written.
     """
-    rows = [(stage_words(medium, stage), draw_tokens(medium, stage)) for medium in media for stage in medium.stages]
-    # Narrow pictures stand side by side.
-    columns = 3 if all(picture.width <= 420 for _, picture in rows) else 1
-    lines = [rows[i : i + columns] for i in range(0, len(rows), columns)]
-    shares = [max(picture.height / picture.width for _, picture in line) * _WIDTH / columns + 0.4 for line in lines]
+    lines = [line for medium in media for line in _lines(medium)]
+    shares = [_height(line) for line in lines]
     head = 0.2 * (title.count("\n") + 1) + 0.35
     canvas = new_canvas(_WIDTH, sum(shares) + head)
-    grid = canvas.subplots(len(lines), columns, squeeze=False, gridspec_kw={"height_ratios": shares})
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for i, (words, picture) in enumerate(rows):
-        axes = grid[i // columns][i % columns]
-        axes.imshow(picture, interpolation="antialiased")
-        axes.set_title(words, loc="left", fontsize=8, parse_math=False)
+    grid = canvas.add_gridspec(len(lines), _COLUMNS, height_ratios=shares)
+    for i, line in enumerate(lines):
+        for j, (words, picture) in enumerate(line):
+            axes = canvas.add_subplot(grid[i, j] if picture.width <= _NARROW else grid[i, :])
+            axes.imshow(picture, interpolation="antialiased")
+            axes.set_title(words, loc="left", fontsize=8, parse_math=False)
+            axes.set_axis_off()
     canvas.suptitle(title, x=0.01, ha="left", fontsize=9, parse_math=False)
     canvas.supxlabel(LEGEND, x=0.01, ha="left", fontsize=8, parse_math=False)
     return save_png(canvas, path)
+
+
+def _lines(medium: MediumView) -> list[list[tuple[str, Image.Image]]]:
+    """A medium's stages in lines: narrow pictures stand side by side."""
+    drawn = [(stage_words(medium, stage), draw_tokens(medium, stage)) for stage in medium.stages]
+    columns = _COLUMNS if all(picture.width <= _NARROW for _, picture in drawn) else 1
+    return [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
+
+
+def _height(line: Sequence[tuple[str, Image.Image]]) -> float:
+    """Inches of a line."""
+    return max(
+        picture.height / picture.width * (_WIDTH / _COLUMNS if picture.width <= _NARROW else _WIDTH) + 0.35
+        for _, picture in line
+    )
 
 
 def overlay_webp(view: RequestView, *, medium: int = 0, stage: int = -1, limit: int = INLINE_BYTES) -> bytes:

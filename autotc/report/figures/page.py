@@ -42,7 +42,7 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px so
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .stages { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; flex: 0 1 auto; max-width: 100%; }
-.narrow figure { flex: 1 1 15rem; max-width: 26rem; }
+.narrow { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
 figure img { display: block; max-width: 100%; height: auto; }
 .narrow figure img { width: 100%; }
 figcaption { font-size: .85rem; color: var(--soft); margin: .25rem 0; }
@@ -73,7 +73,8 @@ figcaption { font-size: .85rem; color: var(--soft); margin: .25rem 0; }
 <h3>{{ medium.modality }} {{ loop.index }}</h3>
 <div class="stages{% if medium.modality == "image" %} narrow{% endif %}">
 {% for stage in medium.stages %}
-<figure><img src="{{ picture(view, m, loop.index0) }}" alt="{{ words(medium, stage) }}, drawn over the {{ medium.modality }}">
+<figure><img src="{{ picture(view, m, loop.index0) }}"
+alt="{{ words(medium, stage) }}, drawn over the {{ medium.modality }}">
 <figcaption>{{ words(medium, stage) }}</figcaption></figure>
 {% endfor %}
 </div>

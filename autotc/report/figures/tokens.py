@@ -43,7 +43,7 @@ def shown_panels(stage: StageOutcome) -> list[int]:
 
 
 def draw_tokens(medium: MediumView, stage: StageOutcome) -> Image.Image:
-    """A medium at one stage, its panels side by side (Pillow, RGB, at most 900 pixels wide).
+    """A medium at one stage, its panels side by side (Pillow, RGBA, at most 900 pixels wide).
 
     Args:
         medium: to draw.
@@ -57,16 +57,35 @@ def draw_tokens(medium: MediumView, stage: StageOutcome) -> Image.Image:
     except ImportError as error:
         raise missing_dependency(error) from error
     chosen = shown_panels(stage)
-    columns = min(len(chosen), _COLUMNS)
+    rows = math.ceil(len(chosen) / _COLUMNS)
+    columns = math.ceil(len(chosen) / rows)
     height, width = _panel_size(medium, columns)
-    rows = math.ceil(len(chosen) / columns)
-    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, dtype=np.float32)
+    # Clear between the panels, for pages are light or dark.
+    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 4), dtype=np.float32)
     for place, panel in enumerate(chosen):
         drawn = _background(medium, stage.grid.panels[panel], (height, width))
         _paint(drawn, stage, panel, sound=medium.modality == "audio")
         y, x = place // columns * (height + _GAP), place % columns * (width + _GAP)
-        sheet[y : y + height, x : x + width] = drawn
-    return Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+        sheet[y : y + height, x : x + width, :3] = drawn
+        sheet[y : y + height, x : x + width, 3] = 255
+    image = Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+    for place, panel in enumerate(chosen):
+        corner = place % columns * (width + _GAP), place // columns * (height + _GAP)
+        _write(image, stage.grid.panels[panel].label, corner)
+    return image
+
+
+def _write(image: Image.Image, label: str, corner: tuple[int, int]) -> None:
+    """Write what a panel shows into its upper left corner."""
+    from PIL import ImageDraw
+
+    if not label:
+        return
+    draw = ImageDraw.Draw(image)
+    at = (corner[0] + 4, corner[1] + 3)
+    left, top, right, bottom = draw.textbbox(at, label)
+    draw.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill=(0, 0, 0, 255))
+    draw.text(at, label, fill=(255, 255, 255, 255))
 
 
 def encode_webp(image: Image.Image, limit: int) -> bytes:
@@ -123,20 +142,24 @@ def _spectrum(sound: NDArray[np.generic]) -> NDArray[np.uint8]:
     step = max(step, len(padded) // 4000)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::step] * np.hanning(window)
     power = np.log10(np.abs(np.fft.rfft(frames, axis=1)).T[::-1] ** 2 + 1e-4)
-    low, high = np.percentile(power, 5), power.max()
+    low, high = np.percentile(power, 40), power.max()
     return np.asarray(255 - 235 * ((power - low) / max(high - low, 1e-6)).clip(0, 1), dtype=np.uint8)
 
 
-def group_color(group: int) -> tuple[float, float, float]:
-    """Colour of a survivor with what flows into it, (R, G, B) from 0 to 255; neighbours differ."""
-    red, green, blue = colorsys.hsv_to_rgb(group * _GOLDEN % 1.0, 0.85, 0.95 if group % 2 else 0.75)
+def survivor_color(token: int) -> tuple[float, float, float]:
+    """Colour of a survivor with what flows into it, (R, G, B) from 0 to 255, the same at every stage.
+
+    Args:
+        token: whose position it holds.
+    """
+    red, green, blue = colorsys.hsv_to_rgb(token * _GOLDEN % 1.0, 0.85, 0.95 if token % 2 else 0.75)
     return 255 * red, 255 * green, 255 * blue
 
 
 def _paint(drawn: Pixels, stage: StageOutcome, panel: int, *, sound: bool) -> None:
     """Draw a panel's tokens."""
     height, width = drawn.shape[:2]
-    merged = stage.merged
+    merged, survivors = stage.merged, np.flatnonzero(stage.kept)
     members = np.flatnonzero(stage.grid.panel == panel)
     boxes = stage.grid.boxes[members]
     # Time runs to the right in sound, whose tokens have no place in space.
@@ -144,7 +167,7 @@ def _paint(drawn: Pixels, stage: StageOutcome, panel: int, *, sound: bool) -> No
     edges = np.rint(spans * np.array([height, height, width, width])).astype(int)
     for token, (y0, y1, x0, x1) in zip(members, edges, strict=True):
         area = drawn[y0:y1, x0:x1]
-        color = np.asarray(group_color(int(stage.group[token])), dtype=np.float32)
+        color = np.asarray(survivor_color(int(survivors[stage.group[token]])), dtype=np.float32)
         if stage.group[token] < 0:
             area[:] = 0.25 * area.mean(axis=2, keepdims=True) + 0.75 * _DIM
         elif merged[token]:
