@@ -89,9 +89,9 @@ def _groups(
     for row, count in zip(rows, counts, strict=True):
         edges = (source.row == row).nonzero()[:, 0]
         # The heaviest edge of a token is written last.
-        edges = edges[source.weight[edges].abs().argsort(stable=True)].numpy()
+        order = edges[source.weight[edges].abs().argsort(stable=True)]
         into = np.full(source.size, -1)
-        into[source.src.numpy()[edges]] = source.dst.numpy()[edges]
+        into[source.src[order].numpy()] = source.dst[order].numpy()
         survives = np.zeros(source.size, dtype=bool)
         survivors = source.keep[row][source.keep[row] >= 0].numpy()
         survives[survivors] = True

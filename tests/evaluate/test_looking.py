@@ -110,7 +110,7 @@ def test_a_request_of_the_embedded_model(evaluator: BuiltinEvaluator) -> None:
         ("image decoder[2] fastv", 16),
     ]
     results = evaluator.run(UNCOMPRESSED, "test", limit=2, groups=["image+audio"])
-    assert results.rows[1].correct == view.baseline.score
+    assert results.samples[1].correct == view.baseline.score
 
 
 def test_frames_that_an_input_stage_leaves(evaluator: BuiltinEvaluator) -> None:
