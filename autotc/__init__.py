@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from autotc.deployment import export
     from autotc.evaluate.evaluation import evaluate
     from autotc.evaluate.factory import evaluator
+    from autotc.inspection import show
     from autotc.interactions import conflicts
     from autotc.models.listing import models
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.presets.listing import presets
-    from autotc.report.policy import show
     from autotc.runtime import Handle, apply, configure
     from autotc.search.session import search
     from autotc.search.space import SearchSpace
@@ -107,7 +107,7 @@ _HOMES = {
     "presets": "autotc.presets.listing",
     "report": "autotc.studies",
     "search": "autotc.search.session",
-    "show": "autotc.report.policy",
+    "show": "autotc.inspection",
     "study": "autotc.studies",
     "validate": "autotc.validation",
 }

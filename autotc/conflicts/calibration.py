@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from autotc.conflicts.trace import Reference, Trace, trace
+from autotc.cost import request_shapes
 from autotc.errors import DataError, NotFiniteError
 from autotc.evaluate.base import ObservableEvaluator
-from autotc.evaluate.samples import Sample
+from autotc.evaluate.outcomes import media_views
+from autotc.evaluate.samples import MEDIA_KEYS, Sample
 from autotc.mechanisms import Reduction
-from autotc.policy import Policy, Stage
+from autotc.models import bind
+from autotc.policy import UNCOMPRESSED, Policy, Stage
+from autotc.records.shown import MediumView
 from autotc.runtime import apply
 from autotc.runtime.features import cached_features
+from autotc.runtime.steps import Observation
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Group, Modality, Split
 
@@ -23,6 +28,10 @@ SPLIT: Split = "search"
 """Where the calibration samples are from."""
 SAMPLES = 16
 """Calibration samples, where it is not said."""
+
+
+def _watch(observation: Observation) -> None:
+    """Being watched, every stage reports, also where it has nothing to remove."""
 
 
 class Calibration:
@@ -99,9 +108,21 @@ class Calibration:
             self._traces[key] = trace(host, [item.count for item in track.items], logits, reference)
         return self._traces[key]
 
-    def boxes(self, policy: Policy, modality: Modality) -> list[Tensor]:
-        """(N, 6) source extents of each item's tokens after a policy's input stages, see `Item.boxes`."""
-        return [item.boxes() for item in self._forward(policy, modality)[1].items]
+    def views(self, policy: Policy, modality: Modality, sample: int) -> list[MediumView]:
+        """One sample's media of a modality at every stage of a policy.
+
+        Args:
+            policy: that acts on the modality.
+            modality: whose media.
+            sample: its place among `members`.
+        """
+        track = self._forward(policy, modality, _watch)[1]
+        contents = self.members(modality)[sample].media()[MEDIA_KEYS[modality]]
+        inputs, _ = self._batch(UNCOMPRESSED, self.group(modality))
+        request = request_shapes(bind(self.evaluator.loaded), inputs)[sample]
+        items = [item for item in request.items if item.modality == modality]
+        rows = [i for i, row in enumerate(track.batch_row.tolist()) if row == sample]
+        return media_views(policy, modality, items, track, contents, rows)
 
     @torch.inference_mode()
     def _forward(self, policy: Policy, modality: Modality, observer: Any = None) -> tuple[Tensor, Track]:

@@ -107,16 +107,29 @@ def _check_prompts(file: str | Path, records: Sequence[Record], processor: Any) 
     Raises:
         DataError: naming the data file and the line.
     """
-    names = ("image_token", "video_token", "audio_token")
-    tokens = {str(token) for name in names if (token := getattr(processor, name, None))}
     for record in records:
         for key, text in texts_of(record.turns) or [("prompt", record.prompt)]:
-            for token in tokens:
-                if token in text:
-                    raise DataError(
-                        f"{shown_name(file)}: {record.place}: {key}: holds {quote(token)}, which the model takes for a"
-                        " medium; leave it out, media stand before the prompt by themselves"
-                    )
+            check_prompt(text, processor, f"{shown_name(file)}: {record.place}: {key}")
+
+
+def check_prompt(prompt: str, processor: Any, where: str) -> None:
+    """Refuse a prompt that holds the model's own placeholders: it would look for media there.
+
+    Args:
+        prompt: text.
+        processor: whose placeholders.
+        where: the prompt stands, for errors.
+
+    Raises:
+        DataError: it holds one.
+    """
+    names = ("image_token", "video_token", "audio_token")
+    for token in {str(token) for name in names if (token := getattr(processor, name, None))}:
+        if token in prompt:
+            raise DataError(
+                f"{where}: holds {quote(token)}, which the model takes for a"
+                " medium; leave it out, media stand before the prompt by themselves"
+            )
 
 
 def _check_turns(file: str | Path, records: Sequence[Record], processor: Any) -> None:

@@ -66,6 +66,7 @@ class ModelEvaluator(ObservableEvaluator):
 
     Attributes:
         batches: what is prepared of the samples.
+        scorer: of answers.
 
     Class attributes:
         wrong_token_decides: whether an answer is wrong, and known well enough, from the first token that is not the
@@ -110,12 +111,12 @@ class ModelEvaluator(ObservableEvaluator):
         self._results: dict[_RunKey, list[SampleResult]] = {}
         self._measured_costs: dict[_RunKey, list[Costed]] = {}
         self.metric_identity = metric_identity(metric)
-        self._scorer: Scorer = MetricScorer(metric, max_new_tokens)
+        self.scorer: Scorer = MetricScorer(metric, max_new_tokens)
         self._model_stamp: Stamp | None = None
 
     def serve_with(self, client: Client) -> None:
         """Have an engine answer in place of the model, of which only the configuration is needed then."""
-        self.answerer, self.engine = EngineAnswerer(client, self._scorer), client.name
+        self.answerer, self.engine = EngineAnswerer(client, self.scorer), client.name
         self.batches.leave_to_engine()
 
     @property

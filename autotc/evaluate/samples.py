@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotc.errors import quote
-from autotc.vocabulary import Group
+from autotc.vocabulary import Group, Modality
 
 PLACEHOLDERS = {"images": "image", "videos": "video", "audio": "audio"}
 """Key of a sample's media -> what a chat template calls one of its items."""
+MEDIA_KEYS: dict[Modality, str] = {"image": "images", "video": "videos", "audio": "audio"}
+"""Modality -> key of its items."""
 Media = Mapping[str, list[Any]]
 """``images``, ``videos``, ``audio`` -> items, in the form that processors take."""
 

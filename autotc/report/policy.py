@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotc.policy import UNCOMPRESSED, Measured, Policy, Stage
+from autotc.errors import one_line
+from autotc.policy import Measured, Policy, Stage
+from autotc.records.shown import RequestView
+from autotc.report.figures.overlay import answer_words, overlay_data_uri
 from autotc.report.tables import interval, table
 
 
@@ -17,13 +20,21 @@ class PolicyView:
 
     Attributes:
         policy: what is shown.
+        requests: what became of single requests under it.
+        files: that they were drawn to.
     """
 
     policy: Policy
+    requests: tuple[RequestView, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The policy's own document and its hash."""
-        return {**self.policy.model_dump(mode="json", exclude_none=True), "hash": self.policy.content_hash()}
+        """The policy's own document and its hash; ``requests`` and ``files`` where there are some."""
+        document = {**self.policy.model_dump(mode="json", exclude_none=True), "hash": self.policy.content_hash()}
+        if self.requests:
+            document["requests"] = [request.to_json() for request in self.requests]
+            document["files"] = [str(path) for path in self.files]
+        return document
 
     def text(self) -> str:
         """One line for each stage, then what is known of it."""
@@ -35,30 +46,20 @@ class PolicyView:
             lines.append(f"\nmodel         {model.architecture} {model.fingerprint or '(any size)'}")
         if self.policy.measured is not None:
             lines += _measured_lines(self.policy.measured)
+        for request in self.requests:
+            lines += ["", *_request_lines(request)]
         return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
-
-
-def show(policy: Policy | str | Path) -> PolicyView:
-    """What a policy does and what was measured of it.
-
-    Args:
-        policy: a policy, a policy file, or ``"none"`` for the uncompressed model.
-
-    Raises:
-        PolicyError: the file is missing or is no policy.
-
-    Example:
-        >>> print(autotc.show("policies/tiny-omni-0.4.yaml"))  # doctest: +SKIP
-    """
-    if not isinstance(policy, Policy):
-        policy = UNCOMPRESSED if str(policy) == "none" else Policy.load(policy)
-    return PolicyView(policy)
+        pictures = "".join(
+            f'<img src="{overlay_data_uri(request, medium=i)}" alt="tokens left of the {medium.modality}">'
+            for request in self.requests
+            for i, medium in enumerate(request.media)
+        )
+        return f"<pre>{html.escape(self.text())}</pre>{pictures}"
 
 
 def _stage_row(stage: Stage) -> list[str]:
@@ -71,6 +72,16 @@ def _stage_row(stage: Stage) -> list[str]:
         ", ".join(f"{ratio:g}" for _, ratio in stage.steps()),
         " ".join(f"{key}={value}" for key, value in stage.params.items()) or "-",
     ]
+
+
+def _request_lines(request: RequestView) -> list[str]:
+    lines = [f"request       {request.id}: {one_line(request.prompt, 100)}"]
+    lines += [f"right         {one_line(request.right, 100)}"] if request.right is not None else []
+    lines += [f"with policy   {answer_words(request.answer)}", f"without       {answer_words(request.baseline)}"]
+    lines.append(f"FLOPs ratio   {request.flops_ratio:.4f}")
+    lines += [f"no stage      acts on {modality}" for modality in request.untouched]
+    lines.append(table(["stage", "tokens left"], [[label, str(count)] for label, count in request.tokens()]))
+    return lines
 
 
 def _measured_lines(measured: Measured) -> list[str]:

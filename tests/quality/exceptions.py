@@ -60,6 +60,7 @@ ARGPARSE = {
 """File that imports argparse outside of `autotc/cli` -> why."""
 
 INNER_IMPORTS: dict[str, str] = {
+    "autotc/inspection.py": "a policy alone is shown, and a wrong request told, without torch",
     "autotc/kernels/determinantal.py": "the program is compiled by Triton, which a CPU does without",
     "autotc/kernels/farthest.py": "the program is compiled by Triton, which a CPU does without",
     "autotc/evaluate/embedded.py": "the embedded model is loaded when it is used: wrong requests are told before torch",

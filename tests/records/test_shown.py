@@ -19,11 +19,12 @@ from autotc.records.bench import Bench, BenchRow, SideMeasurement
 from autotc.records.check import CheckReport, Finding, junit_error
 from autotc.records.comparison import Comparison, ComparisonRow, Skipped
 from autotc.records.interaction import Conflicts, Interaction, InteractionRow, Pair, Prediction, effect, points
+from autotc.records.shown import MediumView, Panel, StageOutcome, TokenGrid
 from autotc.report.bench import bench_text
 from autotc.report.check import check_text
 from autotc.report.comparison import comparison_curves, comparison_text, summary
 from autotc.report.conflicts import conflicts_text, heatmap_panels
-from autotc.report.figures import TokenOutcome, dropped_png
+from autotc.report.figures import media_png
 from autotc.statistics import Interval
 from autotc.tabular import frame, html_table
 
@@ -159,8 +160,10 @@ def test_what_a_cell_holds_does_not_break_its_table() -> None:
 
 @pytest.mark.parametrize("prompt", ["what costs $5 or $6^?", r"$\frac{1", "a\x00b", "\u202e" + "x" * 999])
 def test_a_prompt_of_any_signs_can_be_drawn(prompt: str, tmp_path: Path) -> None:
-    outcome = TokenOutcome((0.0, 1.0, 0.0, 1.0, 0.0, 1.0), 1, False)
-    picture = np.zeros((8, 8, 3), dtype=np.uint8)
-    title = f"image: conflict\n{one_line(prompt, 120)}"
-    path = dropped_png(title, ("a", "b"), picture, [outcome], tmp_path / "x.png")
+    n = 4
+    boxes = np.array([[0, 1, y, y + 0.5, x, x + 0.5] for y in (0, 0.5) for x in (0, 0.5)])
+    grid = TokenGrid(boxes, np.zeros(n, dtype=np.int64), (Panel(""),))
+    stage = StageOutcome("uncompressed", None, grid, np.arange(n), np.ones(n, dtype=bool))
+    medium = MediumView("image", (0, 8, 8), (stage,), np.zeros((8, 8, 3), dtype=np.uint8))
+    path = media_png(f"image: conflict\n{one_line(prompt, 120)}", [medium], tmp_path / "x.png")
     assert path.stat().st_size > 500

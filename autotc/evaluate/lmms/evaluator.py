@@ -100,7 +100,7 @@ class LmmsEvaluator(ModelEvaluator):
         super().__init__(model, processor, seed=seed, batch_size=batch_size, max_new_tokens=defaults.max_new_tokens)
         self.answerer = TaskAnswerer(self.loaded, self.processor, metric, self.phases)
         self.metric_identity = metric or "each task's first"
-        self._scorer = TaskScorer(metric)
+        self.scorer = TaskScorer(metric)
         self._limit, self._max_new_tokens = limit, defaults.max_new_tokens
         self._reading = Reading.of(processor, defaults.frames)
         self.processor.tokenizer.padding_side = "left"  # answers go on from the end
