@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from autotc.models.loading import load
     from autotc.policy import ModelReference, Policy, Stage
     from autotc.presets.listing import presets
+    from autotc.registration import registry
     from autotc.runtime import Handle, apply, configure
     from autotc.search.session import search
     from autotc.search.space import SearchSpace
@@ -77,6 +78,7 @@ __all__ = [
     "load",
     "models",
     "presets",
+    "registry",
     "report",
     "search",
     "show",
@@ -105,6 +107,7 @@ _HOMES = {
     "load": "autotc.models.loading",
     "models": "autotc.models.listing",
     "presets": "autotc.presets.listing",
+    "registry": "autotc.registration",
     "report": "autotc.studies",
     "search": "autotc.search.session",
     "show": "autotc.inspection",

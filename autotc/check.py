@@ -26,7 +26,7 @@ from autotc.gate.baseline import (
 )
 from autotc.gate.costs import cost_findings, latency_findings
 from autotc.gate.demands import CheckOptions, Demands
-from autotc.policy import UNCOMPRESSED, Measured, Policy
+from autotc.policy import UNCOMPRESSED, Measured, Policy, local_file
 from autotc.progress import Progress
 from autotc.records.check import CheckReport, Finding, junit_error, passing
 from autotc.results import Results
@@ -191,11 +191,11 @@ class _Check:
 
 def _read(path: str | Path, demands: Demands) -> tuple[Policy, _Baseline]:
     """The policy and what it is compared with: its own file, or another."""
-    if demands.baseline is None:
-        policy, measured, split = load_measured(path)
-        return policy, _Baseline(Path(path), measured, split)
-    _, measured, split = load_measured(demands.baseline)
-    return Policy.load(path), _Baseline(Path(demands.baseline), measured, split)
+    if demands.accept and local_file(path) != Path(path):
+        raise DataError(f"accept: {path} is a version in MLflow, which never changes; register a new one")
+    file = local_file(path if demands.baseline is None else demands.baseline)
+    policy, measured, split = load_measured(file)
+    return policy if demands.baseline is None else Policy.load(path), _Baseline(file, measured, split)
 
 
 def _limit(demands: Demands, measured: Measured, evaluator: Evaluator, split: Split) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import itertools
 import json
 import math
@@ -296,11 +297,12 @@ class Policy(_Strict):
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
-        """Read a policy file.
+        """Read a policy file, or what MLflow keeps: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``runs:/ID``.
 
         Raises:
-            PolicyError: the file is missing, no regular file, too large, empty or wrong.
+            PolicyError: the file is missing, no regular file, too large, empty or wrong; or MLflow has no such policy.
         """
+        path = local_file(path)
         return parse(cls, load_mapping(path, "a policy file (.yaml)", _KEYS, PolicyError), str(path), PolicyError)
 
     def save(self, path: str | Path) -> Path:
@@ -314,6 +316,21 @@ class Policy(_Strict):
 
 UNCOMPRESSED = Policy()
 """The policy without stages: the model as it is."""
+
+
+def local_file(policy: str | Path) -> Path:
+    """A path as it is; of a policy that MLflow keeps (``models:/...``, ``runs:/...``) the file that was fetched.
+
+    MLflow stands above what runs a policy, and is looked for only where it is named.
+
+    Raises:
+        PolicyError: MLflow has no such policy, or does not answer.
+        MissingDependencyError: mlflow is not installed.
+    """
+    if not str(policy).startswith(("models:", "runs:")):
+        return Path(policy)
+    found: Path = importlib.import_module("autotc.tracking.policies").local_policy(policy)
+    return found
 
 
 def read_policy(policy: Policy | str | Path) -> Policy:

@@ -14,7 +14,7 @@ from autotc.evaluate.tables import SUFFIXES
 from autotc.models import find_architecture
 from autotc.models.known import DEPTHS
 from autotc.names import near_names
-from autotc.policy import Policy
+from autotc.policy import Policy, local_file
 from autotc.search.space import SearchSpace, SpaceError
 
 FileKind = Literal["policy", "search space", "data file"]
@@ -73,6 +73,7 @@ def _kind(file: Path) -> FileKind:
     Raises:
         AutotcError: it is wrong.
     """
+    file = local_file(file)
     if file.suffix.lower() in SUFFIXES:
         records = load_records(file)
         split_records(records, seed=0)

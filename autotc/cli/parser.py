@@ -17,6 +17,7 @@ from autotc.cli import (
     init,
     models,
     presets,
+    registry,
     report,
     search,
     show,
@@ -32,7 +33,7 @@ from autotc.names import nearest
 _ALL: tuple[Command, ...] = (
     *(search.COMMAND, evaluate.COMMAND, check.COMMAND, front.COMMAND, report.COMMAND, study.COMMAND, show.COMMAND),
     *(validate.COMMAND, presets.COMMAND, compare.COMMAND, conflicts.COMMAND, bench.COMMAND, export.COMMAND),
-    *(models.COMMAND, init.COMMAND),
+    *(registry.COMMAND, models.COMMAND, init.COMMAND),
 )
 COMMANDS = {command.name: command for command in _ALL}
 """Command's name -> command, in the order of ``autotc --help``."""

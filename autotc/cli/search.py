@@ -109,6 +109,9 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="search also where the uncompressed model is right on no sample"
     )
+    parser.add_argument(
+        "--register", metavar="NAME", help="register the exported policy in MLflow, as models:/NAME@challenger"
+    )
     add_tracking_option(parser)
     parser.add_argument(
         "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
@@ -155,6 +158,7 @@ def run(args: argparse.Namespace) -> Output:
                 tracking_uri=args.tracking_uri,
                 trial_timeout=args.trial_timeout,
                 force=args.force,
+                register_as=args.register,
                 progress=progress,
             )
     except SearchInterrupted as error:

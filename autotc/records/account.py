@@ -121,6 +121,7 @@ class StudyAccount:
         samples: split -> modality group -> samples.
         versions: of the packages that the search ran with.
         policy: file of the exported policy; None while the study has not ended.
+        samples_sha256: hash of the search split's questions and answers.
     """
 
     study: str
@@ -146,6 +147,7 @@ class StudyAccount:
     samples: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     policy: str | None = None
+    samples_sha256: str = ""
 
     @property
     def chosen(self) -> Tested | None:

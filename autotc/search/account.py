@@ -88,6 +88,7 @@ def study_account(name: str, runs: str | Path = "runs") -> StudyAccount:
         samples=context.get("samples", {}),
         versions=context.get("versions", {}),
         policy=(study.attribute(WORTH) or {}).get("policy"),
+        samples_sha256=settings.samples_sha256,
     )
 
 

@@ -30,6 +30,7 @@ from autotc.search.tally import Tally
 from autotc.search.worth import Trials, assess
 from autotc.statistics import Interval
 from autotc.tracking import Tracker
+from autotc.tracking.registry import describe
 from autotc.versions import installed_versions
 from autotc.vocabulary import Split
 
@@ -93,7 +94,12 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     figures = _figures(ending, asked.runs)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
-        record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts)
+        account = study_account(study.name, asked.runs)
+        record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts, account)
+        if asked.register_as is not None:
+            version = tracker.register(asked.register_as, exported, describe(Policy.load(exported)))
+            if version is not None:
+                ending.progress.on_event(f"registered {exported} as models:/{asked.register_as}/{version}")
     whole_runs = len(ending.uncompressed) * (len(ending.records) + ending.tally.raced)
     return SearchResult(
         policy=exported,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from autotc.evaluate.base import Evaluator
+from autotc.records.account import StudyAccount
+from autotc.report.study_page import commands, study_markdown
 from autotc.results import SplitCost
 from autotc.search.engine import Engine
 from autotc.search.outcome import Failed, Known, Outcome, Ran, Refused
@@ -18,6 +21,9 @@ from autotc.search.settings import SearchSettings, StudySettings
 from autotc.search.storage import StoredTrial, Study
 from autotc.search.tally import Tally
 from autotc.tracking import Tracker, version
+
+_IMPORTANCES = 8
+"""Parameters whose importance is logged."""
 
 
 def open_tracker(
@@ -104,6 +110,7 @@ def record_front(
     tally: Tally,
     metrics: Mapping[str, float],
     artefacts: Sequence[Path],
+    account: StudyAccount,
 ) -> None:
     """Log what a search found on the parent run.
 
@@ -113,6 +120,7 @@ def record_front(
         tally: of the study.
         metrics: more of them.
         artefacts: files to keep.
+        account: of the study, for the run's description, tags and datasets.
     """
     best = next(row for row in rows if row.chosen)
     found = {
@@ -125,4 +133,50 @@ def record_front(
         **{f"test/accuracy/{key}": interval.mean for key, interval in best.accuracy_by.items()},
         **{f"refused/{rule}": count for rule, count in tally.refused.items()},
     }
-    tracker.finish(metrics=found, front=[row.flat() for row in rows], artefacts=artefacts)
+    found |= {f"importance/{name}": value for name, value in _first(account.importances, _IMPORTANCES).items()}
+    tracker.finish(
+        metrics=found,
+        front=[row.flat() for row in rows],
+        artefacts=artefacts,
+        policy=best.policy,
+        tags=run_tags(account, [path.name for path in artefacts]),
+        datasets=datasets(account),
+    )
+
+
+def _first(values: Mapping[str, float], most: int) -> dict[str, float]:
+    """The largest values."""
+    return dict(sorted(values.items(), key=lambda item: -item[1])[:most])
+
+
+def run_tags(account: StudyAccount, files: Sequence[str]) -> dict[str, str]:
+    """Tags of a study's parent run, to search by, and its description: the answer, tables, what to look at and to type.
+
+    Args:
+        account: of the study.
+        files: names of the run's artefacts.
+    """
+    chosen = account.chosen
+    stages = () if chosen is None else chosen.stages
+    lines = [study_markdown(account), "", "To look at, among the artefacts:", ""]
+    lines += [f"- `{name}`" for name in files if name.endswith((".html", ".png"))]
+    lines += ["", "To type next:", "", *(f"    {command}" for command in commands(account))]
+    return {
+        "mlflow.note.content": "\n".join(lines),
+        "autotc.model": account.model,
+        "autotc.evaluator": account.evaluator,
+        "autotc.modalities": ",".join(account.usual_tokens),
+        "autotc.budget": ", ".join(f"{name} {limit:g}" for name, limit in account.budget.items()) or "none",
+        "autotc.mechanisms": ",".join(dict.fromkeys(stage.mechanism for stage in stages)),
+        "autotc.locations": ",".join(dict.fromkeys(stage.location for stage in stages)),
+    }
+
+
+def datasets(account: StudyAccount) -> list[tuple[str, str, str]]:
+    """Name, digest and profile of each split, as MLflow names inputs."""
+    out = []
+    for split, counts in account.samples.items():
+        profile = json.dumps({**counts, "samples": sum(counts.values())})
+        digest = hashlib.sha256(f"{account.samples_sha256} {split} {profile}".encode()).hexdigest()[:16]
+        out.append((f"{account.evaluator} {split}", digest, profile))
+    return out

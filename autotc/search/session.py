@@ -277,6 +277,7 @@ class Session:
             record_trial(tracker, self._engine, number, outcome, stored, self.study.settings.seed)
             if isinstance(outcome, Ran):
                 tracker.curve("hypervolume", self._hypervolume(), len(self.records))
+                tracker.curve("hypervolume by forwards", self._hypervolume(), self._engine.forwards)
 
     def _run_uncompressed(self) -> Results:
         path = self.study.folder / "uncompressed.samples.parquet"

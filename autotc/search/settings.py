@@ -52,6 +52,7 @@ class SearchOptions(TypedDict, total=False):
     tracking_uri: str | None
     trial_timeout: float | None
     force: bool
+    register_as: str | None
 
 
 class SearchSettings(BaseModel):
@@ -85,6 +86,7 @@ class SearchSettings(BaseModel):
         trial_timeout: seconds after which a trial is failed; None lets it run. Python gets to end it between two
             operations: one operation of native code that never returns goes on.
         force: search also where the uncompressed model is right on none of a modality's samples, or guesses.
+        register_as: name under which the exported policy is registered in MLflow, as ``models:/NAME@challenger``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -114,6 +116,7 @@ class SearchSettings(BaseModel):
     tracking_uri: str | None = None
     trial_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     force: bool = False
+    register_as: str | None = None
 
     @field_validator("budget", "budget_kv")
     @classmethod

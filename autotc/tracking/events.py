@@ -47,13 +47,22 @@ class CurveEvent(_Event):
 
 
 class FinishEvent(_Event):
-    """What the whole found: metrics, a table and files of the parent run."""
+    """What the whole found: metrics, a table, files and tags of the parent run.
+
+    Attributes:
+        policy: file of the policy that was found.
+        tags: name -> value; ``mlflow.note.content`` is the run's description, in Markdown.
+        datasets: name, digest and profile (a JSON text) of each split.
+    """
 
     kind: Literal["finish"] = "finish"
     metrics: dict[str, float]
     columns: list[str]
     rows: list[list[Any]]
     artefacts: list[str]
+    policy: str | None = None
+    tags: dict[str, str] = {}
+    datasets: list[tuple[str, str, str]] = []
 
 
 class EndEvent(_Event):
@@ -81,7 +90,12 @@ def trial_event(
 
 
 def finish_event(
-    metrics: Mapping[str, float], table: Sequence[Mapping[str, Any]], artefacts: Sequence[str | Path]
+    metrics: Mapping[str, float],
+    table: Sequence[Mapping[str, Any]],
+    artefacts: Sequence[str | Path],
+    policy: str | Path | None = None,
+    tags: Mapping[str, str] | None = None,
+    datasets: Sequence[tuple[str, str, str]] = (),
 ) -> FinishEvent:
     """What the whole found; rows of the table may lack columns."""
     columns = list(dict.fromkeys(key for row in table for key in row))
@@ -90,6 +104,9 @@ def finish_event(
         columns=columns,
         rows=[[row.get(key) for key in columns] for row in table],
         artefacts=[str(Path(path).resolve()) for path in artefacts],
+        policy=None if policy is None else str(Path(policy).resolve()),
+        tags=dict(tags or {}),
+        datasets=list(datasets),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "autotc"
+POLICY_FOLDER = "policy"
+"""Folder of a run's artefacts that holds the policy that the run found, under names that do not hang on the study's."""
+POLICY_FILE = "policy.yaml"
+"""Name of the policy in it; files beside it begin with the same word."""
+_ENDINGS = (".yaml", ".samples.parquet", ".uncompressed.samples.parquet")
 _PARAMS_A_CALL = 100
 _TABLE = "front.json"
 _TABLES_TAG = "mlflow.loggedArtifacts"
@@ -150,16 +157,108 @@ class MlflowStore:
     def finish(self, parent: str, event: FinishEvent) -> None:
         """Log metrics, table and files on the parent run; a table of an earlier call is replaced."""
         self._log(parent, event.metrics, {}, event.time)
+        for name, value in event.tags.items():
+            self._client.set_tag(parent, name, value)
+        self._log_datasets(parent, event)
         if event.rows:
             self._client.log_dict(parent, {"columns": event.columns, "data": event.rows}, _TABLE)
             self._client.set_tag(parent, _TABLES_TAG, json.dumps([{"path": _TABLE, "type": "table"}]))
+        if event.policy is not None and Path(event.policy).is_file():
+            self.keep_policy(parent, Path(event.policy))
         for path in event.artefacts:
             if Path(path).is_file():
                 self._client.log_artifact(parent, path)
 
+    def _log_datasets(self, parent: str, event: FinishEvent) -> None:
+        """Name the splits as the run's inputs."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(name=name, digest=digest[:36], source_type="code", source="{}", profile=profile),
+                [InputTag("mlflow.data.context", name.rpartition(" ")[2])],
+            )
+            for name, digest, profile in event.datasets
+        ]
+        if inputs:
+            self._client.log_inputs(parent, datasets=inputs)
+
     def end(self, parent: str, event: EndEvent) -> None:
         """End the parent run."""
         self._client.set_terminated(parent, status=event.status)
+
+    # --- the model registry ---
+
+    def new_run(self, name: str, tags: Mapping[str, str]) -> str:
+        """Id of a finished run of its own, for files that no study's run holds."""
+        run = self._client.create_run(self._experiment, tags={"mlflow.runName": name, **tags}, run_name=name)
+        self._client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def keep_policy(self, run_id: str, policy: Path) -> None:
+        """Keep a policy file, with its samples files, in the `POLICY_FOLDER` of a run's artefacts."""
+        with tempfile.TemporaryDirectory() as beside:
+            for ending in _ENDINGS:
+                path = policy.with_suffix(ending)
+                if path.is_file():
+                    shutil.copy(path, Path(beside) / f"{POLICY_FOLDER}{ending}")
+            self._client.log_artifacts(run_id, beside, POLICY_FOLDER)
+
+    def download(self, run_id: str, name: str, into: Path) -> Path | None:
+        """Bring a folder of a run's artefacts; None where the run has no such folder."""
+        if not self._client.list_artifacts(run_id, name):
+            return None
+        return Path(self._client.download_artifacts(run_id, name, str(into)))
+
+    def add_version(self, name: str, run_id: str, folder: str, description: str) -> int:
+        """Number of a new version of a registered model, which is made where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name, tags={"autotc": "policy"})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
+        made = self._client.create_model_version(
+            name, source, run_id, description=description, tags={"autotc": "policy"}
+        )
+        return int(made.version)
+
+    def version_of(self, name: str, alias: str) -> int:
+        """Number of the version that has an alias."""
+        return int(self._client.get_model_version_by_alias(name, alias).version)
+
+    def run_of(self, name: str, version: int | str) -> str:
+        """Id of the run that holds a version's files."""
+        return str(self._client.get_model_version(name, str(version)).run_id)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias -> version, of a registered model."""
+        return {alias: int(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Give an alias to a version; another one loses it."""
+        self._client.set_registered_model_alias(name, alias, str(version))
+
+    def remember(self, name: str, key: str, value: str) -> None:
+        """Keep a tag of a registered model."""
+        self._client.set_registered_model_tag(name, key, value)
+
+    def remembered(self, name: str, key: str) -> str | None:
+        """A tag of a registered model."""
+        value: str | None = self._client.get_registered_model(name).tags.get(key)
+        return value
+
+    def versions(self) -> list[tuple[str, int, list[str], str]]:
+        """Name, version, aliases and description of all that autotc registered, newest version first."""
+        found = []
+        for model in self._client.search_registered_models("tags.autotc = 'policy'"):
+            name = model.name.replace("'", "''")
+            for one in self._client.search_model_versions(f"name = '{name}'"):
+                aliases = sorted(alias for alias, number in model.aliases.items() if str(number) == str(one.version))
+                found.append((str(model.name), int(one.version), aliases, one.description or ""))
+        return sorted(found, key=lambda row: (row[0], -row[1]))
 
     def _log(self, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], time: int) -> None:
         from mlflow.entities import Metric, Param

@@ -23,6 +23,7 @@ from autotc.tracking.events import (
     short_values,
     trial_event,
 )
+from autotc.tracking.registry import register
 from autotc.tracking.spool import Event, Spool, SpoolHeader
 from autotc.tracking.store import MlflowStore
 
@@ -200,6 +201,9 @@ class Tracker:
         metrics: Mapping[str, float],
         front: Sequence[Mapping[str, Any]],
         artefacts: Sequence[str | Path] = (),
+        policy: str | Path | None = None,
+        tags: Mapping[str, str] | None = None,
+        datasets: Sequence[tuple[str, str, str]] = (),
     ) -> None:
         """Log what the study found on the parent run.
 
@@ -207,8 +211,27 @@ class Tracker:
             metrics: name -> value.
             front: rows of the front, logged as the table ``front.json``.
             artefacts: files: the exported policy, its samples, figures.
+            policy: file of the exported policy, for ``runs:/ID``.
+            tags: name -> value, to search runs by; ``mlflow.note.content`` is the description, in Markdown.
+            datasets: name, digest and profile (a JSON text) of each split.
         """
-        self._log(finish_event(metrics, front, artefacts))
+        self._log(finish_event(metrics, front, artefacts, policy, tags, datasets))
+
+    def register(self, name: str, policy: Path, description: str) -> int | None:
+        """Register a policy file of the study; its version, or None where MLflow fails, which is told.
+
+        Raises:
+            DataError: the name is none that MLflow takes.
+        """
+        if self._store is not None and self.run_id is not None:
+            try:
+                return register(self._store, self.run_id, name, policy, description)
+            except DataError:
+                raise
+            except Exception as error:
+                self._lose(error)
+        self._tell(f"{policy}: not registered; autotc registry register {name} {policy} does it later")
+        return None
 
 
 def sync_spool(path: Path, root: Path, uri: str | None = None, run_id: str | None = None) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from autotc.resources import search_space
 
 COMMANDS = (
     *("search", "eval", "check", "front", "report", "study"),
-    *("show", "validate", "presets", "compare", "conflicts", "bench", "export", "models", "init"),
+    *("show", "validate", "presets", "compare", "conflicts", "bench", "export", "registry", "models", "init"),
 )
 
 

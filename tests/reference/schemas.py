@@ -69,7 +69,10 @@ def space_schema() -> Schema:
     choice = parts["Choice"]
     choice["properties"]["mechanism"].update(_mechanism_names())
     layered = {"properties": {"location": {"enum": ["encoder", "decoder"]}}}
-    choice["allOf"] = [{"if": layered, "then": {"required": ["layers"]}}, *_by_mechanism(("location",))]
+    choice["allOf"] = [
+        {"if": layered, "then": {"oneOf": [{"required": ["layers"]}, {"required": ["depth"]}]}},
+        *_by_mechanism(("location",)),
+    ]
     return schema
 
 
