@@ -97,6 +97,28 @@ class Changed:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A sample of the test split under the exported policy, drawn.
+
+    Attributes:
+        id, modality: of the sample, and of the medium that is drawn.
+        prompt, right: the question and its answer.
+        before, after: what was said without and with the policy.
+        verdict: of what was said with it: ``right``, ``wrong`` or a score.
+        picture: the medium with the tokens that are left, as a ``data:`` URI.
+    """
+
+    id: str
+    modality: str
+    prompt: str
+    right: str
+    before: str
+    after: str
+    verdict: str
+    picture: str
+
+
+@dataclass(frozen=True)
 class StudyAccount:
     """What a study found, and how.
 
@@ -111,6 +133,7 @@ class StudyAccount:
         baseline: modality group -> the uncompressed model's accuracy on the test split.
         worth: what `autotc.search.result.Worth` says, as JSON; None while the study has not ended.
         changed: samples that the exported policy answers otherwise, those that broke first.
+        looked: samples with the tokens that the exported policy leaves of them.
         progress: after each trial.
         importances: parameter -> share of the accuracy's variance that it explains; empty where it cannot be told.
         refused: rule -> policies that were refused before they ran.
@@ -136,6 +159,7 @@ class StudyAccount:
     baseline: Mapping[str, Interval] = field(default_factory=dict)
     worth: Mapping[str, object] | None = None
     changed: tuple[Changed, ...] = ()
+    looked: tuple[Looked, ...] = ()
     progress: tuple[Progressed, ...] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)

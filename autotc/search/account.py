@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +17,10 @@ from autotc.evaluate.base import Evaluator
 from autotc.gate.baseline import samples_path
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
-from autotc.records.account import Changed, Kind, Progressed, StudyAccount, Tested, Tried
+from autotc.records.account import Changed, Kind, Looked, Progressed, StudyAccount, Tested, Tried
 from autotc.report.figures import main_family
 from autotc.results import Results
+from autotc.search.looked import FOLDER, INDEX
 from autotc.search.outcome import PREDICTED_CONFLICT
 from autotc.search.storage import Study, TrialRecord, load_study, trial_front
 from autotc.statistics import mean_of_intervals
@@ -77,6 +80,7 @@ def study_account(name: str, runs: str | Path = "runs") -> StudyAccount:
         baseline={} if baseline is None else baseline.accuracy(),
         worth=study.attribute(WORTH),
         changed=() if chosen is None or baseline is None else tuple(_changed(study, chosen, baseline)),
+        looked=() if chosen is None else tuple(_looked(study.folder / FOLDER)),
         progress=tuple(_progress(study, float(context.get("chance", 0.0)))),
         importances=_importances(study),
         refused=dict(sorted(refused.items())),
@@ -189,6 +193,17 @@ def _changed(study: Study, chosen: Tested, baseline: Results) -> Iterator[Change
     share = SHOWN - min(len(healed), SHOWN // 3)
     yield from broke[:share]
     yield from healed[: SHOWN - min(len(broke), share)]
+
+
+def _looked(folder: Path) -> Iterator[Looked]:
+    """Samples that were drawn; none where the pictures are missing or damaged."""
+    try:
+        rows = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        pictures = [(folder / Path(row.pop("file")).name).read_bytes() for row in rows]
+    except (OSError, ValueError, KeyError):
+        return
+    for row, picture in zip(rows, pictures, strict=True):
+        yield Looked(**row, picture=f"data:image/webp;base64,{base64.b64encode(picture).decode()}")
 
 
 def _progress(study: Study, chance: float) -> Iterator[Progressed]:

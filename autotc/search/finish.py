@@ -20,6 +20,7 @@ from autotc.search.account import WORTH, study_account
 from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Engine
 from autotc.search.errors import SearchStopped
+from autotc.search.looked import look_at_samples
 from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
 from autotc.search.recording import record_front
@@ -91,6 +92,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     worth = assess(_trials(ending), chosen.policy, measured, points)
     study.note(WORTH, {**worth.to_json(), "chosen": chosen.number, "policy": str(exported)})
     ending.progress.on_phase("report")
+    look_at_samples(ending.evaluator, chosen.policy, measured, baseline, study.folder, ending.progress.on_event)
     figures = _figures(ending, asked.runs)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import autotc
 from autotc.check import check
@@ -14,6 +17,7 @@ from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.policy import Policy
 from autotc.results import Results
 from autotc.search import SearchResult, search
+from autotc.search.account import study_account
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,21 @@ def test_what_it_wrote_applies_and_checks(result: SearchResult, evaluator: Built
     with autotc.apply(evaluator.loaded, policy) as handle, torch.no_grad():
         evaluator.loaded.generate(**batch.inputs, max_new_tokens=2)
     assert len(handle.stats) == 1
+
+
+def test_its_report_shows_what_is_left_of_samples(result: SearchResult, evaluator: BuiltinEvaluator) -> None:
+    runs = Path(result.figures[0]).parents[1]
+    looked = study_account(result.study, runs).looked
+    assert {one.modality for one in looked} == {"image", "video", "audio"}
+    asked = {sample.id: sample for sample in evaluator.samples("test")}
+    for one in looked:
+        assert (one.prompt, one.right) == (asked[one.id].prompt, asked[one.id].answer)
+        assert one.verdict == ("right" if one.after == one.right else "wrong")
+        with Image.open(io.BytesIO(base64.b64decode(one.picture.partition(",")[2]))) as picture:
+            assert picture.format == "WEBP"
+    report = next(path for path in result.figures if path.name == "report.html")
+    assert report.read_text(encoding="utf-8").count("data:image/webp") == len(looked)
+    assert report.stat().st_size < 2_000_000
 
 
 def test_check_sees_a_policy_that_got_worse(result: SearchResult, evaluator: BuiltinEvaluator, tmp_path: Path) -> None:
