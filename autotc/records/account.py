@@ -10,6 +10,9 @@ from autotc.policy import Stage
 from autotc.statistics import Interval
 
 Kind = Literal["found", "preset", "control"]
+LOOKED_FOLDER = "looked"
+"""Folder of a study that holds pictures of its samples, and `LOOKED_INDEX`, which says what they are of."""
+LOOKED_INDEX = "looked.json"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,19 @@ from autotc.evaluate.base import Evaluator
 from autotc.gate.baseline import samples_path
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
-from autotc.records.account import Changed, Kind, Looked, Progressed, StudyAccount, Tested, Tried
+from autotc.records.account import (
+    LOOKED_FOLDER,
+    LOOKED_INDEX,
+    Changed,
+    Kind,
+    Looked,
+    Progressed,
+    StudyAccount,
+    Tested,
+    Tried,
+)
 from autotc.report.figures import main_family
 from autotc.results import Results
-from autotc.search.looked import FOLDER, INDEX
 from autotc.search.outcome import PREDICTED_CONFLICT
 from autotc.search.storage import Study, TrialRecord, load_study, trial_front
 from autotc.statistics import mean_of_intervals
@@ -80,7 +89,7 @@ def study_account(name: str, runs: str | Path = "runs") -> StudyAccount:
         baseline={} if baseline is None else baseline.accuracy(),
         worth=study.attribute(WORTH),
         changed=() if chosen is None or baseline is None else tuple(_changed(study, chosen, baseline)),
-        looked=() if chosen is None else tuple(_looked(study.folder / FOLDER)),
+        looked=() if chosen is None else tuple(_looked(study.folder / LOOKED_FOLDER)),
         progress=tuple(_progress(study, float(context.get("chance", 0.0)))),
         importances=_importances(study),
         refused=dict(sorted(refused.items())),
@@ -198,7 +207,7 @@ def _changed(study: Study, chosen: Tested, baseline: Results) -> Iterator[Change
 def _looked(folder: Path) -> Iterator[Looked]:
     """Samples that were drawn; none where the pictures are missing or damaged."""
     try:
-        rows = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        rows = json.loads((folder / LOOKED_INDEX).read_text(encoding="utf-8"))
         pictures = [(folder / Path(row.pop("file")).name).read_bytes() for row in rows]
     except (OSError, ValueError, KeyError):
         return

@@ -12,15 +12,13 @@ from autotc.evaluate.base import Evaluator
 from autotc.evaluate.looking import look
 from autotc.files import replacing, write_text
 from autotc.policy import Policy
+from autotc.records.account import LOOKED_FOLDER, LOOKED_INDEX
 from autotc.report.figures import overlay_webp
 from autotc.results import Results, SampleResult
 
 if TYPE_CHECKING:
     from autotc.evaluate.model import ModelEvaluator
 
-FOLDER = "looked"
-"""Folder of a study that holds the pictures, and `INDEX`, which says what they are of."""
-INDEX = "looked.json"
 BYTES = 40_000
 """Most of a picture: a report of six is to stay small."""
 
@@ -45,12 +43,12 @@ def look_at_samples(
     running = cast("ModelEvaluator", observable)  # the only kind that can be watched
     samples = {sample.id: sample for sample in running.samples("test")}
     rows: list[dict[str, str]] = []
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / LOOKED_FOLDER).mkdir(parents=True, exist_ok=True)
     for chosen in _chosen(results, baseline):
         try:
             view = look(running, policy, samples[chosen.id])
             for number, medium in enumerate(view.media):
-                picture = folder / FOLDER / f"{len(rows)}.webp"
+                picture = folder / LOOKED_FOLDER / f"{len(rows)}.webp"
                 with replacing(picture) as beside:
                     Path(beside).write_bytes(overlay_webp(view, medium=number, limit=BYTES))
                 rows.append(
@@ -67,7 +65,7 @@ def look_at_samples(
                 )
         except Exception as error:
             tell(f"{chosen.id}: not drawn ({one_line(f'{type(error).__name__}: {error}', 120)})")
-    write_text(folder / FOLDER / INDEX, json.dumps(rows, indent=1))
+    write_text(folder / LOOKED_FOLDER / LOOKED_INDEX, json.dumps(rows, indent=1))
 
 
 def _chosen(results: Results, baseline: Results) -> list[SampleResult]:
