@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from autotc.errors import DataError
 from autotc.policy import Policy, read_policy
-from autotc.report.figures import overlay_page, overlay_png
+from autotc.report.figures import overlay_pages, overlay_png
 from autotc.report.policy import PolicyView
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def show(
     Args:
         policy: a policy, a policy file, or ``"none"`` for the uncompressed model.
         evaluator: model and samples of requests; None takes the embedded ones.
-        out: file to draw to, ``.html`` (one page) or ``.png`` (a figure for each request); None takes a page in
-            ``runs/show``.
+        out: file to draw to, ``.html`` (a page for fifty requests) or ``.png`` (a figure for each); None takes a page
+            in ``runs/show``.
         request: see `RequestOptions`; without any the policy alone is shown, and no model is loaded.
 
     Raises:
@@ -110,7 +110,7 @@ def _destination(name: str, views: tuple[RequestView, ...], out: str | Path | No
 def _drawn(views: tuple[RequestView, ...], path: Path) -> tuple[Path, ...]:
     """Write the page, or a figure for each request."""
     if path.suffix.lower() == ".html":
-        return (overlay_page(views, path),)
+        return overlay_pages(views, path)
     if len(views) == 1:
         return (overlay_png(views[0], path),)
     return tuple(overlay_png(view, path.with_stem(f"{path.stem}-{i}")) for i, view in enumerate(views, 1))

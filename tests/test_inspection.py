@@ -15,8 +15,10 @@ import autotc
 from autotc import cli
 from autotc.inspection import check_request
 from autotc.policy import Policy, Stage
+from autotc.records.shown import MediumView, Panel, StageOutcome, TokenGrid
 from autotc.report.figures import overlay_data_uri, overlay_png, overlay_webp, page_html
-from autotc.report.figures.page import PAGE_BYTES
+from autotc.report.figures.page import PAGE_BYTES, PAGE_REQUESTS, overlay_pages
+from autotc.report.figures.tokens import draw_tokens
 
 EVIL = "<script>alert(1)</script>"
 POLICY = Policy(
@@ -81,7 +83,31 @@ def test_a_page_holds_all_it_needs_and_escapes_what_it_shows(shown: Any) -> None
 
 
 def test_many_requests_fit_into_a_page(shown: Any) -> None:
-    assert len(page_html(shown.requests * 12)) < PAGE_BYTES
+    assert len(page_html(shown.requests * PAGE_REQUESTS).encode()) < PAGE_BYTES
+
+
+def test_more_requests_go_to_more_pages(shown: Any, tmp_path: Path) -> None:
+    paths = overlay_pages(shown.requests * (2 * PAGE_REQUESTS + 1), tmp_path / "x.html")
+    assert [path.name for path in paths] == ["x-1.html", "x-2.html", "x-3.html"]
+    assert all(path.stat().st_size < PAGE_BYTES for path in paths)
+    assert len(_Page(paths[2].read_text(encoding="utf-8")).pictures) == 4
+
+
+@pytest.mark.parametrize("side", [7, 24, 40, 56])
+def test_every_pixel_is_some_tokens(side: int) -> None:
+    """Neighbours' shared edges differ in their last bits, and half a pixel is to round alike for both."""
+    edges = np.arange(side + 1) / side
+    spans = np.array([(0, 1, y, y + 1 / side, x, x + 1 / side) for y in edges[:-1] for x in edges[:-1]])
+    count = side * side
+    grid = TokenGrid(spans, np.zeros(count, dtype=int), (Panel(""),))
+    kept = np.arange(count) == count - 1
+    dropped = StageOutcome("", "projector", grid, np.where(kept, 0, -1), kept)
+    content = np.full((70, 70, 3), 255, dtype=np.uint8)
+    medium = MediumView("image", (1, 70, 70), (dropped,), content)
+    last = -(-420 // side)
+    drawn = np.asarray(draw_tokens(medium, dropped))[..., :3]
+    assert drawn[: -last - 1].max() < 255
+    assert drawn[:, : -last - 1].max() < 255
 
 
 def test_words_and_json(shown: Any) -> None:

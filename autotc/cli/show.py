@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="draw to x.html, one page, or x.png, a figure a request (default: a page in runs/show)",
+        help="draw to x.html, a page for fifty requests, or x.png, a figure a request (default: a page in runs/show)",
     )
     add_split_option(parser)
     add_split_seed_option(parser)

@@ -6,7 +6,7 @@ from autotc.report.figures.front import FrontFigure, Point, front_png, main_fami
 from autotc.report.figures.heatmap import HeatmapCell, heatmap_png
 from autotc.report.figures.notebook import Shown, notebook_png
 from autotc.report.figures.overlay import media_png, overlay_data_uri, overlay_png, overlay_webp
-from autotc.report.figures.page import overlay_page, page_html
+from autotc.report.figures.page import overlay_pages, page_html
 
 __all__ = [
     "COLORS",
@@ -22,7 +22,7 @@ __all__ = [
     "media_png",
     "notebook_png",
     "overlay_data_uri",
-    "overlay_page",
+    "overlay_pages",
     "overlay_png",
     "overlay_webp",
     "page_html",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autotc.errors import missing_dependency
@@ -12,8 +12,10 @@ from autotc.report.figures.overlay import INLINE_BYTES, LEGEND, overlay_data_uri
 
 PAGE_BYTES = 2_000_000
 """Of a page, at most."""
-_PICTURE_BYTES = 1_300_000
-"""Of its pictures, before they are written as text, which takes a third more."""
+PAGE_REQUESTS = 50
+"""On a page, at most; more would leave each picture too few bytes to be of use."""
+_SPARE = 20_000
+"""Bytes of a page that are left free."""
 
 _TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -86,18 +88,25 @@ alt="{{ words(medium, stage) }}, drawn over the {{ medium.modality }}">
 """
 
 
-def overlay_page(views: Sequence[RequestView], path: str | Path) -> Path:
-    """Write a page of requests under a policy; returns its path.
+def overlay_pages(views: Sequence[RequestView], path: str | Path) -> tuple[Path, ...]:
+    """Write requests under a policy to pages of at most `PAGE_REQUESTS` each; returns their paths.
 
     Args:
         views: what became of them, at least one.
-        path: to write.
+        path: of the page; where there are several, ``-1``, ``-2``, ... is put behind its name.
 
     Raises:
         MissingDependencyError: jinja2 or Pillow is not installed.
         DataError: the file cannot be written.
     """
-    return write_text(path, page_html(views), "--out")
+    path = Path(path)
+    parts = [views[i : i + PAGE_REQUESTS] for i in range(0, len(views), PAGE_REQUESTS)]
+    if len(parts) == 1:
+        return (write_text(path, page_html(views), "--out"),)
+    return tuple(
+        write_text(path.with_stem(f"{path.stem}-{number}"), page_html(part), "--out")
+        for number, part in enumerate(parts, 1)
+    )
 
 
 def page_html(views: Sequence[RequestView]) -> str:
@@ -106,11 +115,13 @@ def page_html(views: Sequence[RequestView]) -> str:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
         raise missing_dependency(error) from error
-    count = sum(len(medium.stages) for view in views for medium in view.media)
-    limit = min(INLINE_BYTES, _PICTURE_BYTES // max(1, count))
-
-    def picture(view: RequestView, medium: int, stage: int) -> str:
-        return overlay_data_uri(view, medium=medium, stage=stage, limit=limit)
-
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
-    return template.render(views=views, legend=LEGEND, picture=picture, words=stage_words)
+
+    def page(picture: Callable[[RequestView, int, int], str]) -> str:
+        return template.render(views=views, legend=LEGEND, picture=picture, words=stage_words)
+
+    count = sum(len(medium.stages) for view in views for medium in view.media)
+    text = len(page(lambda view, medium, stage: " " * 30).encode())
+    # Three bytes of a picture become four signs of text.
+    limit = min(INLINE_BYTES, max(0, PAGE_BYTES - _SPARE - text) * 3 // 4 // max(1, count))
+    return page(lambda view, medium, stage: overlay_data_uri(view, medium=medium, stage=stage, limit=limit))

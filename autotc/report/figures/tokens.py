@@ -164,7 +164,8 @@ def _paint(drawn: Pixels, stage: StageOutcome, panel: int, *, sound: bool) -> No
     boxes = stage.grid.boxes[members]
     # Time runs to the right in sound, whose tokens have no place in space.
     spans = boxes[:, [2, 3, 0, 1] if sound else [2, 3, 4, 5]]
-    edges = np.rint(spans * np.array([height, height, width, width])).astype(int)
+    # Neighbours share an edge but for the last bits of a float; where that is half a pixel, both are to round alike.
+    edges = np.floor(np.round(spans * np.array([height, height, width, width]), 3) + 0.5).astype(int)
     for token, (y0, y1, x0, x1) in zip(members, edges, strict=True):
         area = drawn[y0:y1, x0:x1]
         color = np.asarray(survivor_color(int(survivors[stage.group[token]])), dtype=np.float32)
