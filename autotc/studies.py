@@ -11,17 +11,19 @@ from autotc.names import nearest
 from autotc.records.study import FrontPoint, StudyFront, StudyReport, StudySummary
 from autotc.report.study_page import study_html, study_markdown
 from autotc.search.account import study_account
+from autotc.search.home import Home
 from autotc.search.storage import list_studies, load_front
 
 Format = Literal["html", "md"]
 
 
-def front(study: str | None = None, *, runs: str | Path = "runs") -> StudyFront:
+def front(study: str | None = None, *, runs: str | Path = "runs", storage: str | None = None) -> StudyFront:
     """The front of a study on its search split, cheapest policy first.
 
     Args:
         study: its name; None takes the latest.
         runs: folder of the studies.
+        storage: URL of their Optuna storage; None takes `AUTOTC_STORAGE`, or ``studies.db`` in the folder.
 
     Raises:
         DataError: the folder holds no studies.
@@ -32,11 +34,11 @@ def front(study: str | None = None, *, runs: str | Path = "runs") -> StudyFront:
         >>> autotc.front("tiny-omni-b0.4-s0").points[0].accuracy  # doctest: +SKIP
         0.912
     """
-    runs = Path(runs)
-    name = _names(runs)[-1] if study is None else study
+    home = Home.of(runs, storage)
+    name = _names(home)[-1] if study is None else study
     points = (
         FrontPoint(
-            policy=_exported_file(runs, name, record.number),
+            policy=_exported_file(home.runs, name, record.number),
             label=record.policy.label(),
             accuracy=record.accuracy,
             accuracy_by=dict(record.accuracy_by),
@@ -44,16 +46,17 @@ def front(study: str | None = None, *, runs: str | Path = "runs") -> StudyFront:
             tokens=dict(record.tokens),
             trial=record.number,
         )
-        for record in load_front(name, runs)
+        for record in load_front(name, home)
     )
     return StudyFront(name, tuple(points))
 
 
-def study(*, runs: str | Path = "runs") -> list[StudySummary]:
+def study(*, runs: str | Path = "runs", storage: str | None = None) -> list[StudySummary]:
     """The studies that a folder keeps, in order of their making.
 
     Args:
         runs: folder of the studies.
+        storage: URL of their Optuna storage; None takes `AUTOTC_STORAGE`, or ``studies.db`` in the folder.
 
     Raises:
         DataError: the folder holds no studies.
@@ -63,9 +66,9 @@ def study(*, runs: str | Path = "runs") -> list[StudySummary]:
         >>> [summary.study for summary in autotc.study()]  # doctest: +SKIP
         ['tiny-omni-b0.4-s0']
     """
-    summaries = []
-    for name in _names(Path(runs)):
-        records = load_front(name, runs)
+    summaries, home = [], Home.of(runs, storage)
+    for name in _names(home):
+        records = load_front(name, home)
         best = max(records, key=lambda record: record.accuracy) if records else None
         summaries.append(
             StudySummary(
@@ -79,7 +82,12 @@ def study(*, runs: str | Path = "runs") -> list[StudySummary]:
 
 
 def report(
-    study: str | None = None, *, format: Format = "html", out: str | Path | None = None, runs: str | Path = "runs"
+    study: str | None = None,
+    *,
+    format: Format = "html",
+    out: str | Path | None = None,
+    runs: str | Path = "runs",
+    storage: str | None = None,
 ) -> StudyReport:
     """Write what a study found, and how, as one file; also of one that runs still.
 
@@ -88,6 +96,7 @@ def report(
         format: ``html``, a page that needs no network, or ``md``, Markdown for a pull request.
         out: file to write; None writes ``report.html`` or ``report.md`` into the study's folder.
         runs: folder of the studies.
+        storage: URL of their Optuna storage; None takes `AUTOTC_STORAGE`, or ``studies.db`` in the folder.
 
     Raises:
         DataError: there is no such study, or the file cannot be written.
@@ -97,24 +106,24 @@ def report(
         >>> autotc.report(out="report.html").file  # doctest: +SKIP
         PosixPath('report.html')
     """
-    runs = Path(runs)
-    known = _names(runs)
+    home = Home.of(runs, storage)
+    known = _names(home)
     name = known[-1] if study is None else study
     if name not in known:
-        raise DataError(f"study: {quote(name)} is not in {runs / 'studies.db'}; {nearest(name, known)}")
+        raise DataError(f"study: {quote(name)} is not in {home.shown}; {nearest(name, known)}")
     if format not in get_args(Format):
         raise DataError(f"format: {quote(format)} given; {' or '.join(get_args(Format))} is right")
-    account = study_account(name, runs)
+    account = study_account(name, home)
     text = study_html(account) if format == "html" else study_markdown(account)
-    path = runs / name / f"report.{format}" if out is None else Path(out)
+    path = home.runs / name / f"report.{format}" if out is None else Path(out)
     return StudyReport(name, write_text(path, text, "--out"))
 
 
-def _names(runs: Path) -> list[str]:
+def _names(home: Home) -> list[str]:
     """Names of the stored studies; at least one."""
-    names = list_studies(runs)
+    names = list_studies(home)
     if not names:
-        raise DataError(f"{runs / 'studies.db'}: no studies there; run autotc search first, or give --runs DIR")
+        raise DataError(f"{home.shown}: no studies there; run autotc search first, or give --runs DIR")
     return names
 
 

@@ -11,9 +11,13 @@ from autotc.cli.options import LOADING
 
 EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch_size")
 """What decides which samples a model answers, and how."""
-RESUMING = (*EVALUATOR, "limit", "split_seed", "latency", "tracking_uri", "trial_timeout", "force", "runs", "out_dir")
+WORKING = (*EVALUATOR, "limit", "split_seed", "trial_timeout", "runs")
+"""What another worker of a search is started with; the storage it is told by the environment."""
+RESUMING = (*WORKING, "storage", "latency", "tracking_uri", "force", "workers", "out_dir")
 """What a search is resumed with; the study keeps the rest."""
-_USUAL = {"runs": "runs", "out_dir": "policies", "split_seed": "0"}
+_USUAL = {"runs": "runs", "out_dir": "policies", "split_seed": "0", "workers": "1"}
+_SECRET = {"tracking_uri": "MLFLOW_TRACKING_URI", "storage": "AUTOTC_STORAGE"}
+"""Options that may hold a password -> environment variable that may hold it in their place."""
 
 
 def options_again(args: argparse.Namespace, keys: Iterable[str]) -> str:
@@ -29,8 +33,8 @@ def options_again(args: argparse.Namespace, keys: Iterable[str]) -> str:
         if value is None or value is False or str(value) == _USUAL.get(key):
             continue
         words.append(f"--{key.replace('_', '-')}")
-        if key == "tracking_uri" and _has_password(str(value)):
-            words.append('"$MLFLOW_TRACKING_URI"')
+        if key in _SECRET and _has_password(str(value)):
+            words.append(f'"${_SECRET[key]}"')
         elif value is not True:
             words.append(shlex.quote(",".join(value) if isinstance(value, list) else str(value)))
     return "".join(f" {word}" for word in words)

@@ -207,6 +207,27 @@ def add_runs_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="where studies are kept (default: runs)")
 
 
+def add_home_options(parser: argparse.ArgumentParser) -> None:
+    """Where studies live."""
+    add_runs_option(parser)
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage of the studies: postgresql://, mysql://, sqlite:///FILE, journal:///FILE or"
+        " grpc://HOST:PORT (default: $AUTOTC_STORAGE, else studies.db in --runs)",
+    )
+
+
+def add_trial_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """How long a trial may take."""
+    parser.add_argument(
+        "--trial-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="fail a trial that takes longer; an operation that never returns to Python is not ended by it",
+    )
+
+
 def add_split_option(parser: argparse.ArgumentParser) -> None:
     """Which split is evaluated."""
     parser.add_argument("--split", choices=("search", "val", "test"), default="test", help="(default: test)")

@@ -23,6 +23,7 @@ from autotc.cli import (
     show,
     study,
     validate,
+    worker,
 )
 from autotc.cli import eval as evaluate
 from autotc.cli.command import Command
@@ -31,7 +32,16 @@ from autotc.errors import MESSAGE_LENGTH, one_line, quote
 from autotc.names import nearest
 
 _ALL: tuple[Command, ...] = (
-    *(search.COMMAND, evaluate.COMMAND, check.COMMAND, front.COMMAND, report.COMMAND, study.COMMAND, show.COMMAND),
+    *(
+        search.COMMAND,
+        worker.COMMAND,
+        evaluate.COMMAND,
+        check.COMMAND,
+        front.COMMAND,
+        report.COMMAND,
+        study.COMMAND,
+        show.COMMAND,
+    ),
     *(validate.COMMAND, presets.COMMAND, compare.COMMAND, conflicts.COMMAND, bench.COMMAND, export.COMMAND),
     *(registry.COMMAND, models.COMMAND, init.COMMAND),
 )

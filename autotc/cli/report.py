@@ -7,7 +7,7 @@ from pathlib import Path
 
 import autotc
 from autotc.cli.command import Command
-from autotc.cli.options import add_runs_option
+from autotc.cli.options import add_home_options
 from autotc.cli.output import Output
 from autotc.report.studies import report_text
 
@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a page, or Markdown for a pull request (default: html)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: in the study's folder)")
-    add_runs_option(parser)
+    add_home_options(parser)
 
 
 def run(args: argparse.Namespace) -> Output:
     """Write the report of a study."""
-    report = autotc.report(args.study, format=args.format, out=args.out, runs=args.runs)
+    report = autotc.report(args.study, format=args.format, out=args.out, runs=args.runs, storage=args.storage)
     return Output(report.to_json(), report_text(report))
 
 

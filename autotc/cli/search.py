@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import autotc
 from autotc.cli.again import EVALUATOR, RESUMING, options_again
 from autotc.cli.command import Command
+from autotc.cli.fleet import workers_beside
 from autotc.cli.loading import checkpoint_of, evaluator_of, phases_of, space_file
 from autotc.cli.options import (
     ENGINE_NAMES,
     MODALITY_NAMES,
     add_evaluator_options,
-    add_runs_option,
+    add_home_options,
     add_split_seed_option,
     add_tracking_option,
+    add_trial_timeout_option,
     budget,
     from_one,
     ratio,
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budgets(parser)
     _add_candidates(parser)
     _add_conduct(parser)
-    add_runs_option(parser)
+    add_home_options(parser)
     add_evaluator_options(parser)
 
 
@@ -100,11 +103,18 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="of the sampler (default: 0)")
     add_split_seed_option(parser)
     parser.add_argument("--resume", metavar="STUDY", help="go on with a study")
+    add_trial_timeout_option(parser)
     parser.add_argument(
-        "--trial-timeout",
-        type=float,
-        metavar="SECONDS",
-        help="fail a trial that takes longer; an operation that never returns to Python is not ended by it",
+        "--workers",
+        type=from_one,
+        default=1,
+        metavar="N",
+        help="processes on this machine, each with the model (default: 1); autotc worker adds other machines",
+    )
+    parser.add_argument(
+        "--artifacts",
+        metavar="URL",
+        help="where per-sample results are kept for machines that share no --runs: s3://BUCKET/PREFIX, or a folder",
     )
     parser.add_argument(
         "--force", action="store_true", help="search also where the uncompressed model is right on no sample"
@@ -159,10 +169,17 @@ def run(args: argparse.Namespace) -> Output:
                 trial_timeout=args.trial_timeout,
                 force=args.force,
                 register_as=args.register,
+                storage=args.storage,
+                artifacts=args.artifacts,
+                workers=args.workers,
+                assist=None if args.workers == 1 else partial(workers_beside, args),
                 progress=progress,
             )
     except SearchInterrupted as error:
-        raise KeyboardInterrupt(str(error) + options_again(args, RESUMING)) from error
+        message = str(error) + options_again(args, RESUMING)
+        if error.terminated:
+            return Output({"study": error.study, "trials": error.done, "terminated": True}, message)
+        raise KeyboardInterrupt(message) from error
     except SearchStopped as error:
         raise SearchError(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}

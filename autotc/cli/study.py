@@ -6,7 +6,7 @@ import argparse
 
 import autotc
 from autotc.cli.command import Command
-from autotc.cli.options import add_runs_option, add_tracking_option
+from autotc.cli.options import add_home_options, add_tracking_option
 from autotc.cli.output import Output
 from autotc.errors import DataError
 from autotc.names import check_name
@@ -22,7 +22,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list the studies (default), or sync: log to MLflow what a search could not log while it ran",
     )
     parser.add_argument("study", nargs="?", metavar="STUDY", help="with sync: its name")
-    add_runs_option(parser)
+    add_home_options(parser)
     add_tracking_option(parser)
 
 
@@ -33,11 +33,13 @@ def run(args: argparse.Namespace) -> Output:
 
         if args.study is None:
             raise DataError("STUDY: missing; autotc study sync STUDY names the study to log")
-        count = sync(check_name(args.study, "STUDY"), runs=args.runs, tracking_uri=args.tracking_uri)
+        count = sync(
+            check_name(args.study, "STUDY"), runs=args.runs, tracking_uri=args.tracking_uri, storage=args.storage
+        )
         return Output({"study": args.study, "logged": count}, f"{args.study}: {count} records logged to MLflow")
     if args.study is not None or args.tracking_uri is not None:
         raise DataError("STUDY and --tracking-uri: given without sync")
-    studies = autotc.study(runs=args.runs)
+    studies = autotc.study(runs=args.runs, storage=args.storage)
     return Output([study.to_json() for study in studies], lambda: studies_text(studies))
 
 

@@ -30,6 +30,7 @@ from autotc.records.account import (
 )
 from autotc.report.figures import main_family
 from autotc.results import Results
+from autotc.search.home import Home
 from autotc.search.outcome import PREDICTED_CONFLICT
 from autotc.search.storage import Study, TrialRecord, load_study, trial_front
 from autotc.statistics import mean_of_intervals
@@ -49,17 +50,17 @@ _FEWEST = 12
 """Trials from which on importances are told."""
 
 
-def study_account(name: str, runs: str | Path = "runs") -> StudyAccount:
+def study_account(name: str, home: Home) -> StudyAccount:
     """What a stored study found, and how; also of one that runs still.
 
     Args:
         name: of the study.
-        runs: folder of the studies.
+        home: where the study lives.
 
     Raises:
         SearchError: there is no such study.
     """
-    study = load_study(name, runs)
+    study = load_study(name, home)
     settings, context = study.settings, study.attribute(CONTEXT) or {}
     records = list(study.records())
     tested, baseline = _tested(study)

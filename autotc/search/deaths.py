@@ -1,52 +1,55 @@
-"""Policies under which the whole process ended: what is about to run is written down; what killed twice is left out."""
+"""Work that nobody finished: policies under which a whole process ended, and what is to be run again."""
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from autotc.policy import Policy
-from autotc.search.errors import SearchError
-from autotc.search.storage import Study
+from autotc.search.leases import DIED, GIVEN_BACK, LOST
 
-FATAL = 2
-"""Ends of the process under one policy after which it is not run again."""
-_RUNNING, _DEATHS = "running", "deaths"
+if TYPE_CHECKING:
+    import optuna
+
+FATAL = 3
+"""Ends of the process under one policy after which it is not run again: it has been tried again twice."""
+WORK, ORIGIN = "work", "origin"
+"""Attributes of a trial that a worker has taken: the policy that it runs, as YAML, and who proposed it."""
 
 
-class DeathWatch:
-    """Knows under which policies earlier calls of a study were killed, crashed, or ran out of the machine's memory.
+class Deaths:
+    """Knows under which policies workers were killed, crashed, or ran out of the machine's memory.
 
-    Args:
-        study: where it is written down.
+    Attributes:
+        unfinished: content hash -> who proposed which policy that a worker did not finish, since it died or gave it
+            back.
     """
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        deaths: list[str] = list(study.attribute(_DEATHS) or [])
-        left = study.attribute(_RUNNING)
-        self.latest = None if left is None else Policy.from_yaml(left, f"study {study.name}: running")
-        if left is not None:
-            deaths.append(left)
-            study.note(_DEATHS, deaths)
-            study.note(_RUNNING, None)
-        counts = Counter(deaths)
-        self.policies = {text: Policy.from_yaml(text, f"study {study.name}: deaths") for text in counts}
-        self._counts = {self.policies[text].content_hash(): count for text, count in counts.items()}
+    def __init__(self) -> None:
+        self.unfinished: dict[str, tuple[str, Policy]] = {}
+        self._counts: Counter[str] = Counter()
+        self._seen: set[int] = set()
 
-    def begins(self, policy: Policy) -> None:
-        """A policy is about to run."""
-        self._study.note(_RUNNING, policy.to_yaml())
-
-    def ends(self) -> None:
-        """Nothing runs any more; also where the database cannot be written, since that is being told already."""
-        with suppress(SearchError):
-            if self._study.attribute(_RUNNING) is not None:
-                self._study.note(_RUNNING, None)
+    def look(self, trials: Iterable[optuna.trial.FrozenTrial]) -> list[Policy]:
+        """Take note of trials that were lost; returns the policies of those that were not known before."""
+        found = []
+        for trial in trials:
+            if trial.number in self._seen or WORK not in trial.user_attrs:
+                continue
+            if trial.user_attrs.get(LOST) not in (DIED, GIVEN_BACK):
+                continue
+            self._seen.add(trial.number)
+            policy = Policy.from_yaml(trial.user_attrs[WORK], f"trial {trial.number}")
+            self.unfinished[policy.content_hash()] = (str(trial.user_attrs.get(ORIGIN, "again")), policy)
+            if trial.user_attrs[LOST] == DIED:
+                self._counts[policy.content_hash()] += 1
+                found.append(policy)
+        return found
 
     def times(self, policy: Policy) -> int:
-        """How often the process ended while a policy ran."""
-        return self._counts.get(policy.content_hash(), 0)
+        """How often a process ended while a policy ran."""
+        return self._counts[policy.content_hash()]
 
     def fatal(self, policy: Policy) -> bool:
         """Whether a policy is not to be run again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,7 +57,8 @@ class Conduct:
         predict_conflict: asked before a stack runs; None lets all run.
         audit: every how many-th stack that is predicted to conflict runs all the same.
         timeout: seconds after which a trial is failed; None lets it run.
-        before_run: told who proposed a policy, and the policy, before samples run under it.
+        before_run: told who proposed a policy, and the policy, before samples run under it; False where another
+            process runs the same, so that it is not to be run here.
     """
 
     limit: int | None = None
@@ -65,7 +66,7 @@ class Conduct:
     predict_conflict: ConflictPredictor | None = None
     audit: int = 8
     timeout: float | None = None
-    before_run: Callable[[str, Policy], None] | None = None
+    before_run: Callable[[str, Policy], bool] | None = None
 
 
 class Strategy(ABC):
@@ -145,6 +146,7 @@ class Engine:
         self.failures = MechanismFailures()
         self._completed: dict[str, Completed] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
+        self._promised: dict[str, set[str]] = {}
 
     def main_group(self, modality: str) -> str:
         """The group that tells most of a modality: its own, or the first judged one that holds it."""
@@ -172,6 +174,28 @@ class Engine:
         if complete:
             self._complete(policy, results)
 
+    def promise(self, policies: Iterable[Policy]) -> None:
+        """Take what other processes run now: neither it nor any part of it is to be run here as well."""
+        self._promised = {}
+        for policy in policies:
+            for group in self.sizes:
+                if self._is_new(policy, group):
+                    self._promised.setdefault(group, set()).add(restricted(policy, group).content_hash())
+
+    def promised(self, policy: Policy) -> bool:
+        """Whether another process runs a part of a policy that is not known yet."""
+        return any(restricted(policy, group).content_hash() in parts for group, parts in self._promised.items())
+
+    def clash(self, policy: Policy, other: Policy) -> bool:
+        """Whether two policies have a part in common that is not known yet."""
+        return any(
+            self._is_new(policy, group) and restricted(policy, group) == restricted(other, group)
+            for group in self.sizes
+        )
+
+    def _is_new(self, policy: Policy, group: str) -> bool:
+        return self.archive.samples_seen(policy, group) < self.sizes[group]
+
     def completed_run(self, policy: Policy) -> Completed | None:
         """What a policy reached on the whole split, if it ran there."""
         return self._completed.get(policy.content_hash())
@@ -197,13 +221,16 @@ class Engine:
             origin, policy: who proposed what.
             race: whether it may be given up; controls and presets, which everything is compared with, may not.
         """
-        if policy.content_hash() in self.tried:
+        if policy.content_hash() in self.tried or self.promised(policy):
             return Known(origin, policy)
         moved = self._moved(origin, policy)
         if not isinstance(moved, Policy):
             return moved
-        if self._conduct.before_run is not None and self._has_to_run(moved):
-            self._conduct.before_run(origin, moved)
+        if self.promised(moved):
+            return Known(origin, moved)
+        begin = self._conduct.before_run
+        if begin is not None and self._has_to_run(moved) and not begin(origin, moved):
+            return Known(origin, moved)
         try:
             with time_limit(self._conduct.timeout):
                 conflict = self._conflict(moved)
@@ -262,7 +289,7 @@ class Engine:
 
     def _has_to_run(self, policy: Policy) -> bool:
         """Whether samples have to run for a policy, or all is known from policies with the same stages."""
-        return any(self.archive.samples_seen(policy, group) < size for group, size in self.sizes.items())
+        return any(self._is_new(policy, group) for group in self.sizes)
 
     def _failed(self, origin: str, policy: Policy, error: BaseException) -> Failed:
         self.tried.add(policy.content_hash())

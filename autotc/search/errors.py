@@ -28,10 +28,12 @@ class SearchInterrupted(AutotcError):
         study: name of the study.
         done: trials that are saved.
         total: trials that were asked for.
+        terminated: whether the process was asked to end from outside (SIGTERM), as clouds do.
     """
 
-    def __init__(self, study: str, done: int, total: int) -> None:
+    def __init__(self, study: str, done: int, total: int, *, terminated: bool = False) -> None:
         super().__init__(
             f"interrupted after {done} of {total} trials, all saved; go on: autotc search --resume {study}"
         )
-        self.study = study
+        self.study, self.done = study, done
+        self.terminated = terminated

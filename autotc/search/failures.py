@@ -9,8 +9,8 @@ from autotc.policy import Policy
 
 LIMIT = 4
 """Failures, without any run that went well, after which a mechanism is left out."""
-DEATH = 2
-"""Failures that the end of the whole process counts as."""
+DEATH = 1.5
+"""Failures that the end of a whole process counts as: a worker may also be ended from outside."""
 
 
 class MechanismFailures:
@@ -20,7 +20,7 @@ class MechanismFailures:
     """
 
     def __init__(self) -> None:
-        self._failures: dict[str, int] = {}
+        self._failures: dict[str, float] = {}
         self._fine: set[str] = set()
         self.left_out: set[str] = set()
 
@@ -28,7 +28,7 @@ class MechanismFailures:
         """A policy ran: none of its mechanisms is at fault."""
         self._fine.update(mechanisms_of(policy))
 
-    def failed(self, policy: Policy, error: str, weight: int = 1) -> list[str]:
+    def failed(self, policy: Policy, error: str, weight: float = 1) -> list[str]:
         """A policy failed; returns the mechanisms that are to be left out from now on.
 
         Args:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotc.errors import AutotcError, DataError, one_line
+from autotc.errors import AutotcError
 from autotc.evaluate.base import Evaluator
 from autotc.files import write_text
 from autotc.gate.baseline import samples_path, uncompressed_path
@@ -17,7 +16,6 @@ from autotc.report.figures import FrontFigure, Point, front_png, main_family
 from autotc.report.study_page import front_html, study_html
 from autotc.results import Results, SplitCost
 from autotc.search.account import WORTH, study_account
-from autotc.search.deaths import DeathWatch
 from autotc.search.engine import Engine
 from autotc.search.errors import SearchStopped
 from autotc.search.looked import look_at_samples
@@ -26,11 +24,12 @@ from autotc.search.progress import SearchProgress
 from autotc.search.recording import record_front
 from autotc.search.result import FrontRow, SearchResult
 from autotc.search.settings import RANKED, SearchSettings
+from autotc.search.split_runs import SplitRuns
 from autotc.search.storage import Study, TrialRecord, trial_front
 from autotc.search.tally import Tally
 from autotc.search.worth import Trials, assess
 from autotc.statistics import Interval
-from autotc.tracking import Tracker
+from autotc.tracking import Tracker, masked
 from autotc.tracking.registry import describe
 from autotc.versions import installed_versions
 from autotc.vocabulary import Split
@@ -49,8 +48,9 @@ class Ending:
         uncompressed: the uncompressed model's results on the search split.
         exhausted: whether the space ran out of new feasible policies.
         hypervolume: of the front on the search split.
-        deaths: policies under which the process has ended.
+        runs: of policies on validation and test, by all workers.
         progress: told how it goes.
+        shared: whether other workers may be there.
     """
 
     evaluator: Evaluator
@@ -62,8 +62,9 @@ class Ending:
     uncompressed: Results
     exhausted: bool
     hypervolume: float
-    deaths: DeathWatch
+    runs: SplitRuns
     progress: SearchProgress
+    shared: bool
 
 
 def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, started: float) -> SearchResult:
@@ -93,10 +94,10 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     study.note(WORTH, {**worth.to_json(), "chosen": chosen.number, "policy": str(exported)})
     ending.progress.on_phase("report")
     look_at_samples(ending.evaluator, chosen.policy, measured, baseline, study.folder, ending.progress.on_event)
-    figures = _figures(ending, asked.runs)
+    figures = _figures(ending)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
-        account = study_account(study.name, asked.runs)
+        account = study_account(study.name, study.home)
         record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts, account)
         if asked.register_as is not None:
             version = tracker.register(asked.register_as, exported, describe(Policy.load(exported)))
@@ -114,7 +115,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
         seconds=time.monotonic() - started,
         hypervolume=ending.hypervolume,
         study=study.name,
-        storage=study.url,
+        storage=masked(study.home.url),
         mlflow_uri=None if tracker is None else tracker.uri,
         figures=tuple(figures),
         exhausted=ending.exhausted,
@@ -146,6 +147,9 @@ def _tested(
     """
     front = trial_front(ending.records)
     ending.progress.on_policy(1, 1 + min(len(front), most))
+    if ending.shared:
+        likely = _reported(front, candidates[0], most) if candidates else []
+        ending.runs.spread([UNCOMPRESSED, *(record.policy for record in likely)], "test")
     baseline = _run(ending, UNCOMPRESSED, "test")
     if baseline is None:
         raise SearchStopped("the uncompressed model cannot be run on test", ending.study.name)
@@ -228,17 +232,22 @@ def rank(
         ranked: how many are run, see `choose`.
         began: called before each with its number, from 1, and how many there are.
     """
-    accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
-    likely = sorted(records, key=lambda r: (-r.log_probability, r.flops_ratio, r.number))
-    candidates = {r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}
+    candidates = _candidates(records, ranked)
     scored = []
-    for number, record in enumerate(candidates.values(), 1):
+    for number, record in enumerate(candidates, 1):
         if began is not None:
             began(number, len(candidates))
         results = run(record.policy)
         if results is not None:
             scored.append((-results.mean(), -results.mean_log_probability(), record.number, record))
     return [record for *_, record in sorted(scored, key=lambda row: row[:3])]
+
+
+def _candidates(records: Sequence[TrialRecord], ranked: int) -> list[TrialRecord]:
+    """Trials that are ranked on validation, see `choose`."""
+    accurate = sorted(records, key=lambda r: (-r.accuracy, r.flops_ratio, r.number))
+    likely = sorted(records, key=lambda r: (-r.log_probability, r.flops_ratio, r.number))
+    return list({r.number: r for r in [*accurate[: (ranked + 1) // 2], *likely[: ranked // 2]]}.values())
 
 
 def _ranked_on_validation(ending: Ending, ranked: int) -> list[TrialRecord]:
@@ -249,28 +258,14 @@ def _ranked_on_validation(ending: Ending, ranked: int) -> list[TrialRecord]:
     if not fitting:
         ending.progress.on_event("no policy keeps within the budget on validation and test; the best on search is near")
         fitting = ending.records
+    if ending.shared:
+        ending.runs.spread([record.policy for record in _candidates(fitting, ranked)], "val")
     return rank(fitting, lambda policy: _run(ending, policy, "val"), ranked, ending.progress.on_policy)
 
 
 def _run(ending: Ending, policy: Policy, split: Split) -> Results | None:
     """Results of a policy on validation or test, kept in the study's folder; None where it cannot be run, by name."""
-    limit = ending.study.settings.val_limit if split == "val" else ending.study.settings.test_limit
-    path = ending.study.folder / split / f"{policy.content_hash()}-{limit or 'all'}.samples.parquet"
-    if path.exists():
-        with suppress(DataError):  # a damaged file is made again
-            return Results.load(path)
-    if ending.deaths.fatal(policy):
-        ending.progress.on_event(f"{policy.label()}: left out on {split}; the process ended twice while it ran")
-        return None
-    ending.deaths.begins(policy)
-    try:
-        results = ending.evaluator.run(policy, split, limit=limit, progress=ending.progress.on_samples)
-    except (Exception, SystemExit) as error:
-        reason = one_line(f"{type(error).__name__}: {error}", 160)
-        ending.progress.on_event(f"{policy.label() or 'uncompressed'}: left out on {split} ({reason})")
-        return None
-    results.save(path)
-    return results
+    return ending.runs.results(policy, split)
 
 
 def _met(problem: Problem, cost: SplitCost) -> bool:
@@ -358,14 +353,14 @@ def _measured(ending: Ending, record: TrialRecord, results: Results) -> Policy:
     return record.policy.model_copy(update={"model": evaluator.model, "measured": measured})
 
 
-def _figures(ending: Ending, runs: Path) -> list[Path]:
+def _figures(ending: Ending) -> list[Path]:
     """Draw the front as PNG and as a page, and write the report, into the study's folder."""
     points = [
         Point(r.policy.label(), main_family(r.policy), r.accuracy, r.flops_ratio, r.number) for r in ending.records
     ]
     title = f"{ending.study.name}: {len(points)} feasible policies"
     figure = FrontFigure(title, points, ending.uncompressed.overall(), ending.problem.budget.overall)
-    folder, account = ending.study.folder, study_account(ending.study.name, runs)
+    folder, account = ending.study.folder, study_account(ending.study.name, ending.study.home)
     return [
         front_png(figure, folder / "front.png"),
         write_text(folder / "front.html", front_html(account)),

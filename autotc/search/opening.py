@@ -8,7 +8,8 @@ from autotc.evaluate.base import Evaluator
 from autotc.resources import search_space
 from autotc.search.errors import SearchError
 from autotc.search.problem import Problem, pose
-from autotc.search.settings import SearchSettings, StudySettings, load_space
+from autotc.search.samples import open_artifacts
+from autotc.search.settings import ALONE, SearchSettings, StudySettings, load_space
 from autotc.search.storage import Study, create_study, resume_study
 from autotc.tracking import resolve
 
@@ -18,10 +19,17 @@ def check_places(asked: SearchSettings) -> None:
 
     Raises:
         SearchError: a folder is a file, or cannot be written.
+        MissingDependencyError: what an artifact store needs is not installed.
         DataError: MLflow takes no such address.
     """
     if asked.track:
         resolve(asked.tracking_uri, asked.runs)
+    if asked.artifacts is not None:
+        open_artifacts(asked.artifacts)
+    if asked.sampler in ALONE and asked.workers > 1:
+        raise SearchError(
+            f"workers: {asked.workers} given; {asked.sampler} proposes one policy after the other: 1 is right"
+        )
     for name, folder in (("runs", asked.runs), ("out_dir", asked.out_dir)):
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not nearest.is_dir():
@@ -43,4 +51,4 @@ def open_study(asked: SearchSettings, evaluator: Evaluator) -> tuple[Study, Prob
     space = load_space(search_space() if asked.space is None else asked.space)
     settings = StudySettings.of(asked, space.to_yaml(), samples, stamp)
     problem = pose(settings, evaluator)
-    return create_study(settings, asked.runs), problem
+    return create_study(settings, asked.home), problem

@@ -8,7 +8,9 @@ from autotc.policy import Policy
 from autotc.results import Results
 from autotc.search.budget import Costs
 from autotc.search.outcome import Failed, Outcome, Raced, Ran, Refused
+from autotc.search.result import FrontRow
 from autotc.search.storage import State, StoredTrial, TrialRecord
+from autotc.statistics import Interval
 
 if TYPE_CHECKING:
     import optuna
@@ -68,6 +70,19 @@ def trial_record(number: int, outcome: Ran, stored: StoredTrial) -> TrialRecord:
     )
 
 
+def running_row(record: TrialRecord) -> FrontRow:
+    """A trial as the running front shows it: means without intervals."""
+    return FrontRow(
+        policy="",
+        label=record.policy.label(),
+        accuracy=record.accuracy,
+        accuracy_by={key: Interval(value, value, value) for key, value in record.accuracy_by.items()},
+        flops_ratio=record.flops_ratio,
+        trial=record.number,
+        tokens=record.tokens,
+    )
+
+
 def restored_outcome(
     trial: optuna.trial.FrozenTrial, stored: StoredTrial, policy: Policy, results: Results | None, costs: Costs
 ) -> Outcome | None:
@@ -80,6 +95,8 @@ def restored_outcome(
         costs: of policies.
     """
     constraints = dict(trial.constraints)
+    if stored.refused is not None and not any(value > 0 for value in constraints.values()):
+        constraints = {"rule": 1.0}  # it was stored as what keeps within the budget, and refused as it was to run
     if trial.state.name == "FAIL":
         return Failed(stored.origin, policy, stored.error or "")
     if stored.refused is not None:

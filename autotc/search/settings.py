@@ -13,11 +13,14 @@ from autotc.errors import quote
 from autotc.latency import LatencyModel
 from autotc.names import nearest, to_name
 from autotc.search.errors import SearchError
+from autotc.search.home import Home
 from autotc.search.space import SearchSpace
 from autotc.stamp import Stamp
 
 Sampler = Literal["parts", "tpe", "nsga2", "nsga3", "gp", "random", "gsearch", "vflowopt", "fitprune"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+ALONE: tuple[Sampler, ...] = ("gsearch", "vflowopt", "fitprune")
+"""Samplers that wait for each result before they propose the next policy: other workers cannot help them."""
 TRIALS = 60
 BUDGET = 0.4
 RANKED = 12
@@ -53,6 +56,9 @@ class SearchOptions(TypedDict, total=False):
     trial_timeout: float | None
     force: bool
     register_as: str | None
+    storage: str | None
+    artifacts: str | None
+    workers: int
 
 
 class SearchSettings(BaseModel):
@@ -87,6 +93,13 @@ class SearchSettings(BaseModel):
             operations: one operation of native code that never returns goes on.
         force: search also where the uncompressed model is right on none of a modality's samples, or guesses.
         register_as: name under which the exported policy is registered in MLflow, as ``models:/NAME@challenger``.
+        storage: URL of the Optuna storage, which other machines may reach: ``postgresql://``, ``mysql://``,
+            ``sqlite:///FILE``, ``journal:///FILE``, ``grpc://HOST:PORT``; None takes the environment's
+            ``AUTOTC_STORAGE``, or ``studies.db`` in ``runs``.
+        artifacts: where per-sample results are kept for other machines, ``s3://BUCKET/PREFIX`` or a folder; None keeps
+            them in ``runs``, which machines that share no folder cannot read.
+        workers: processes that the policies to rank and report are spread over; the others are started by
+            `autotc.worker`, or by ``assist``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -117,6 +130,14 @@ class SearchSettings(BaseModel):
     trial_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     force: bool = False
     register_as: str | None = None
+    storage: str | None = None
+    artifacts: str | None = None
+    workers: int = Field(1, ge=1)
+
+    @property
+    def home(self) -> Home:
+        """Where the study lives."""
+        return Home.of(self.runs, self.storage)
 
     @field_validator("budget", "budget_kv")
     @classmethod
@@ -188,6 +209,7 @@ class StudySettings(BaseModel):
         samples_sha256: of the search split.
         fingerprint: of the model.
         stamp: what results on the search split depend on.
+        artifacts: as of `SearchSettings`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -211,6 +233,7 @@ class StudySettings(BaseModel):
     samples_sha256: str
     fingerprint: str | None = None
     stamp: Stamp | None = None
+    artifacts: str | None = None
 
     @classmethod
     def of(cls, settings: SearchSettings, space: str, samples_sha256: str, stamp: Stamp) -> StudySettings:
@@ -236,6 +259,7 @@ class StudySettings(BaseModel):
             test_limit=settings.test_limit,
             fingerprint=stamp.fingerprint,
             stamp=stamp,
+            artifacts=settings.artifacts,
         )
 
     def resumed(self, settings: SearchSettings) -> StudySettings:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +16,10 @@ from autotc.errors import DataError, quote
 from autotc.names import nearest
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
-from autotc.search.database import DATABASE, database_errors, import_optuna, open_storage, storage_url
 from autotc.search.errors import SearchError
+from autotc.search.home import Home, import_optuna
 from autotc.search.locks import hold_runs
+from autotc.search.samples import Samples
 from autotc.search.settings import SearchSettings, StudySettings, study_base_name
 from autotc.stamp import Stamp
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 RECORD = "record"
 """User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
+SPLIT_RUNS = ".runs"
+"""Ending of the name of the study beside a study that holds runs on whole splits."""
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 
 
@@ -114,17 +119,17 @@ class Study:
     Attributes:
         name: of the study.
         settings: it was made with.
-        url: of the Optuna storage.
+        home: where it lives.
         folder: of per-sample results, figures and the policies of the front.
     """
 
-    def __init__(self, stored: optuna.Study, runs: Path, settings: StudySettings) -> None:
+    def __init__(self, stored: optuna.Study, home: Home, settings: StudySettings) -> None:
         self._stored = stored
         self.name: str = stored.study_name
         self.settings = settings
-        self.url = storage_url(runs)
-        self.folder = runs / self.name
-        self._runs = runs
+        self.home = home
+        self.folder = home.runs / self.name
+        self.samples = Samples(home.runs, settings.artifacts)
 
     @property
     def stored(self) -> optuna.Study:
@@ -132,7 +137,7 @@ class Study:
         return self._stored
 
     def __len__(self) -> int:
-        return len(self._stored.get_trials(deepcopy=False))
+        return sum(RECORD in trial.user_attrs for trial in self._stored.get_trials(deepcopy=False))
 
     def trials(self) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
         """Trials that this version of autotc wrote, in order, as Optuna and as autotc keep them."""
@@ -146,24 +151,26 @@ class Study:
         """Store a trial, whole, in one transaction; returns its number.
 
         Raises:
-            SearchError: the database cannot be written.
+            SearchError: the storage cannot be written.
         """
-        with database_errors(self._runs):
-            self._stored.add_trial(trial)
-            return self._stored.get_trials(deepcopy=False)[-1].number
+        storage = self._stored._storage
+        with self.home.errors():
+            added = self.home.patiently(lambda: storage.create_new_trial(self._stored._study_id, template_trial=trial))
+            return storage.get_trial_number_from_id(added)
 
     def attribute(self, key: str) -> Any:
         """What `note` has kept under a key; None where it has nothing."""
-        return self._stored.user_attrs.get(key)
+        with self.home.errors():
+            return self.home.patiently(lambda: self._stored.user_attrs).get(key)
 
     def note(self, key: str, value: Any) -> None:
-        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``, ``deaths``, ``context``, ``worth``, ...
+        """Keep an attribute of the study: ``mlflow_run``, ``uncompressed``, ``context``, ``worth``, ...
 
         Raises:
-            SearchError: the database cannot be written.
+            SearchError: the storage cannot be written.
         """
-        with database_errors(self._runs):
-            self._stored.set_user_attr(key, value)
+        with self.home.errors():
+            self.home.patiently(lambda: self._stored.set_user_attr(key, value))
 
     @property
     def mlflow_run(self) -> str | None:
@@ -175,28 +182,57 @@ class Study:
         """Per-sample results of a policy on the search split."""
         return self.folder / "trials" / f"{policy.content_hash()}.samples.parquet"
 
+    def split_runs(self) -> optuna.Study:
+        """The study beside it that holds runs on whole splits; it is made where there is none.
 
-def create_study(settings: StudySettings, runs: Path) -> Study:
+        Raises:
+            SearchError: the storage cannot be written.
+        """
+        package, name = import_optuna(), f"{self.name}{SPLIT_RUNS}"
+        with self.home.errors():
+            made: optuna.Study = self.home.patiently(
+                lambda: package.create_study(
+                    study_name=name, storage=self._stored._storage, direction="maximize", load_if_exists=True
+                )
+            )
+        return made
+
+
+def create_study(settings: StudySettings, home: Home) -> Study:
     """Make a study; beside one of the same settings, under a name with a number.
 
     Policies carry the name without the number, so that equal searches write equal files.
 
     Raises:
-        SearchError: the folder's database cannot be used.
+        SearchError: the storage cannot be used.
     """
     optuna = import_optuna()
-    with hold_runs(runs):
-        storage = open_storage(runs)
-        with database_errors(runs):
+    with hold_runs(home.runs):
+        storage = home.open()
+        with home.errors():
             for name in _same_name(settings.base_name, _names(storage)):
                 stored = optuna.load_study(study_name=name, storage=storage)
                 if "settings" not in stored.user_attrs and not stored.get_trials(deepcopy=False):
                     optuna.delete_study(study_name=name, storage=storage)  # its maker was killed before it began
-            same = _same_name(settings.base_name, _names(storage))
-            name = settings.base_name if not same else f"{settings.base_name}~{len(same) + 1}"
-            stored = optuna.create_study(study_name=name, storage=storage, directions=["maximize", "minimize"])
+            stored = _made(storage, settings.base_name)
             stored.set_user_attr("settings", settings.model_dump(mode="json"))
-    return Study(stored, runs, settings)
+    return Study(stored, home, settings)
+
+
+def _made(storage: optuna.storages.BaseStorage, base_name: str) -> optuna.Study:
+    """A new study under the first name that is free; another machine may take one at the same time."""
+    package = import_optuna()
+    while True:
+        same = _same_name(base_name, _names(storage))
+        name = base_name if not same else f"{base_name}~{len(same) + 1}"
+        with suppress(package.exceptions.DuplicatedStudyError):
+            made: optuna.Study = package.create_study(
+                study_name=name, storage=storage, directions=["maximize", "minimize"]
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # names of metrics are marked experimental
+                made.set_metric_names(["accuracy", "FLOPs ratio"])
+            return made
 
 
 def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) -> Study:
@@ -211,16 +247,16 @@ def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) ->
         SearchError: there is none, or it was made with another setting, other samples or another model.
     """
     optuna = import_optuna()
-    runs, base_name = settings.runs, study_base_name(settings)
-    if not (runs / DATABASE).exists():
-        raise _unknown_study(base_name, runs, [])
-    with hold_runs(runs):
-        storage = open_storage(runs)
-        with database_errors(runs):
+    home, base_name = settings.home, study_base_name(settings)
+    if not home.made:
+        raise _unknown_study(base_name, home, [])
+    with hold_runs(home.runs):
+        storage = home.open()
+        with home.errors():
             known = _names(storage)
             same = _same_name(base_name, known)
             if not same:
-                raise _unknown_study(base_name, runs, known)
+                raise _unknown_study(base_name, home, known)
             name = base_name if base_name in known and "~" in base_name else same[-1]
             stored = optuna.load_study(study_name=name, storage=storage)
     own = _settings(stored)
@@ -240,46 +276,50 @@ def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) ->
             kept_stamp.require(stamp, f"study {name}", "start a new one")
         except DataError as error:
             raise SearchError(str(error)) from error
-    return Study(stored, runs, own.resumed(settings))
+    return Study(stored, home, own.resumed(settings))
 
 
-def list_studies(runs: str | Path = "runs") -> list[str]:
+def list_studies(home: Home) -> list[str]:
     """Names of the stored studies, in order of their making."""
-    if not (Path(runs) / DATABASE).exists():
+    if not home.made:
         return []
-    return _names(open_storage(Path(runs)))
+    with home.errors():
+        return _names(home.open())
 
 
-def load_study(study: str, runs: str | Path = "runs") -> Study:
+def load_study(study: str, home: Home) -> Study:
     """A stored study.
 
     Raises:
         SearchError: there is no such study, or it was never begun.
     """
-    stored = _load(study, Path(runs))
-    return Study(stored, Path(runs), _settings(stored))
+    stored = _load(study, home)
+    return Study(stored, home, _settings(stored))
 
 
-def load_trials(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+def load_trials(study: str, home: Home) -> list[TrialRecord]:
     """The feasible trials of a stored study, in order.
 
     Raises:
         SearchError: there is no such study.
     """
-    return list(_records(_load(study, Path(runs))))
+    return list(_records(_load(study, home)))
 
 
-def load_front(study: str, runs: str | Path = "runs") -> list[TrialRecord]:
+def load_front(study: str, home: Home) -> list[TrialRecord]:
     """The front of a stored study on its search split, cheapest first; raises as `load_trials`."""
-    return trial_front(load_trials(study, runs))
+    return trial_front(load_trials(study, home))
 
 
-def _load(study: str, runs: Path) -> optuna.Study:
-    known = list_studies(runs)
-    if study not in known:
-        raise _unknown_study(study, runs, known)
-    with database_errors(runs):
-        stored: optuna.Study = import_optuna().load_study(study_name=study, storage=storage_url(runs))
+def _load(study: str, home: Home) -> optuna.Study:
+    if not home.made:
+        raise _unknown_study(study, home, [])
+    storage = home.open()
+    with home.errors():
+        known = _names(storage)
+        if study not in known:
+            raise _unknown_study(study, home, known)
+        stored: optuna.Study = import_optuna().load_study(study_name=study, storage=storage)
     return stored
 
 
@@ -311,9 +351,13 @@ def _stored_trials(study: optuna.Study) -> Iterator[tuple[optuna.trial.FrozenTri
 
 
 def _records(study: optuna.Study) -> Iterator[TrialRecord]:
+    met: set[str] = set()
     for trial, stored in _stored_trials(study):
         if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
             continue
+        if stored.hash in met:  # two workers put the same together from known parts
+            continue
+        met.add(stored.hash)
         accuracy, flops_ratio = trial.values
         yield TrialRecord(
             number=trial.number,
@@ -329,7 +373,7 @@ def _records(study: optuna.Study) -> Iterator[TrialRecord]:
 
 def _names(storage: optuna.storages.BaseStorage) -> list[str]:
     """Names of the studies of a storage, which lists them in order of their making."""
-    return [study.study_name for study in storage.get_all_studies()]
+    return [study.study_name for study in storage.get_all_studies() if not study.study_name.endswith(SPLIT_RUNS)]
 
 
 def _same_name(base_name: str, known: list[str]) -> list[str]:
@@ -338,5 +382,5 @@ def _same_name(base_name: str, known: list[str]) -> list[str]:
     return [study for study in known if pattern.fullmatch(study)]
 
 
-def _unknown_study(study: str, runs: Path, known: list[str]) -> SearchError:
-    return SearchError(f"study: {quote(study)} is not in {runs / DATABASE}; {nearest(study, known)}")
+def _unknown_study(study: str, home: Home, known: list[str]) -> SearchError:
+    return SearchError(f"study: {quote(study)} is not in {home.shown}; {nearest(study, known)}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.search.finish import choose
+from autotc.search.home import Home
 from autotc.search.storage import load_trials
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="samples of each modality group")
     args = parser.parse_args()
     evaluator = BuiltinEvaluator()
-    trials = load_trials(args.study, args.runs)
+    trials = load_trials(args.study, Home.of(args.runs))
     costs = {r.number: [evaluator.cost(r.policy, split).flops_ratio for split in ("val", "test")] for r in trials}
     print("| seeded with | FLOPs | accuracy | chosen: trial | FLOPs | chosen minus preset, paired |")
     print("|---|---|---|---|---|---|")

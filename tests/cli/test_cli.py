@@ -20,7 +20,7 @@ from autotc.errors import MissingDependencyError
 from autotc.resources import search_space
 
 COMMANDS = (
-    *("search", "eval", "check", "front", "report", "study"),
+    *("search", "worker", "eval", "check", "front", "report", "study"),
     *("show", "validate", "presets", "compare", "conflicts", "bench", "export", "registry", "models", "init"),
 )
 

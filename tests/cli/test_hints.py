@@ -14,7 +14,7 @@ from autotc.evaluate.metrics import find_metric
 from autotc.export import get_engine
 from autotc.models import find_architecture
 from autotc.names import near_names, nearest
-from autotc.search.database import storage_url
+from autotc.search.home import Home
 
 STAGE = "{modality: image, location: decoder, layer: 1, mechanism: fastv, keep_ratio: 0.5}"
 POLICY = f"version: 1\nstages: [{STAGE}]\n"
@@ -89,7 +89,7 @@ def test_keys_of_a_data_file(tmp_path: Path) -> None:
 
 
 def test_studies(tmp_path: Path) -> None:
-    optuna.create_study(study_name="tiny-omni-b0.5-s0", storage=storage_url(tmp_path))
+    optuna.create_study(study_name="tiny-omni-b0.5-s0", storage=Home.of(tmp_path).url)
     for look in (autotc.front, autotc.report):
         with pytest.raises(AutotcError, match=r"did you mean 'tiny-omni-b0\.5-s0'\?"):
             look("tiny-omni-b0.5", runs=tmp_path)

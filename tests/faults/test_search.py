@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -16,9 +17,9 @@ import pytest
 
 from autotc.policy import Policy
 from autotc.results import Results
-from autotc.search.deaths import DeathWatch
 from autotc.search.errors import SearchError, SearchInterrupted
 from autotc.search.failures import LIMIT, MechanismFailures
+from autotc.search.home import Home
 from autotc.search.interrupts import TrialTimeout, time_limit
 from autotc.search.locks import hold_study
 from autotc.search.progress import SearchProgress
@@ -168,29 +169,35 @@ def test_a_model_that_is_never_right_is_not_searched(tmp_path: Path) -> None:
 # --- kills ---
 
 
-def test_a_policy_that_kills_the_process_is_left_out_after_two_deaths(tmp_path: Path) -> None:
-    class Killed(BaseException):
-        """Stands for the end of the process: nothing is cleaned up."""
+def killed_at(root: Path, mechanism: str, resume: bool) -> None:
+    """Search in this process, which is killed as soon as a mechanism runs."""
 
     def kill(policy: Policy, split: Split) -> None:
-        if any(stage.mechanism == "divprune" for stage in policy.stages):
-            raise Killed
+        if any(stage.mechanism == mechanism for stage in policy.stages):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    ends = DeathWatch.ends
-    evaluator = SyntheticEvaluator(samples=20, on_run=kill)
-    DeathWatch.ends = lambda self: None  # type: ignore[method-assign]
-    try:
-        with pytest.raises(Killed):
-            run(tmp_path, evaluator, trials=16)
-        with pytest.raises(Killed):
-            resumed(tmp_path, evaluator, trials=16)
-    finally:
-        DeathWatch.ends = ends  # type: ignore[method-assign]
+    (resumed if resume else run)(root, SyntheticEvaluator(samples=20, on_run=kill), trials=16)
+
+
+def test_a_policy_that_kills_the_process_is_left_out_after_three_deaths(tmp_path: Path) -> None:
+    for again in (False, True, True):
+        process = multiprocessing.get_context("spawn").Process(target=killed_at, args=(tmp_path, "divprune", again))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
     log = Log()
+    evaluator = SyntheticEvaluator(samples=20)
     result = resumed(tmp_path, evaluator, trials=16, progress=log)
     assert result.exhausted or result.trials >= 16
-    assert any("was killed, or crashed, while" in event for event in log.events)
-    assert any("the process ended twice while divprune ran" in event for event in log.events)
+    assert sum("a worker was killed, or crashed, while" in event for event in log.events) == 3
+    assert any("workers ended whenever divprune ran" in event for event in log.events)
+    stored = optuna.load_study(study_name=result.study, storage=result.storage).trials
+    lost = [trial for trial in stored if "lost" in trial.user_attrs]
+    assert len({trial.user_attrs["work"] for trial in lost}) == 1  # it was tried again, twice
+    assert len(lost) == 3
+    failed = [trial.user_attrs["record"]["error"] for trial in stored if "error" in trial.user_attrs.get("record", {})]
+    assert any("the process ended 3 times while it ran" in error for error in failed)
+    assert not [key for key in evaluator.repeated if key[0] == "search"]
 
 
 def test_a_termination_is_an_interruption(tmp_path: Path) -> None:
@@ -205,7 +212,9 @@ def test_a_termination_is_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(SearchInterrupted, match=r"autotc search --resume m-b0\.9-s0"):
         run(tmp_path, SyntheticEvaluator(samples=20, on_run=terminate))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert load_study("m-b0.9-s0", tmp_path / "runs").attribute("running") is None
+    stored = load_study("m-b0.9-s0", Home.of(tmp_path / "runs")).stored.trials
+    assert not [trial for trial in stored if trial.state.name == "RUNNING"]
+    assert [trial.user_attrs["lost"] for trial in stored if "lost" in trial.user_attrs] == ["given back"]
     assert resumed(tmp_path).trials == 4
 
 
@@ -290,15 +299,14 @@ def test_one_process_searches_a_study(tmp_path: Path) -> None:
 def test_searches_that_start_together_make_a_study_each(tmp_path: Path) -> None:
     settings = StudySettings(budget=0.5, space="", policy_name="p", base_name="s", samples_sha256="")
     made: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: made.append(create_study(settings, tmp_path / "runs").name)) for _ in range(3)
-    ]
+    home = Home.of(tmp_path / "runs")
+    threads = [threading.Thread(target=lambda: made.append(create_study(settings, home).name)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
     assert sorted(made) == ["s", "s~2", "s~3"]
-    assert list_studies(tmp_path / "runs") == sorted(made)
+    assert list_studies(Home.of(tmp_path / "runs")) == sorted(made)
 
 
 # --- what is stored ---
@@ -343,8 +351,8 @@ def test_a_database_that_cannot_be_used_is_named(
     damage(runs / "studies.db")
     for action in (
         lambda: resumed(tmp_path),
-        lambda: load_front("m-b0.9-s0", runs),
-        lambda: list_studies(runs),
+        lambda: load_front("m-b0.9-s0", Home.of(runs)),
+        lambda: list_studies(Home.of(runs)),
     ):
         with pytest.raises(SearchError, match=said) as caught:
             action()
@@ -366,13 +374,13 @@ def test_a_study_that_never_began_is_named_and_made_anew(tmp_path: Path) -> None
     optuna.create_study(study_name="m-b0.9-s0", storage=f"sqlite:///{runs / 'studies.db'}")
     with pytest.raises(SearchError, match=r"m-b0\.9-s0: has no settings.*start it again without --resume"):
         resumed(tmp_path)
-    assert load_front("m-b0.9-s0", runs) == []
+    assert load_front("m-b0.9-s0", Home.of(runs)) == []
     assert run(tmp_path).study == "m-b0.9-s0"
 
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_samples_that_are_damaged_or_gone_run_again(finished: Path, gone: bool) -> None:
-    before = load_front("m-b0.9-s0", finished / "runs")
+    before = load_front("m-b0.9-s0", Home.of(finished / "runs"))
     folder = finished / "runs" / "m-b0.9-s0"
     for path in (folder / "uncompressed.samples.parquet", next((folder / "trials").glob("*.parquet"))):
         if gone:
@@ -383,7 +391,7 @@ def test_samples_that_are_damaged_or_gone_run_again(finished: Path, gone: bool) 
     result = resumed(finished, progress=log)
     assert result.trials == 4
     assert sum("runs again" in event for event in log.events) >= 1
-    assert load_front("m-b0.9-s0", finished / "runs") == before
+    assert load_front("m-b0.9-s0", Home.of(finished / "runs")) == before
     assert Results.load(folder / "uncompressed.samples.parquet").counts()["image"] == 15
 
 

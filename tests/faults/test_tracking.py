@@ -84,6 +84,7 @@ def test_a_server_that_is_down_keeps_the_record_for_later(root: Path, closed_por
 
 
 def test_a_search_is_synced_by_its_name(root: Path, closed_port: int) -> None:
+    from autotc.search.home import Home
     from autotc.search.session import search
     from autotc.search.storage import load_study
     from autotc.search.sync import sync
@@ -96,10 +97,10 @@ def test_a_search_is_synced_by_its_name(root: Path, closed_port: int) -> None:
         out_dir=root / "policies",
         tracking_uri=f"http://127.0.0.1:{closed_port}",
     )
-    assert load_study(result.study, root).mlflow_run is None
+    assert load_study(result.study, Home.of(root)).mlflow_run is None
     count = sync(result.study, runs=root, tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
     assert count > 3
-    parent = next(run for run in logged(root) if run.info.run_id == load_study(result.study, root).mlflow_run)
+    parent = next(run for run in logged(root) if run.info.run_id == load_study(result.study, Home.of(root)).mlflow_run)
     assert parent.data.metrics["test/accuracy"] == pytest.approx(next(r.accuracy for r in result.front if r.chosen))
     with pytest.raises(DataError, match="nothing is kept there"):
         sync(result.study, runs=root)

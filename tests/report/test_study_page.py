@@ -17,6 +17,7 @@ from autotc.report.figures.svg import Scale
 from autotc.report.study_page import answer, front_html, study_html, study_markdown
 from autotc.report.tables import markdown_text
 from autotc.search.account import study_account
+from autotc.search.home import Home
 from autotc.search.result import SearchResult
 from autotc.search.session import search
 from autotc.search.storage import load_study
@@ -38,7 +39,7 @@ def result(runs: Path) -> SearchResult:
 
 @pytest.fixture(scope="module")
 def account(result: SearchResult, runs: Path) -> StudyAccount:
-    return study_account(result.study, runs)
+    return study_account(result.study, Home.of(runs))
 
 
 def test_the_account_agrees_with_the_search(account: StudyAccount, result: SearchResult) -> None:
@@ -151,9 +152,9 @@ def test_from_python_and_the_shell(
 ) -> None:
     from autotc.cli import main
 
-    assert (load_study(result.study, runs).folder / "report.html").exists()  # a search ends with it
+    assert (load_study(result.study, Home.of(runs)).folder / "report.html").exists()  # a search ends with it
     written = autotc.report(result.study, runs=runs, out=tmp_path / "r.html")
-    assert written.file.read_text(encoding="utf-8") == study_html(study_account(result.study, runs))
+    assert written.file.read_text(encoding="utf-8") == study_html(study_account(result.study, Home.of(runs)))
     assert main(["report", "--format", "md", "--runs", str(runs)]) == 0
     assert f"wrote {runs / result.study / 'report.md'}" in capsys.readouterr().out
     with pytest.raises(DataError, match="study: 'none' is not in"):

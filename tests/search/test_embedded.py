@@ -18,6 +18,7 @@ from autotc.policy import Policy
 from autotc.results import Results
 from autotc.search import SearchResult, search
 from autotc.search.account import study_account
+from autotc.search.home import Home
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_what_it_wrote_applies_and_checks(result: SearchResult, evaluator: Built
 
 def test_its_report_shows_what_is_left_of_samples(result: SearchResult, evaluator: BuiltinEvaluator) -> None:
     runs = Path(result.figures[0]).parents[1]
-    looked = study_account(result.study, runs).looked
+    looked = study_account(result.study, Home.of(runs)).looked
     assert {one.modality for one in looked} == {"image", "video", "audio"}
     asked = {sample.id: sample for sample in evaluator.samples("test")}
     for one in looked:

@@ -15,6 +15,7 @@ from autotc.resources import search_space
 from autotc.results import Results
 from autotc.search.budget import Budget, Costs, move_onto_budget, with_ratios
 from autotc.search.errors import SearchError, SearchInterrupted
+from autotc.search.home import Home
 from autotc.search.progress import SearchProgress
 from autotc.search.result import SearchResult
 from autotc.search.session import search
@@ -39,7 +40,8 @@ def run(root: Path, evaluator: SyntheticEvaluator | None = None, **options: Any)
 
 
 def stored(result: SearchResult) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=result.study, storage=result.storage).trials
+    trials = optuna.load_study(study_name=result.study, storage=result.storage).trials
+    return [trial for trial in trials if "record" in trial.user_attrs]  # the others were given back
 
 
 class Log(SearchProgress):
@@ -157,7 +159,7 @@ def test_export(searched: Any) -> None:
 
 def test_front_is_not_dominated(searched: Any) -> None:
     result, _, _, root = searched
-    front = load_front(result.study, root / "runs")
+    front = load_front(result.study, Home.of(root / "runs"))
     for a in front:
         assert not any(b.accuracy >= a.accuracy and b.flops_ratio < a.flops_ratio for b in front)
     points = [(r.accuracy, r.flops_ratio) for r in front]
@@ -171,7 +173,7 @@ def test_same_seed_same_file(tmp_path: Path) -> None:
     assert again.policy.read_bytes() == first
     repeated = run(tmp_path / "b", trials=22)  # beside the first study, under a name of its own
     assert repeated.policy.read_bytes() == first
-    assert list_studies(tmp_path / "b" / "runs") == ["tiny-omni-b0.5-s0", "tiny-omni-b0.5-s0~2"]
+    assert list_studies(Home.of(tmp_path / "b" / "runs")) == ["tiny-omni-b0.5-s0", "tiny-omni-b0.5-s0~2"]
 
 
 def test_failing_mechanism_fails_its_trials_only(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autotc.policy import Policy
+from autotc.search import session
 from autotc.search.engine import Engine
 from autotc.search.errors import SearchInterrupted
 from autotc.search.recording import record_trial
-from autotc.search.session import Session, search
+from autotc.search.session import search
 from autotc.tracking import Tracker
 from autotc.vocabulary import Split
 
@@ -87,7 +87,7 @@ def test_trials_that_a_kill_kept_from_the_record_are_logged_by_a_resume(
 
     runs = tmp_path / "runs"
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules[Session.__module__], "record_trial", record)
+        patched.setattr(session, "record_trial", record)
         with pytest.raises(Killed):
             search(SyntheticEvaluator(), trials=6, runs=runs, out_dir=tmp_path, study_name="killed")
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")

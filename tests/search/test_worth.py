@@ -13,6 +13,7 @@ from autotc.policy import Policy, Stage
 from autotc.report.search import worth_lines
 from autotc.results import Results, SampleResult, SplitCost
 from autotc.search.errors import SearchError
+from autotc.search.home import Home
 from autotc.search.progress import SearchProgress
 from autotc.search.result import FrontRow
 from autotc.search.sanity import check_sanity
@@ -104,7 +105,7 @@ def test_a_search_says_what_it_was_worth(tmp_path: Path) -> None:
     kinds = [rival.kind for rival in result.worth.rivals]
     assert kinds == ["preset", "control"]
     assert set(result.worth.rivals[0].names) == {"image", "video", "audio"}
-    kept = load_study(result.study, tmp_path / "runs").attribute("worth")
+    kept = load_study(result.study, Home.of(tmp_path / "runs")).attribute("worth")
     assert kept is not None
     assert kept | json.loads(json.dumps(result.worth.to_json())) == kept
     assert kept["policy"] == str(result.policy)

@@ -108,7 +108,8 @@ class Parts(Strategy):
             def needed(stages: tuple[Stage, ...]) -> bool:
                 policy = Policy(stages=stages)
                 key = policy.content_hash()
-                if key in engine.blocked or key in self._useless or engine.archive.find(policy, group) is not None:
+                barred = key in engine.blocked or key in self._useless or engine.promised(policy)
+                if barred or engine.archive.find(policy, group) is not None:
                     return False
                 kind = stages[0].mechanism, stages[0].location
                 return stages == self._cheapest[modality] or kind not in met
@@ -198,7 +199,7 @@ class Parts(Strategy):
             key = policy.content_hash()
             if not stages or key in found or key in engine.blocked or key in self._useless:
                 return
-            if engine.archive.find(policy, group) is not None:
+            if engine.archive.find(policy, group) is not None or engine.promised(policy):
                 return
             if engine.legal(policy) is None and engine.space.holds(modality, policy.stages):
                 found[key] = policy.stages
@@ -237,7 +238,8 @@ class Parts(Strategy):
         """A random stack that is not barred; nothing where none is found."""
         for _ in range(20):
             stages = engine.space.draw(modality, self._rng)
-            if Policy(stages=stages).content_hash() not in engine.blocked:
+            policy = Policy(stages=stages)
+            if policy.content_hash() not in engine.blocked and not engine.promised(policy):
                 return stages
         return ()
 
