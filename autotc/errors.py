@@ -7,7 +7,7 @@ MESSAGE_LENGTH = 300
 
 EXTRAS = {
     "lmms_eval": "lmms",
-    "psycopg": "distributed",
+    **dict.fromkeys(("psycopg", "grpc", "boto3"), "distributed"),
     **dict.fromkeys(
         (
             "optuna",
@@ -28,7 +28,13 @@ EXTRAS = {
     **dict.fromkeys(("av", "soundfile", "PIL", "psutil", "torchvision", "rapidfuzz", "jiwer"), "search"),
 }
 """Package -> the extra that brings it."""
-_DISTRIBUTIONS = {"PIL": "pillow", "lmms_eval": "lmms-eval", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "grpc": "grpcio",
+    "google": "protobuf",
+    "lmms_eval": "lmms-eval",
+    "sklearn": "scikit-learn",
+}
 """Package -> what pip knows it by, where that is another name."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from autotc.conflicts.rules import check_rules
 from autotc.errors import ConflictError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
-from autotc.policy import UNCOMPRESSED, Policy
+from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.results import Results, SampleResult
 from autotc.search.archive import Archive, restricted
 from autotc.search.budget import Budget, Costs, move_onto_budget
@@ -147,6 +147,7 @@ class Engine:
         self._completed: dict[str, Completed] = {}
         self._legal: dict[str, tuple[str, str] | None] = {}
         self._promised: dict[str, set[str]] = {}
+        self._running: list[Policy] = []
 
     def main_group(self, modality: str) -> str:
         """The group that tells most of a modality: its own, or the first judged one that holds it."""
@@ -176,8 +177,8 @@ class Engine:
 
     def promise(self, policies: Iterable[Policy]) -> None:
         """Take what other processes run now: neither it nor any part of it is to be run here as well."""
-        self._promised = {}
-        for policy in policies:
+        self._promised, self._running = {}, list(policies)
+        for policy in self._running:
             for group in self.sizes:
                 if self._is_new(policy, group):
                     self._promised.setdefault(group, set()).add(restricted(policy, group).content_hash())
@@ -185,6 +186,12 @@ class Engine:
     def promised(self, policy: Policy) -> bool:
         """Whether another process runs a part of a policy that is not known yet."""
         return any(restricted(policy, group).content_hash() in parts for group, parts in self._promised.items())
+
+    def awaited(self, modality: str) -> list[tuple[Stage, ...]]:
+        """Stacks of a modality that other processes run now, and that nothing is known of."""
+        stacks = [Policy(stages=policy.modality(modality)) for policy in self._running]
+        group = self.main_group(modality)
+        return [stack.stages for stack in stacks if stack.stages and self.archive.find(stack, group) is None]
 
     def clash(self, policy: Policy, other: Policy) -> bool:
         """Whether two policies have a part in common that is not known yet."""

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ class Home:
             _look_at(self.file)
         with self.errors():
             # Opened once: opening checks the schema, which takes a while.
-            storage: optuna.storages.BaseStorage = package.storages.get_storage(_opened(package, self))
+            storage: optuna.storages.BaseStorage = self.patiently(
+                lambda: package.storages.get_storage(_opened(package, self))
+            )
         return storage
 
     def patiently(self, action: Callable[[], T]) -> T:
@@ -147,7 +150,8 @@ class Home:
             ) from error
         except ImportError as error:
             driver = _SQL.get(urlsplit(self.url).scheme.split("+")[0]) or "grpcio"
-            raise MissingDependencyError(f"{driver}: not installed; pip install {driver} brings it") from error
+            how = driver if driver == "pymysql" else "'autotc[distributed]'"
+            raise MissingDependencyError(f"{driver}: not installed; pip install {how} brings it") from error
         except Exception as error:
             if type(error).__module__.split(".")[0] not in ("optuna", "sqlalchemy", "grpc"):
                 raise
@@ -192,7 +196,9 @@ def _opened(package: Any, home: Home) -> Any:
     storages = package.storages
     parts = urlsplit(home.url)
     if parts.scheme == "grpc":
-        return storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is marked experimental
+            return storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
     if home.file is not None:
         _make_folder(home.file.parent)
     if parts.scheme == "journal":

@@ -101,6 +101,10 @@ class Lease:
         """Store what came of it; False where it was given to another worker meanwhile, and nothing was stored."""
         return self._leases.finish(self._id, state, values, attrs or {})
 
+    def drop(self) -> None:
+        """Give it up, since another worker has done it."""
+        self._leases.finish(self._id, "FAIL", None, {LOST: TAKEN})
+
     def give_back(self) -> None:
         """Have it run again, by whoever comes first. Where the storage does not answer, others find out by the beat."""
         with suppress(AutotcError):
@@ -145,9 +149,10 @@ class Leases:
             mine = self._home.patiently(lambda: self._store(trial, token, again=next(tries) > 0))
             lease = Lease(self, mine._trial_id, mine.number)
             self._hold(mine._trial_id)
-            # Of two that take the same at once, each sees the other behind its own: the earlier one has it.
+            # Of two that take the same at once, the later one sees the earlier, since a storage numbers one after the
+            # other. What has ended in between, the caller has to look for: its results are kept by now.
             if any(clashes(other) for other in self.others() if other.number < mine.number):
-                self.finish(mine._trial_id, "FAIL", None, {LOST: TAKEN})
+                lease.drop()
                 return None
         return lease
 
@@ -158,20 +163,6 @@ class Leases:
             if known.user_attrs.get(LEASE, {}).get("token") == token:
                 return known
         return storage.get_trial(storage.create_new_trial(study, template_trial=trial))
-
-    def pop(self, trial: optuna.trial.FrozenTrial) -> Lease | None:
-        """Take a waiting trial; None where another worker took it first."""
-        storage = self._stored._storage
-        running = import_optuna().trial.TrialState.RUNNING
-        with self._home.errors():
-            try:
-                if not storage.set_trial_state_values(trial._trial_id, running):
-                    return None
-            except import_optuna().exceptions.UpdateFinishedTrialError:
-                return None
-            storage.set_trial_user_attr(trial._trial_id, LEASE, asdict(self.worker))
-        self._hold(trial._trial_id)
-        return Lease(self, trial._trial_id, trial.number)
 
     def finish(self, trial_id: int, state: str, values: list[float] | None, attrs: Mapping[str, object]) -> bool:
         """See `Lease.finish`."""
@@ -193,6 +184,10 @@ class Leases:
         self._held.discard(trial_id)
         with self._home.errors():
             return self._home.patiently(store)
+
+    def answer(self, request: optuna.trial.FrozenTrial, *, done: bool) -> None:
+        """End a trial that waits, and asks for work; ``done``: it has been done."""
+        self.finish(request._trial_id, "COMPLETE" if done else "FAIL", [1.0] if done else None, {})
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Trials of the study, in order, as they are stored now.

@@ -106,7 +106,7 @@ def open_artifacts(url: str) -> ArtifactStore:
         try:
             store: ArtifactStore = artifacts.Boto3ArtifactStore(parts.hostname)
         except ImportError as error:
-            raise MissingDependencyError("boto3: not installed; pip install boto3 brings it") from error
+            raise MissingDependencyError("boto3: not installed; pip install 'autotc[distributed]' brings it") from error
         return store
     if parts.scheme not in ("", "file"):
         raise SearchError(f"artifacts: {quote(url)} given; {_RIGHT}")

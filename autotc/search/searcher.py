@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from autotc.errors import PolicyError
 from autotc.evaluate.base import Evaluator
 from autotc.pareto import hypervolume
 from autotc.policy import UNCOMPRESSED, Policy
@@ -16,6 +16,7 @@ from autotc.search.deaths import ORIGIN, WORK, Deaths
 from autotc.search.engine import Conduct, Engine, Strategy
 from autotc.search.errors import SearchError
 from autotc.search.failures import DEATH
+from autotc.search.fitted import fitprune_ratios
 from autotc.search.leases import Lease, Leases, Worker
 from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.prediction import stack_judge
@@ -29,7 +30,6 @@ from autotc.search.split_runs import SplitRuns
 from autotc.search.storage import RECORD, State, StoredTrial, Study, TrialRecord, trial_front
 from autotc.search.strategies import build_strategy
 from autotc.search.tally import Tally
-from autotc.vocabulary import Modality
 
 if TYPE_CHECKING:
     import optuna
@@ -115,7 +115,7 @@ class Searcher:
         )
         # A resumed study does not repeat the draws of its beginning.
         self._strategy: Strategy = build_strategy(
-            settings.sampler, settings.seed + seed + 1_000_003 * len(study), self._fitprune_ratios
+            settings.sampler, settings.seed + seed + 1_000_003 * len(study), partial(fitprune_ratios, evaluator)
         )
 
     def close(self, *, done: bool) -> None:
@@ -308,6 +308,12 @@ class Searcher:
             return text is not None and self.engine.clash(policy, Policy.from_yaml(text, f"trial {other.number}"))
 
         self._lease = self._leases.take(trial, clashes)
+        if self._lease is None:
+            return False
+        self.catch_up()  # a part of it may have come to its end on another worker while this one looked
+        if policy.content_hash() in self.engine.tried:
+            self._lease.drop()
+            self._lease = None
         return self._lease is not None
 
     def _keep(self, outcome: Outcome, *, forwards: int) -> None:
@@ -368,24 +374,6 @@ class Searcher:
             raise error
         self.study.note("uncompressed", results.mean())
         return results
-
-    def _fitprune_ratios(self, modality: Modality, keep: float) -> list[float] | None:
-        """FitPrune's schedule on this model, the keep ratio before each layer; None where none leaves so little."""
-        from autotc.evaluate.fitting import fit_fitprune
-
-        observable = self._evaluator.observable()
-        if observable is None:
-            raise SearchError("sampler: fitprune reads a model's attention, which this evaluator does not offer")
-        try:
-            fitted = fit_fitprune(observable, modality, keep)
-        except PolicyError:
-            return None
-        steps = {layer or 0: ratio for stage in fitted.stages for layer, ratio in stage.steps()}
-        ratios, now = [], 1.0
-        for layer in range(self._evaluator.depths.decoder):
-            now = steps.get(layer, now)
-            ratios.append(now)
-        return ratios
 
     def hypervolume(self) -> float:
         """Of the front on the search split."""

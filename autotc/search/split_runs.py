@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ class SplitRuns:
                 return found
             lease = self._taken(policy, split)
             if lease is not None:
-                return self._made(lease, policy, split, make)
+                return self._made(lease, policy, split, make, again=again)
             time.sleep(_POLL)
 
     def results(self, policy: Policy, split: Split) -> Results | None:
@@ -133,30 +134,41 @@ class SplitRuns:
 
     def spread(self, policies: Sequence[Policy], split: Split) -> None:
         """Have all workers run policies on a split; returns when each has run, or cannot be."""
-        wanted = [policy for policy in policies if self.known(policy, split) is None]
         with self._study.home.errors():
-            for policy in wanted:
-                self._stored.add_trial(_trial("WAITING", _attrs(policy, split)))
-        while self.serve():
-            pass
-        keys = {_key(policy, split) for policy in wanted}
-        while any(_key_of(trial) in keys for trial in self._leases.others()):
-            time.sleep(_POLL)
+            for policy in policies:
+                if self.known(policy, split) is None:
+                    request = _trial("WAITING", _attrs(policy, split))
+                    self._study.home.patiently(partial(self._stored.add_trial, request))
+        while self._requests():
+            if not self.serve():
+                time.sleep(_POLL)
 
     def serve(self) -> bool:
-        """Run one of the policies that wait for a worker; False where none does."""
-        for trial in self._leases.trials():
-            lease = self._leases.pop(trial) if trial.state.name == "WAITING" else None
-            if lease is None:
+        """Run one of the policies that the search asks for; False where each runs already, or none is asked for."""
+        running = {_key_of(trial) for trial in self._leases.others()}
+        for request in self._requests():
+            if _key_of(request) in running:
                 continue
-            split: Split = trial.user_attrs[SPLIT]
-            policy = Policy.from_yaml(trial.user_attrs[WORK], f"run {trial.number}")
+            split: Split = request.user_attrs[SPLIT]
+            policy = Policy.from_yaml(request.user_attrs[WORK], f"run {request.number}")
+            found = self.known(policy, split)
+            lease = self._taken(policy, split) if found is None else None
+            if found is None and lease is None:
+                continue
             try:
-                self._made(lease, policy, split, self._runner(policy, split))
+                if lease is not None:
+                    self._made(lease, policy, split, self._runner(policy, split))
             except _CannotRunError as error:
                 self._tell(f"{policy.label() or 'uncompressed'}: left out on {split} ({error})")
+                self._leases.answer(request, done=False)
+            else:
+                self._leases.answer(request, done=True)
             return True
         return False
+
+    def _requests(self) -> list[optuna.trial.FrozenTrial]:
+        """Runs that the search asks for, and that nobody has finished."""
+        return [trial for trial in self._leases.trials() if trial.state.name == "WAITING"]
 
     def _runner(self, policy: Policy, split: Split) -> Make:
         """What runs a policy; whatever a mechanism raises becomes `_CannotRunError`."""
@@ -179,9 +191,13 @@ class SplitRuns:
             return None
         return self._leases.take(_trial("RUNNING", _attrs(policy, split)), lambda other: _key_of(other) == key)
 
-    def _made(self, lease: Lease, policy: Policy, split: Split, make: Make) -> Results:
-        """Results as they are made, kept before the lease ends."""
+    def _made(self, lease: Lease, policy: Policy, split: Split, make: Make, *, again: bool = False) -> Results:
+        """Results as they are made, kept before the lease ends; or those that another worker has made by now."""
         try:
+            found = None if again else self.known(policy, split)
+            if found is not None:
+                lease.drop()
+                return found
             results = make()
             self._study.samples.save(results, self.file(policy, split))
         except _CannotRunError as error:

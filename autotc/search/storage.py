@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,15 +137,17 @@ class Study:
         return self._stored
 
     def __len__(self) -> int:
-        return sum(RECORD in trial.user_attrs for trial in self._stored.get_trials(deepcopy=False))
+        return sum(1 for _ in self.trials())
 
     def trials(self) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
         """Trials that this version of autotc wrote, in order, as Optuna and as autotc keep them."""
-        return _stored_trials(self._stored)
+        with self.home.errors():
+            stored = self.home.patiently(lambda: self._stored.get_trials(deepcopy=False))
+        return _stored_trials(stored)
 
     def records(self) -> Iterator[TrialRecord]:
         """The feasible trials that ran, in order."""
-        return _records(self._stored)
+        return _records(self.trials())
 
     def add(self, trial: optuna.trial.FrozenTrial) -> int:
         """Store a trial, whole, in one transaction; returns its number.
@@ -156,7 +158,7 @@ class Study:
         storage = self._stored._storage
         with self.home.errors():
             added = self.home.patiently(lambda: storage.create_new_trial(self._stored._study_id, template_trial=trial))
-            return storage.get_trial_number_from_id(added)
+            return self.home.patiently(lambda: storage.get_trial_number_from_id(added))
 
     def attribute(self, key: str) -> Any:
         """What `note` has kept under a key; None where it has nothing."""
@@ -303,7 +305,9 @@ def load_trials(study: str, home: Home) -> list[TrialRecord]:
     Raises:
         SearchError: there is no such study.
     """
-    return list(_records(_load(study, home)))
+    stored = _load(study, home)
+    with home.errors():
+        return list(_records(_stored_trials(home.patiently(lambda: stored.get_trials(deepcopy=False)))))
 
 
 def load_front(study: str, home: Home) -> list[TrialRecord]:
@@ -314,12 +318,12 @@ def load_front(study: str, home: Home) -> list[TrialRecord]:
 def _load(study: str, home: Home) -> optuna.Study:
     if not home.made:
         raise _unknown_study(study, home, [])
-    storage = home.open()
+    storage, package = home.open(), import_optuna()
     with home.errors():
-        known = _names(storage)
+        known = home.patiently(lambda: _names(storage))
         if study not in known:
             raise _unknown_study(study, home, known)
-        stored: optuna.Study = import_optuna().load_study(study_name=study, storage=storage)
+        stored: optuna.Study = home.patiently(lambda: package.load_study(study_name=study, storage=storage))
     return stored
 
 
@@ -343,16 +347,18 @@ def _settings(stored: optuna.Study) -> StudySettings:
         ) from error
 
 
-def _stored_trials(study: optuna.Study) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
-    for trial in study.get_trials(deepcopy=False):
+def _stored_trials(
+    trials: Iterable[optuna.trial.FrozenTrial],
+) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
+    for trial in trials:
         record = trial.user_attrs.get(RECORD, {})
         if "hash" in record:
             yield trial, StoredTrial.model_validate(record)
 
 
-def _records(study: optuna.Study) -> Iterator[TrialRecord]:
+def _records(trials: Iterable[tuple[optuna.trial.FrozenTrial, StoredTrial]]) -> Iterator[TrialRecord]:
     met: set[str] = set()
-    for trial, stored in _stored_trials(study):
+    for trial, stored in trials:
         if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
             continue
         if stored.hash in met:  # two workers put the same together from known parts

@@ -70,7 +70,8 @@ INNER_IMPORTS: dict[str, str] = {
     "autotc/models/checkpoints.py": "the embedded model is built by transformers, which start-up does without",
     "autotc/models/loading.py": "the embedded model is read by transformers, which start-up does without",
     "autotc/resources.py": "drawing the examples takes numpy and transformers, which start-up does without",
-    "autotc/search/session.py": "the embedded model and what proposes with optuna are loaded when they are used",
+    "autotc/search/fitted.py": "fitting reads a model's attention, which loads torch; most searches do without",
+    "autotc/search/searcher.py": "what stores trials with optuna is loaded when it is used",
     "autotc/search/space/model.py": "presets are read when a space names one",
     "autotc/search/strategies/__init__.py": "strategies import optuna, which start-up does without",
 }

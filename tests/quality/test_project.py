@@ -25,6 +25,9 @@ RUN_NOT_IMPORTED = {
     "build": "run by people who release",
     "ipykernel": "started by nbclient",
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
+    "boto3": "imported by Optuna for s3:// addresses",
+    "grpcio": "imported by Optuna for grpc:// addresses",
+    "moto": "served by tests/search/test_servers.py where it is installed",
 }
 """Requirement that no file imports -> who uses it."""
 

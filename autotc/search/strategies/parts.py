@@ -178,6 +178,7 @@ class Parts(Strategy):
         losses = np.array([change.mean() for change in differences])
         noise = np.array([(change @ change + 0.5) / (len(change) + 2) ** 2 for change in differences])
         surrogate.fit([entry.policy.modality(modality) for entry in entries], losses, noise)
+        surrogate.believe(engine.awaited(modality))
         mean, deviation = surrogate.predict(candidates)
         costs = np.array([engine.price(Policy(stages=s), group) for s in candidates])
         gain = expected_gain(

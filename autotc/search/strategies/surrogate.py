@@ -17,6 +17,10 @@ from autotc.vocabulary import Modality
 Array = NDArray[np.float64]
 _REFIT = 6
 """New observations after which the kernel's parameters are fitted again."""
+_MOST = 300
+"""Observations that are fitted, since a fit takes the cube of their number: the better half, and some of the others."""
+_SURE = 1e-4
+"""Variance of what a stack that runs now is taken to lose."""
 
 
 class Surrogate:
@@ -41,6 +45,7 @@ class Surrogate:
         self._depth = {"decoder": max(1, depth[0]), "encoder": max(1, depth[1])}
         self._model: Any = None
         self._fitted = 0
+        self._seen: tuple[Sequence[Sequence[Stage]], Array, Array] = ([], np.zeros(0), np.zeros(0))
 
     def features(self, stages: Sequence[Stage]) -> Array:
         """(F,) float: of each kind of stage the logarithm of what it drops, its square, its depth; then of all; then of
@@ -81,12 +86,17 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
 
+        count = len(stacks)
+        if count > _MOST:
+            chosen = _telling(losses, _MOST)
+            stacks, losses, noise = [stacks[i] for i in chosen], losses[chosen], noise[chosen]
+        self._seen = stacks, losses, noise
         inputs = np.array([self.features(stages) for stages in stacks])
-        fresh = self._model is None or len(stacks) >= self._fitted + _REFIT
+        fresh = self._model is None or count >= self._fitted + _REFIT
         if fresh:
             kernel = ConstantKernel(0.02, (1e-4, 1.0)) * DotProduct(0.0, "fixed")
             kernel += ConstantKernel(0.02, (1e-4, 1.0)) * RBF(1.0, (0.3, 10.0))
-            self._fitted = len(stacks)
+            self._fitted = count
         else:
             kernel = self._model.kernel_
         model = GaussianProcessRegressor(kernel, alpha=noise, optimizer="fmin_l_bfgs_b" if fresh else None)
@@ -94,11 +104,38 @@ class Surrogate:
             warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is no fault
             self._model = model.fit(inputs, losses)
 
+    def believe(self, stacks: Sequence[Sequence[Stage]]) -> None:
+        """Take stacks that run now to lose what is predicted, so that the next proposal lies elsewhere.
+
+        Known as the kriging believer (Ginsbourger, Le Riche and Carraro 2010, doi 10.1007/978-3-642-10701-6_6).
+        """
+        if not stacks:
+            return
+        from sklearn.base import clone
+
+        mean, _ = self.predict(stacks)
+        known, losses, noise = self._seen
+        model = clone(self._model).set_params(
+            kernel=self._model.kernel_,
+            optimizer=None,
+            alpha=np.concatenate([noise, np.full(len(stacks), _SURE)]),
+        )
+        inputs = np.array([self.features(stages) for stages in [*known, *stacks]])
+        self._model = model.fit(inputs, np.concatenate([losses, mean]))
+
     def predict(self, stacks: Sequence[Sequence[Stage]]) -> tuple[Array, Array]:
         """Mean and standard deviation of the loss of each stack, (n,) each."""
         assert self._model is not None  # fitted before
         mean, deviation = self._model.predict(np.array([self.features(stages) for stages in stacks]), return_std=True)
         return mean, np.maximum(deviation, 1e-6)
+
+
+def _telling(losses: Array, most: int) -> NDArray[np.int64]:
+    """(most,) indices, rising: of the stacks that lose least, and evenly of the others by what they lose."""
+    order = np.argsort(losses, kind="stable")[::-1]
+    best, others = order[: most // 2], order[most // 2 :]
+    spread = others[np.linspace(0, len(others) - 1, most - len(best)).round().astype(int)]
+    return np.sort(np.concatenate([best, spread]))
 
 
 def improvement(mean: Array, deviation: Array, level: float) -> Array:

@@ -1,0 +1,285 @@
+"""Many workers on one study: what they gain, what they lose, and what the storage serves.
+
+    python tests/benchmarks/workers.py throughput     # 8 workers against 1, trials of simulated length, real processes
+    python tests/benchmarks/workers.py front          # 8 workers against 1 on the table of search.py, 10 seeds
+    python tests/benchmarks/workers.py kills          # 50 kills at random moments, of workers and of the search
+    python tests/benchmarks/workers.py storage        # 64 simulated workers on PostgreSQL
+    python tests/benchmarks/workers.py large          # a study of 10,000 trials: resume, front, report
+
+Each writes its part of `results/workers.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+RESULTS = HERE / "results" / "workers.json"
+
+from tests.search import fleet  # noqa: E402
+
+
+def throughput(args: argparse.Namespace) -> dict[str, Any]:
+    """Trials a minute of one worker and of several, from the first trial's begin to the last one's end."""
+    rates = {}
+    for workers in (1, args.workers):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            more = {"races": False, "sampler": "parts", "workers": workers, "predict_conflicts": False}
+            processes = [fleet.start(fleet.lead, root, args.trials, args.seconds, more)]
+            processes += [fleet.start(fleet.help_, root, args.seconds) for _ in range(workers - 1)]
+            for process in processes:
+                process.join()
+                assert process.exitcode == 0
+            trials = [trial for trial in _trials(root) if trial.user_attrs.get("record", {}).get("ran")]
+            # Workers load their libraries one after the other on two cores; what counts is when all are there.
+            there = _all_there(trials, workers)
+            last = max(trial.datetime_start for trial in trials)  # until then every worker has something to do
+            done = sum(there < trial.datetime_complete <= last for trial in trials)
+            rates[workers] = 60 * done / (last - there).total_seconds()
+            assert [line for line, times in Counter(fleet.lines(root)).items() if times > 1] == []
+            print(workers, "workers:", round(rates[workers], 2), "trials a minute, of", done, "trials", flush=True)
+    return {
+        "seconds a trial": args.seconds,
+        "trials": args.trials,
+        "workers": args.workers,
+        "trials a minute": {str(key): round(value, 2) for key, value in rates.items()},
+        "ratio": round(rates[args.workers] / rates[1], 2),
+    }
+
+
+def _all_there(trials: list[Any], workers: int) -> datetime:
+    """When the last of the workers began its first trial."""
+    first: dict[str, datetime] = {}
+    for trial in trials:
+        name = trial.user_attrs["lease"]["name"]
+        first[name] = min(trial.datetime_start, first.get(name, trial.datetime_start))
+    assert len(first) == workers
+    return max(first.values())
+
+
+def _trials(root: Path) -> list[Any]:
+    from autotc.search.home import Home
+    from autotc.search.storage import load_study
+
+    return load_study(fleet.STUDY, Home.of(root / "runs")).stored.trials
+
+
+def front(args: argparse.Namespace) -> dict[str, Any]:
+    """Hypervolume after the same number of trials, one worker and several, on the table: time is simulated."""
+    sys.path.insert(0, str(HERE))
+    from search_fleet import simulated
+    from search_replay import TableEvaluator
+
+    from autotc.search.space import SearchSpace
+
+    table = TableEvaluator(HERE / "results" / "search-table.npz", ("image", "video", "audio"))
+    space = SearchSpace.load(HERE / "spaces" / "table.yaml")
+    found: dict[str, list[float]] = {}
+    for trials in (60, 120):
+        for workers in (1, args.workers):
+            values = [simulated(table, space, seed, workers, trials) for seed in range(args.seeds)]
+            found[f"{trials} trials, {workers} workers"] = [round(value, 5) for value in values]
+            print(trials, workers, round(float(np.median(values)), 4), flush=True)
+    return {
+        "seeds": args.seeds,
+        "hypervolume": found,
+        "ratio of medians": {
+            str(trials): round(
+                float(
+                    np.median(found[f"{trials} trials, {args.workers} workers"])
+                    / np.median(found[f"{trials} trials, 1 workers"])
+                ),
+                4,
+            )
+            for trials in (60, 120)
+        },
+    }
+
+
+def kills(args: argparse.Namespace) -> dict[str, Any]:
+    """Kill workers and the search at random moments, start them again, and see that nothing is lost or run twice."""
+    rng = random.Random(args.seed)
+    done, lost, twice, equal, studies = 0, 0, 0, 0, 0
+    while done < args.kills:
+        studies += 1
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            leader, helpers = fleet.start(fleet.lead, root, 40, 0.05), []
+            finished: dict[int, Any] = {}
+            while True:
+                helpers = [process for process in helpers if process.is_alive()]
+                helpers += [fleet.start(fleet.help_, root, 0.05) for _ in range(2 - len(helpers))]
+                time.sleep(rng.uniform(3.0, 7.0))
+                now = {trial.number: trial for trial in _stored(root)}
+                lost += sum(number not in now or now[number].state != old.state for number, old in finished.items())
+                finished = {number: trial for number, trial in now.items() if trial.state.is_finished()}
+                if not leader.is_alive():
+                    if leader.exitcode == 0:
+                        break
+                    leader = fleet.start(fleet.again, root, 40, 0.05)
+                    continue
+                if done < args.kills:
+                    victim = rng.choice([leader, *helpers])
+                    os.kill(victim.pid or 0, signal.SIGKILL)
+                    victim.join()
+                    done += 1
+                    print("kill", done, "the search" if victim is leader else "a worker", flush=True)
+            for process in helpers:
+                process.join(120)
+                process.kill()
+            twice += _twice(root)
+            equal += _same_front(root)
+    return {"kills": done, "studies": studies, "finished trials lost": lost, "run twice": twice, "equal fronts": equal}
+
+
+def _stored(root: Path) -> list[Any]:
+    """Trials of the study; none while it is not made yet."""
+    from autotc.search.errors import SearchError
+
+    try:
+        return _trials(root)
+    except SearchError:
+        return []
+
+
+def _twice(root: Path) -> int:
+    """Policies that two finished trials of a study ran."""
+    ran = [
+        trial.user_attrs["record"]["hash"] for trial in _trials(root) if trial.user_attrs.get("record", {}).get("ran")
+    ]
+    return sum(times - 1 for times in Counter(ran).values())
+
+
+def _same_front(root: Path) -> bool:
+    """Whether the study's front is that of the same policies, each evaluated here, undisturbed."""
+    from autotc.pareto import pareto_front
+    from autotc.search.home import Home
+    from autotc.search.storage import load_front, load_trials
+
+    evaluator = fleet.Logged(root / "undisturbed")
+    home = Home.of(root / "runs")
+    values = {
+        record.number: (
+            evaluator.run(record.policy, "search").mean(),
+            evaluator.cost(record.policy, "search").flops_ratio,
+        )
+        for record in load_trials(fleet.STUDY, home)
+    }
+    again = pareto_front(
+        list(values), cost=lambda n: values[n][1], value=lambda n: values[n][0], tie=lambda n: float(n)
+    )
+    return again == [record.number for record in load_front(fleet.STUDY, home)]
+
+
+def storage(args: argparse.Namespace) -> dict[str, Any]:
+    """Trials a second that PostgreSQL serves to simulated workers, and how long a proposal takes at 2,000 trials."""
+    import optuna
+
+    from autotc.policy import UNCOMPRESSED
+    from autotc.search.deaths import WORK
+    from autotc.search.home import Home
+    from autotc.search.leases import Leases, Worker
+    from tests.search.test_servers import Postgres
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    server = Postgres(Path(tempfile.gettempdir()) / f"autotc-benchmark-{os.getpid()}")
+    try:
+        home = Home.of(Path(tempfile.mkdtemp()), server.url)
+        name = optuna.create_study(storage=home.open(), study_name="x", directions=["maximize", "minimize"]).study_name
+        counts = [0] * args.simulated
+        until = time.monotonic() + args.duration
+
+        def work(index: int) -> None:
+            leases = Leases(optuna.load_study(study_name=name, storage=home.open()), home, Worker.here())
+            while time.monotonic() < until:
+                trial = optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.RUNNING, user_attrs={WORK: UNCOMPRESSED.to_yaml()}
+                )
+                lease = leases.take(trial, lambda other: False)
+                assert lease is not None
+                lease.finish("COMPLETE", [0.5, 0.5], {"record": {"accuracy": {"image": 0.5}}})
+                counts[index] += 1
+            leases.close()
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(args.simulated)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        server.stop()
+    return {
+        "workers": args.simulated,
+        "trials": sum(counts),
+        "trials a second": round(sum(counts) / args.duration, 1),
+        "fewest and most of a worker": [min(counts), max(counts)],
+    }
+
+
+def large(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory of a study of many trials: the next proposal, resuming it, its front, its report."""
+    from autotc.studies import front as front_of
+    from autotc.studies import report
+
+    out: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for count in (2_000, 10_000):
+            places = root / str(count)
+            places.mkdir()
+            out[f"{count:,} trials"] = fleet.grown(places, count)
+            runs = places / "runs"
+            for name, action in (
+                ("front", lambda runs=runs: front_of(fleet.STUDY, runs=runs)),
+                ("report", lambda runs=runs: report(fleet.STUDY, runs=runs)),
+            ):
+                began = time.monotonic()
+                action()
+                out[f"{count:,} trials"][f"{name}, s"] = round(time.monotonic() - began, 2)
+            print(count, out[f"{count:,} trials"], flush=True)
+    out["memory of this process, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return out
+
+
+PARTS = {"throughput": throughput, "front": front, "kills": kills, "storage": storage, "large": large}
+
+
+def main() -> None:
+    """Run one part and keep its numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--seconds", type=float, default=4.0, help="that a trial of `throughput` takes")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--simulated", type=int, default=64)
+    parser.add_argument("--duration", type=float, default=30.0)
+    args = parser.parse_args()
+    found = PARTS[args.part](args)
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept[args.part] = {"date": f"{datetime.now():%Y-%m-%d}", "command": "python " + " ".join(sys.argv), **found}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

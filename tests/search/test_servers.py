@@ -1,0 +1,179 @@
+"""Studies in PostgreSQL, behind Optuna's proxy, and with samples in a bucket: the real servers, started here."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotc.search.errors import SearchError
+from autotc.search.home import Home
+from autotc.search.session import search
+from autotc.search.storage import load_study
+
+from .fleet import STUDY, help_, lead, lines, options, start
+from .synthetic import SyntheticEvaluator
+
+PASSWORD = "a-secret-of-the-test"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Postgres:
+    """A PostgreSQL server in a folder of its own; it does not run as root."""
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+        on_path = shutil.which("pg_ctl")
+        if not found and on_path is None:
+            pytest.skip("PostgreSQL is not installed")
+        self._bin = found[-1].parent if found else Path(str(on_path)).parent
+        self._as = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        self._folder, self.port = folder, free_port()
+        folder.mkdir(parents=True)
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        if self._as:
+            user = pwd.getpwnam("postgres").pw_uid
+            os.chown(folder, user, -1)
+            os.chown(secret, user, -1)
+        self._call("initdb", "-D", str(folder / "data"), "-A", "md5", "-U", "autotc", f"--pwfile={secret}")
+        self.start()
+
+    def _call(self, program: str, *words: str) -> None:
+        subprocess.run(
+            [*self._as, str(self._bin / program), *words], check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=60
+        )
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1"
+        data, log = str(self._folder / "data"), str(self._folder / "log")
+        self._call("pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self._call("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "-w", "stop")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://autotc:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    folder = Path("/tmp") / f"autotc-postgres-{os.getpid()}"  # pytest's folders are closed to other users
+    server = Postgres(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+def told(root: Path) -> str:
+    """Everything that a search wrote into its folders."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return "\n".join(path.read_bytes().decode("utf-8", errors="replace") for path in files)
+
+
+def test_workers_on_postgres_and_a_restart_in_the_middle(postgres: Postgres, tmp_path: Path) -> None:
+    more = {"storage": postgres.url}
+    processes = [start(target, tmp_path, *words, 0.2, more) for target, words in ((lead, (16,)), (help_, ()))]
+    log = tmp_path / "log"
+    until = time.monotonic() + 90
+    while not log.exists() or len(log.read_text().splitlines()) < 12:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    postgres.stop()
+    time.sleep(2)
+    postgres.start()
+    for process in processes:
+        process.join(150)
+        assert process.exitcode == 0
+    assert [line for line, times in Counter(lines(tmp_path)).items() if times > 1] == []
+    study = load_study(STUDY, Home.of(tmp_path / "runs", postgres.url))
+    stored = [trial.user_attrs["record"] for trial in study.stored.trials if "record" in trial.user_attrs]
+    assert sum(bool(record.get("ran")) for record in stored if "accuracy" in record and "raced" not in record) == 16
+    assert PASSWORD not in told(tmp_path)
+
+
+def test_the_password_is_nowhere_in_what_a_search_says(postgres: Postgres, tmp_path: Path) -> None:
+    here = {**options(tmp_path), "storage": postgres.url, "name": "said", "trials": 2}
+    result = search(SyntheticEvaluator(samples=40), **here)
+    assert PASSWORD not in str(result.to_json())
+    assert f"autotc:***@127.0.0.1:{postgres.port}" in result.storage
+    with pytest.raises(SearchError) as caught:
+        search(SyntheticEvaluator(samples=40), **{**here, "space": None}, study_name="none", resume=True)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_behind_the_proxy_of_optuna(tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    port = free_port()
+    script = (
+        "import optuna, sys; optuna.storages.run_grpc_proxy_server("
+        "optuna.storages.RDBStorage('sqlite:///' + sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    )
+    server = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "proxy.db"), str(port)])
+    try:
+        wait_for(lambda: answers(port))
+        plain = search(SyntheticEvaluator(samples=40), **options(tmp_path), trials=4)
+        proxied = search(
+            SyntheticEvaluator(samples=40), **options(tmp_path), trials=4, storage=f"grpc://127.0.0.1:{port}"
+        )
+        assert proxied.front == plain.front
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_samples_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3").create_bucket(Bucket="autotc")
+        places = {"storage": f"sqlite:///{tmp_path / 'shared.db'}", "trials": 4}
+        first = search(SyntheticEvaluator(samples=40), **options(tmp_path), **places, artifacts="s3://autotc/a/b")
+        keys = [item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket="autotc")["Contents"]]
+        assert all(key.startswith(f"a/b/{first.study}~") for key in keys)
+        there = {**options(tmp_path), "runs": tmp_path / "elsewhere", "space": None}
+        evaluator = SyntheticEvaluator(samples=40)
+        again = search(evaluator, **there, storage=places["storage"], study_name=first.study, resume=True)
+        assert [(row.trial, row.label, row.accuracy) for row in again.front] == [
+            (row.trial, row.label, row.accuracy) for row in first.front
+        ]
+        assert evaluator.ran == []
+        with pytest.raises(SearchError, match=r"artifacts: s3://none cannot be used \(.*NoSuchBucket"):
+            search(SyntheticEvaluator(samples=40), **options(tmp_path), **places, artifacts="s3://none")
+    finally:
+        server.stop()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until
+        time.sleep(0.1)
