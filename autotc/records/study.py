@@ -106,6 +106,81 @@ class StudySummary:
 
 
 @dataclass(frozen=True)
+class RunningTrial:
+    """A trial that a worker has.
+
+    Attributes:
+        trial: its number.
+        worker: who has it.
+        since: when it began, by the clock of the storage.
+        beats: how often the worker has said that it is there.
+        alive: False where the worker is certainly gone.
+    """
+
+    trial: int
+    worker: str
+    since: str | None
+    beats: int
+    alive: bool
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """How far a study is.
+
+    Attributes:
+        study: its name.
+        storage: where its trials are, without a password; ``folder``: of what is kept beside them.
+        sampler, seed, budget: that it was made with.
+        asked, done: distinct feasible policies that were asked for, and that have run.
+        kinds: what became of trials -> how many.
+        forwards: samples of the search split that were run.
+        front: policies on its front.
+        running: trials that workers have now.
+        policy: file that it exported; None before its end.
+        mlflow_run: id of its parent run; None where nothing was logged.
+    """
+
+    study: str
+    storage: str
+    folder: str
+    sampler: str
+    seed: int
+    budget: float
+    asked: int
+    done: int
+    kinds: Mapping[str, int]
+    forwards: int
+    front: int
+    running: tuple[RunningTrial, ...]
+    policy: str | None
+    mlflow_run: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``--json`` document."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a study.
+
+    Attributes:
+        where: trial, file or package.
+        what: is wrong there.
+        remedy: what to do.
+    """
+
+    where: str
+    what: str
+    remedy: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of the ``--json`` document."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class StudyReport:
     """The report of a study.
 

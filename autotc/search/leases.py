@@ -87,6 +87,15 @@ def _began(pid: int) -> str:
     return "" if state == "Z" else fields[18]
 
 
+def worker_of(trial: optuna.trial.FrozenTrial) -> Worker | None:
+    """Who has, or had, a trial; None where it was not taken with a lease of this version."""
+    kept = trial.user_attrs.get(LEASE)
+    try:
+        return None if kept is None else Worker(**{key: value for key, value in kept.items() if key != "token"})
+    except TypeError:
+        return None
+
+
 class Lease:
     """A piece of work that this process has.
 
@@ -211,12 +220,9 @@ class Leases:
         return found
 
     def _is_alive(self, trial: optuna.trial.FrozenTrial) -> bool:
-        kept = trial.user_attrs.get(LEASE) or {}
-        try:
-            if Worker(**{key: value for key, value in kept.items() if key != "token"}).gone:
-                return False
-        except TypeError:
-            pass  # of another version, or not taken with a lease: its beat alone tells
+        worker = worker_of(trial)
+        if worker is not None and worker.gone:
+            return False
         beat, now = int(trial.user_attrs.get(BEAT, 0)), time.monotonic()
         before, since = self._beats.get(trial._trial_id, (None, now))
         if beat != before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -40,6 +41,9 @@ class Samples:
             OSError: the file cannot be written.
         """
         results.save(path)
+        self._upload(path)
+
+    def _upload(self, path: Path) -> None:
         if self._artifacts is None:
             return
         store = self._opened()
@@ -48,6 +52,18 @@ class Samples:
                 store.write(self._key(path), file)
             except Exception as error:
                 raise self._unusable(error) from error
+
+    def copy(self, there: Path, here: Path) -> None:
+        """Keep results of another study under a path of this one's.
+
+        Raises:
+            SearchError: the artifact store cannot be written.
+            OSError: the file cannot be written.
+        """
+        here.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(here) as beside:
+            shutil.copyfile(there, beside)
+        self._upload(here)
 
     def find(self, path: Path) -> bool:
         """Whether results are kept; they are brought to the path from the artifact store.

@@ -22,12 +22,15 @@ from autotc.search.locks import hold_runs
 from autotc.search.samples import Samples
 from autotc.search.settings import SearchSettings, StudySettings, study_base_name
 from autotc.stamp import Stamp
+from autotc.versions import installed_versions
 
 if TYPE_CHECKING:
     import optuna
 
 RECORD = "record"
 """User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
+VERSIONS = "versions"
+"""Attribute of a study: the packages that it was made with."""
 SPLIT_RUNS = ".runs"
 """Ending of the name of the study beside a study that holds runs on whole splits."""
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -217,6 +220,7 @@ def create_study(settings: StudySettings, home: Home) -> Study:
                 if "settings" not in stored.user_attrs and not stored.get_trials(deepcopy=False):
                     optuna.delete_study(study_name=name, storage=storage)  # its maker was killed before it began
             stored = _made(storage, settings.base_name)
+            stored.set_user_attr(VERSIONS, installed_versions())
             stored.set_user_attr("settings", settings.model_dump(mode="json"))
     return Study(stored, home, settings)
 

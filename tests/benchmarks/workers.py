@@ -4,7 +4,7 @@
     python tests/benchmarks/workers.py front          # 8 workers against 1 on the table of search.py, 10 seeds
     python tests/benchmarks/workers.py kills          # 50 kills at random moments, of workers and of the search
     python tests/benchmarks/workers.py storage        # 64 simulated workers on PostgreSQL
-    python tests/benchmarks/workers.py large          # a study of 10,000 trials: resume, front, report
+    python tests/benchmarks/workers.py proposals      # seconds of a proposal as a study grows to 2,000 trials
 
 Each writes its part of `results/workers.json`.
 """
@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -233,32 +232,47 @@ def storage(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def large(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds and memory of a study of many trials: the next proposal, resuming it, its front, its report."""
-    from autotc.studies import front as front_of
-    from autotc.studies import report
+def proposals(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a proposal of `parts` as a study grows."""
+    from autotc.policy import UNCOMPRESSED
+    from autotc.resources import search_space
+    from autotc.search.budget import Budget, Costs
+    from autotc.search.engine import Conduct, Engine
+    from autotc.search.outcome import Raced, Ran
+    from autotc.search.space import SearchSpace
+    from autotc.search.strategies import build_strategy
+    from tests.search.synthetic import SyntheticEvaluator
 
-    out: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for count in (2_000, 10_000):
-            places = root / str(count)
-            places.mkdir()
-            out[f"{count:,} trials"] = fleet.grown(places, count)
-            runs = places / "runs"
-            for name, action in (
-                ("front", lambda runs=runs: front_of(fleet.STUDY, runs=runs)),
-                ("report", lambda runs=runs: report(fleet.STUDY, runs=runs)),
-            ):
-                began = time.monotonic()
-                action()
-                out[f"{count:,} trials"][f"{name}, s"] = round(time.monotonic() - began, 2)
-            print(count, out[f"{count:,} trials"], flush=True)
-    out["memory of this process, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return out
+    evaluator = SyntheticEvaluator(samples=40)
+    space, _ = (
+        SearchSpace.load(search_space())
+        .fit(evaluator.modalities, evaluator.depths)
+        .offered(
+            [(modality, at) for modality in evaluator.modalities for at in ("input", "encoder", "projector", "decoder")]
+        )
+    )
+    engine = Engine(evaluator, space, Budget(0.5), Costs(evaluator), Conduct(limit=40))
+    engine.start(evaluator.run(UNCOMPRESSED, "search"))
+    strategy = build_strategy("parts", 0, lambda modality, keep: None)
+    trials, times, out = 0, [], {}
+    while trials < args.most:
+        began = time.monotonic()
+        proposal = strategy.propose(engine)
+        times.append(time.monotonic() - began)
+        if proposal is None:
+            break
+        outcome = engine.attempt(*proposal)
+        strategy.learn(engine, outcome)
+        if isinstance(outcome, Ran | Raced):
+            trials += 1
+            if trials in (100, 500, 1000, args.most):
+                last = sorted(times[-100:])
+                out[f"{trials} trials"] = {"median, s": round(last[50], 3), "longest, s": round(last[-1], 3)}
+                print(trials, out[f"{trials} trials"], flush=True)
+    return {"of the last 100 proposals": out}
 
 
-PARTS = {"throughput": throughput, "front": front, "kills": kills, "storage": storage, "large": large}
+PARTS = {"throughput": throughput, "front": front, "kills": kills, "storage": storage, "proposals": proposals}
 
 
 def main() -> None:
@@ -273,6 +287,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--simulated", type=int, default=64)
     parser.add_argument("--duration", type=float, default=30.0)
+    parser.add_argument("--most", type=int, default=2_000, help="trials of `proposals`")
     args = parser.parse_args()
     found = PARTS[args.part](args)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
