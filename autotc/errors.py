@@ -7,7 +7,7 @@ MESSAGE_LENGTH = 300
 
 EXTRAS = {
     "lmms_eval": "lmms",
-    **dict.fromkeys(("psycopg", "grpc", "boto3"), "distributed"),
+    **dict.fromkeys(("psycopg", "grpc", "boto3", "ray"), "distributed"),
     **dict.fromkeys(
         (
             "optuna",

@@ -11,9 +11,9 @@ from autotc.cli.options import LOADING
 
 EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch_size")
 """What decides which samples a model answers, and how."""
-WORKING = (*EVALUATOR, "limit", "split_seed", "trial_timeout", "runs")
+WORKING = (*EVALUATOR, "limit", "split_seed", "trial_timeout", "log_json", "runs")
 """What another worker of a search is started with; the storage it is told by the environment."""
-RESUMING = (*WORKING, "storage", "latency", "tracking_uri", "force", "workers", "out_dir")
+RESUMING = (*WORKING, "storage", "latency", "tracking_uri", "force", "workers", "ray", "gpus_per_worker", "out_dir")
 """What a search is resumed with; the study keeps the rest."""
 _USUAL = {"runs": "runs", "out_dir": "policies", "split_seed": "0", "workers": "1"}
 _SECRET = {"tracking_uri": "MLFLOW_TRACKING_URI", "storage": "AUTOTC_STORAGE"}

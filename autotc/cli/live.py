@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from autotc.report.progress import ProgressBar
+from autotc.report.progress import LOADING_MODEL, ProgressBar
 from autotc.report.search import front_table
 from autotc.report.tables import fitting
 from autotc.search.progress import SearchProgress
@@ -38,6 +38,10 @@ class LiveProgress(SearchProgress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.__exit__(kind, error, trace)
+
+    def loading(self) -> None:
+        """The model is being loaded."""
+        self.bar.phase(LOADING_MODEL, quiet=True)
 
     def on_phase(self, name: str) -> None:
         self._number, self._policies = 1, 1

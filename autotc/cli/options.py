@@ -218,6 +218,15 @@ def add_home_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log_option(parser: argparse.ArgumentParser) -> None:
+    """How a search tells how it goes."""
+    parser.add_argument(
+        "--log-json",
+        action="store_true",
+        help="write a JSON object a line to stderr in place of the progress: time, event, study, worker, trial",
+    )
+
+
 def add_trial_timeout_option(parser: argparse.ArgumentParser) -> None:
     """How long a trial may take."""
     parser.add_argument(

@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     _quiet()
-    return _run(args)
+    code = _run(args)
+    if argv is None and code == INTERRUPTED:
+        # The process is ending: what a second Ctrl-C would break off now is libraries putting their things away.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 def _print_completion(shell: str) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import autotc
 from autotc.cli.again import EVALUATOR, RESUMING, options_again
+from autotc.cli.cluster import workers_on_ray
 from autotc.cli.command import Command
 from autotc.cli.fleet import workers_beside
 from autotc.cli.loading import checkpoint_of, evaluator_of, phases_of, space_file
@@ -19,6 +20,7 @@ from autotc.cli.options import (
     MODALITY_NAMES,
     add_evaluator_options,
     add_home_options,
+    add_log_option,
     add_split_seed_option,
     add_tracking_option,
     add_trial_timeout_option,
@@ -28,13 +30,13 @@ from autotc.cli.options import (
     seed,
 )
 from autotc.cli.output import Output
-from autotc.errors import PolicyError
+from autotc.errors import DataError, PolicyError
 from autotc.names import check_name
-from autotc.report.progress import LOADING_MODEL
 from autotc.report.search import search_report
 
 if TYPE_CHECKING:
     from autotc.latency import LatencyModel
+    from autotc.search.session import Assist
     from autotc.search.space import SearchSpace
 
 
@@ -104,12 +106,27 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     add_split_seed_option(parser)
     parser.add_argument("--resume", metavar="STUDY", help="go on with a study")
     add_trial_timeout_option(parser)
+    add_log_option(parser)
     parser.add_argument(
         "--workers",
         type=from_one,
         default=1,
         metavar="N",
         help="processes on this machine, each with the model (default: 1); autotc worker adds other machines",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="have --workers processes of a Ray cluster work beside this one: its address, auto, or none for a cluster"
+        " of this machine",
+    )
+    parser.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        metavar="G",
+        help="with --ray: accelerators of each (default: 1 if there are any)",
     )
     parser.add_argument(
         "--artifacts",
@@ -131,16 +148,19 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Output:
     """Search the best policies for a budget."""
     from autotc.cli.live import LiveProgress
+    from autotc.cli.logs import JsonLog
     from autotc.search.errors import SearchError, SearchInterrupted, SearchStopped
 
     # What is wrong is told before a model is loaded.
+    if args.gpus_per_worker is not None and args.ray is None:
+        raise DataError("--gpus-per-worker: given without --ray")
     space, latency = _space(args), _latency(args)
     if args.resume is not None:
         check_name(args.resume, "--resume")
     budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
     try:
-        with LiveProgress() as progress:
-            progress.bar.phase(LOADING_MODEL, quiet=True)
+        with JsonLog() if args.log_json else LiveProgress() as progress:
+            progress.loading()
             evaluator = evaluator_of(args, args.split_seed)
             if latency is not None:
                 latency.check(evaluator.loaded)
@@ -171,8 +191,8 @@ def run(args: argparse.Namespace) -> Output:
                 register_as=args.register,
                 storage=args.storage,
                 artifacts=args.artifacts,
-                workers=args.workers,
-                assist=None if args.workers == 1 else partial(workers_beside, args),
+                workers=args.workers + (args.ray is not None),
+                assist=_assist(args),
                 progress=progress,
             )
     except SearchInterrupted as error:
@@ -185,6 +205,13 @@ def run(args: argparse.Namespace) -> Output:
     document = {**result.to_json(), **phases_of(evaluator)}
     options = options_again(args, EVALUATOR)
     return Output(document, lambda: search_report(document, options=options, runs=args.runs))
+
+
+def _assist(args: argparse.Namespace) -> Assist | None:
+    """What starts other workers, where any are asked for."""
+    if args.ray is not None:
+        return partial(workers_on_ray, args)
+    return None if args.workers == 1 else partial(workers_beside, args)
 
 
 def _space(args: argparse.Namespace) -> SearchSpace | None:

@@ -8,10 +8,15 @@ import autotc
 from autotc.cli.again import WORKING, options_again
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of
-from autotc.cli.options import add_evaluator_options, add_home_options, add_split_seed_option, add_trial_timeout_option
+from autotc.cli.options import (
+    add_evaluator_options,
+    add_home_options,
+    add_log_option,
+    add_split_seed_option,
+    add_trial_timeout_option,
+)
 from autotc.cli.output import Output
 from autotc.names import check_name
-from autotc.report.progress import LOADING_MODEL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_evaluator_options(parser)
     add_split_seed_option(parser)
     add_trial_timeout_option(parser)
+    add_log_option(parser)
 
 
 def run(args: argparse.Namespace) -> Output:
     """Work on a study that a search has made, beside other workers."""
     from autotc.cli.live import LiveProgress
+    from autotc.cli.logs import JsonLog
     from autotc.search.errors import SearchInterrupted
 
     check_name(args.study, "STUDY")
     again = f"autotc worker {args.study}{options_again(args, WORKING)}"
     try:
-        with LiveProgress() as progress:
-            progress.bar.phase(LOADING_MODEL, quiet=True)
+        with JsonLog() if args.log_json else LiveProgress() as progress:
+            progress.loading()
             evaluator = evaluator_of(args, args.split_seed)
             report = autotc.worker(
                 args.study,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autotc.search.result import FrontRow
 
@@ -12,6 +12,15 @@ class SearchProgress:
 
     def on_phase(self, name: str) -> None:
         """A phase begins: ``open``, ``uncompressed``, ``search``, ``val``, ``test``, ``worth`` or ``report``."""
+
+    def on_worker(self, study: str, worker: str) -> None:
+        """The study is made or found, and this process has a name in it."""
+
+    def on_begin(self, trial: int, policy: str) -> None:
+        """Samples begin to run for a trial: its number, and the policy in words."""
+
+    def on_end(self, trial: int, outcome: str, values: Mapping[str, object]) -> None:
+        """A trial is stored: ``ran``, ``raced``, ``refused`` or ``failed``, and what is to be known of it."""
 
     def on_policy(self, number: int, total: int) -> None:
         """The phase runs the policy of a number, counted from 1, of so many."""

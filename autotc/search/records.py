@@ -70,6 +70,19 @@ def trial_record(number: int, outcome: Ran, stored: StoredTrial) -> TrialRecord:
     )
 
 
+def told(outcome: Ran | Raced | Refused | Failed) -> dict[str, object]:
+    """What is to be known of an outcome, for a log."""
+    known: dict[str, object] = {"origin": outcome.origin, "policy": outcome.policy.label()}
+    match outcome:
+        case Refused():
+            return {**known, "rule": outcome.rule, "reason": outcome.reason}
+        case Failed():
+            return {**known, "reason": outcome.reason}
+        case _:
+            measured = {"accuracy": outcome.results.mean(), "flops_ratio": outcome.cost.flops_ratio}
+            return {**known, **measured, "samples": len(outcome.results)}
+
+
 def running_row(record: TrialRecord) -> FrontRow:
     """A trial as the running front shows it: means without intervals."""
     return FrontRow(

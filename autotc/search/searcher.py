@@ -22,7 +22,7 @@ from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Ra
 from autotc.search.prediction import stack_judge
 from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
-from autotc.search.records import restored_outcome, running_row, stored_trial, trial_record, trial_state
+from autotc.search.records import restored_outcome, running_row, stored_trial, told, trial_record, trial_state
 from autotc.search.sanity import chance_level, check_sanity
 from autotc.search.seeds import seed_policies
 from autotc.search.settings import SearchSettings
@@ -82,6 +82,7 @@ class Searcher:
     ) -> None:
         self.study, self.problem = study, problem
         worker = Worker.here()
+        progress.on_worker(study.name, worker.name)
         self.runs = SplitRuns(study, evaluator, worker, progress.on_event, progress.on_samples)
         self.records: list[TrialRecord] = []
         self.tally = Tally()
@@ -314,7 +315,9 @@ class Searcher:
         if policy.content_hash() in self.engine.tried:
             self._lease.drop()
             self._lease = None
-        return self._lease is not None
+            return False
+        self._progress.on_begin(self._lease.number, policy.label())
+        return True
 
     def _keep(self, outcome: Outcome, *, forwards: int) -> None:
         """Store an outcome, after its samples; ``forwards``: samples that were run for it."""
@@ -344,6 +347,7 @@ class Searcher:
         self._seen.add(number)
         self._met.add(stored.hash)
         self.tally.add(stored, state)
+        self._progress.on_end(number, type(outcome).__name__.lower(), told(outcome))
         if isinstance(outcome, Failed):
             self._progress.on_event(f"trial {number} failed: {outcome.reason}")
         if isinstance(outcome, Ran):

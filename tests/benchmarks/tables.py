@@ -165,6 +165,29 @@ def live() -> str:
     )
 
 
+def workers() -> str:
+    """What many workers gain and lose, and what the storage serves."""
+    found = read_json("workers.json")
+    rates, front = found["throughput"], found["front"]["ratio of medians"]
+    kills, served, proposals = found["kills"], found["storage"], found["proposals"]["of the last 100 proposals"]
+    times = "; ".join(f"{key}: {row['median, s']} s, longest {row['longest, s']} s" for key, row in proposals.items())
+    rows = [
+        ["`throughput`", f"{rates['workers']} workers give {rates['ratio']} times the trials a minute of one"],
+        ["`front`", "; ".join(f"{ratio:.4f} of one worker's after {trials} trials" for trials, ratio in front.items())],
+        [
+            "`kills`",
+            f"{kills['kills']}: {kills['finished trials lost']} finished trials lost, {kills['run twice']} run twice, the front"
+            f" equal to that of the same policies undisturbed in {kills['equal fronts']} of {kills['studies']} studies",
+        ],
+        [
+            "`storage`",
+            f"PostgreSQL, {served['workers']} simulated workers: {served['trials a second']} trials a second",
+        ],
+        ["`proposals`", times],
+    ]
+    return markdown(["part", "found"], rows)
+
+
 def against_presets() -> str:
     """What the search chooses at the cost of each preset: `python tests/benchmarks/presets.py STUDY`."""
     rows = [
@@ -277,6 +300,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search decoder": lambda: replayed("decoder"),
     "search live": live,
     "search presets": against_presets,
+    "workers": workers,
     "prefill": prefill,
     "accelerator loops": loops,
     "accelerator presets": launches,

@@ -239,18 +239,14 @@ def proposals(args: argparse.Namespace) -> dict[str, Any]:
     from autotc.search.budget import Budget, Costs
     from autotc.search.engine import Conduct, Engine
     from autotc.search.outcome import Raced, Ran
+    from autotc.search.reach import offered_locations
     from autotc.search.space import SearchSpace
     from autotc.search.strategies import build_strategy
     from tests.search.synthetic import SyntheticEvaluator
 
     evaluator = SyntheticEvaluator(samples=40)
-    space, _ = (
-        SearchSpace.load(search_space())
-        .fit(evaluator.modalities, evaluator.depths)
-        .offered(
-            [(modality, at) for modality in evaluator.modalities for at in ("input", "encoder", "projector", "decoder")]
-        )
-    )
+    fitted = SearchSpace.load(search_space()).fit(evaluator.modalities, evaluator.depths)
+    space, _ = fitted.offered(offered_locations(evaluator))
     engine = Engine(evaluator, space, Budget(0.5), Costs(evaluator), Conduct(limit=40))
     engine.start(evaluator.run(UNCOMPRESSED, "search"))
     strategy = build_strategy("parts", 0, lambda modality, keep: None)

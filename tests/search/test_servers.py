@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from autotc import cli
 from autotc.search.errors import SearchError
 from autotc.search.home import Home
 from autotc.search.session import search
@@ -165,6 +166,21 @@ def test_samples_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             search(SyntheticEvaluator(samples=40), **options(tmp_path), **places, artifacts="s3://none")
     finally:
         server.stop()
+
+
+@pytest.mark.full
+def test_workers_on_a_cluster_of_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the embedded model, since a worker is started by its command."""
+    pytest.importorskip("ray")
+    places = ["--runs", tmp_path / "runs", "--out-dir", tmp_path / "policies"]
+    words = ["search", "--ray", "--workers", 1, "--gpus-per-worker", 0, "--trials", 120, "--limit", 60, *places]
+    assert cli.main([str(word) for word in words]) == 0
+    assert "<- exported" in capsys.readouterr().out
+    study = load_study("tiny-omni-b0.4-s0", Home.of(tmp_path / "runs"))
+    workers = {trial.user_attrs["lease"]["name"] for trial in study.stored.trials if "lease" in trial.user_attrs}
+    assert len(workers) == 2
+    hashes = [trial.user_attrs["record"]["hash"] for trial in study.stored.trials if "record" in trial.user_attrs]
+    assert len(hashes) == len(set(hashes))
 
 
 def answers(port: int) -> bool:

@@ -15,9 +15,9 @@ from autotc.search.space import SearchSpace
 from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
-_REFIT = 6
-"""New observations after which the kernel's parameters are fitted again."""
-_MOST = 300
+_REFIT, _GROWN = 6, 1.05
+"""New observations, and growth of their number, after which the kernel's parameters are fitted again."""
+_MOST = 200
 """Observations that are fitted, since a fit takes the cube of their number: the better half, and some of the others."""
 _SURE = 1e-4
 """Variance of what a stack that runs now is taken to lose."""
@@ -92,7 +92,7 @@ class Surrogate:
             stacks, losses, noise = [stacks[i] for i in chosen], losses[chosen], noise[chosen]
         self._seen = stacks, losses, noise
         inputs = np.array([self.features(stages) for stages in stacks])
-        fresh = self._model is None or count >= self._fitted + _REFIT
+        fresh = self._model is None or count >= max(self._fitted + _REFIT, _GROWN * self._fitted)
         if fresh:
             kernel = ConstantKernel(0.02, (1e-4, 1.0)) * DotProduct(0.0, "fixed")
             kernel += ConstantKernel(0.02, (1e-4, 1.0)) * RBF(1.0, (0.3, 10.0))
