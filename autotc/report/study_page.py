@@ -21,6 +21,7 @@ from autotc.report.figures.study import (
 )
 from autotc.report.search import worth_lines
 from autotc.report.tables import interval, markdown_table, markdown_text, signed
+from autotc.report.tradeoffs import at_locations, pairs
 from autotc.statistics import Interval
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def study_html(account: StudyAccount) -> str:
         drawn=None if chosen is None else policy_svg(account, chosen.stages),
         worth=[] if account.worth is None else worth_lines(account.worth),
         rivals=difference_svg(rivals) if rivals else None,
+        places=[(name, row) for name in modalities for row in at_locations(account, name)],
+        stacked=[(name, found) for name in modalities if (found := pairs(account, name)).cells],
         layers=[(name, layers_svg(account, name)) for name in account.usual_tokens],
         over_trials=progress_svg(account, "trials"),
         over_forwards=progress_svg(account, "forwards") if any(p.forwards for p in account.progress) else None,

@@ -176,8 +176,8 @@ def workers() -> str:
         ["`front`", "; ".join(f"{ratio:.4f} of one worker's after {trials} trials" for trials, ratio in front.items())],
         [
             "`kills`",
-            f"{kills['kills']}: {kills['finished trials lost']} finished trials lost, {kills['run twice']} run twice, the front"
-            f" equal to that of the same policies undisturbed in {kills['equal fronts']} of {kills['studies']} studies",
+            f"{kills['kills']}: {kills['finished trials lost']} finished trials lost, {kills['run twice']} run twice;"
+            f" in {kills['equal fronts']} of {kills['studies']} studies the front of the same policies undisturbed",
         ],
         [
             "`storage`",

@@ -12,15 +12,18 @@ import pytest
 import autotc
 from autotc.errors import DataError
 from autotc.pareto import knee
-from autotc.records.account import Changed, Looked, StudyAccount
+from autotc.policy import Stage
+from autotc.records.account import Changed, Looked, StudyAccount, Tried
 from autotc.report.figures.svg import Scale
 from autotc.report.study_page import answer, front_html, study_html, study_markdown
 from autotc.report.tables import markdown_text
+from autotc.report.tradeoffs import at_locations, pairs
 from autotc.search.account import study_account
 from autotc.search.home import Home
 from autotc.search.result import SearchResult
 from autotc.search.session import search
 from autotc.search.storage import load_study
+from autotc.vocabulary import Location
 from tests.report.browser import needs_chromium, opened, serious_problems
 from tests.search.synthetic import SyntheticEvaluator
 
@@ -173,3 +176,42 @@ def test_scales_have_round_ticks() -> None:
     assert Scale(0, 1.05, 0, 100).ticks() == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert Scale(0.61, 0.99, 0, 100).ticks() == [0.7, 0.8, 0.9]
     assert Scale(2, 2, 0, 100)(2) == 0
+
+
+# --- places and stacks ---
+
+
+def tried(stages: tuple[Stage, ...], accuracy: float, cost: float) -> Tried:
+    by = {"image": accuracy}
+    return Tried(0, "found", stages, "x", accuracy, by, cost, {"image": cost}, {})
+
+
+def stage(mechanism: str, location: Location, ratio: float) -> Stage:
+    layer = 1 if location in ("encoder", "decoder") else None
+    return Stage(modality="image", location=location, mechanism=mechanism, keep_ratio=ratio, layer=layer)
+
+
+def test_places_and_stacks_by_hand(account: StudyAccount) -> None:
+    tome, fastv = stage("tome", "encoder", 0.5), stage("fastv", "decoder", 0.25)
+    made = replace(
+        account,
+        budget={"prefill FLOPs": 0.5},
+        tried=(
+            tried((), 1.0, 1.0),
+            tried((tome,), 0.8, 0.45),
+            tried((stage("tome", "encoder", 0.9),), 0.95, 0.9),
+            tried((fastv,), 0.7, 0.6),
+            tried((tome, fastv), 0.6, 0.5),  # tome alone has 0.8 at 0.45
+            tried((tome, stage("fastv", "decoder", 0.5)), 0.9, 0.7),  # the best single stage up to 0.7 has 0.8
+        ),
+    )
+    encoder, decoder = at_locations(made, "image")
+    assert (encoder.location, encoder.policies, encoder.accuracy, encoder.flops_ratio) == ("encoder", 2, 0.8, 0.45)
+    assert (decoder.location, decoder.lowest, decoder.stages) == ("decoder", 0.6, None)
+    found = pairs(made, "image")
+    assert (found.firsts, found.thens) == (("tome at the encoder",), ("fastv at the decoder",))
+    assert found.cells == {("tome at the encoder", "fastv at the decoder"): (pytest.approx((-0.2 + 0.1) / 2), 2)}
+    page = study_html(made)
+    assert "What each location can do" in page
+    assert "none within the budget" in page
+    assert ">-5.0 (2)<" in page
