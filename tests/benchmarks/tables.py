@@ -172,7 +172,10 @@ def workers() -> str:
     kills, served, proposals = found["kills"], found["storage"], found["proposals"]["of the last 100 proposals"]
     times = "; ".join(f"{key}: {row['median, s']} s, longest {row['longest, s']} s" for key, row in proposals.items())
     rows = [
-        ["`throughput`", f"{rates['workers']} workers give {rates['ratio']} times the trials a minute of one"],
+        [
+            "`throughput`",
+            f"{rates['workers']} workers run {rates['ratio']} times the evaluations of one, in the same time",
+        ],
         ["`front`", "; ".join(f"{ratio:.4f} of one worker's after {trials} trials" for trials, ratio in front.items())],
         [
             "`kills`",

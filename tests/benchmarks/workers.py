@@ -35,42 +35,52 @@ from tests.search import fleet  # noqa: E402
 
 
 def throughput(args: argparse.Namespace) -> dict[str, Any]:
-    """Trials a minute of one worker and of several, from the first trial's begin to the last one's end."""
-    rates = {}
+    """Evaluations and trials a minute of one worker and of several, while all of them are there and have work."""
+    evaluations, trials = {}, {}
     for workers in (1, args.workers):
         with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
+            root, count = Path(folder), args.trials if workers == 1 else 3 * args.trials
             more = {"races": False, "sampler": "parts", "workers": workers, "predict_conflicts": False}
-            processes = [fleet.start(fleet.lead, root, args.trials, args.seconds, more)]
+            processes = [fleet.start(fleet.lead, root, count, args.seconds, more)]
             processes += [fleet.start(fleet.help_, root, args.seconds) for _ in range(workers - 1)]
             for process in processes:
                 process.join()
                 assert process.exitcode == 0
-            trials = [trial for trial in _trials(root) if trial.user_attrs.get("record", {}).get("ran")]
-            # Workers load their libraries one after the other on two cores; what counts is when all are there.
-            there = _all_there(trials, workers)
-            last = max(trial.datetime_start for trial in trials)  # until then every worker has something to do
-            done = sum(there < trial.datetime_complete <= last for trial in trials)
-            rates[workers] = 60 * done / (last - there).total_seconds()
             assert [line for line, times in Counter(fleet.lines(root)).items() if times > 1] == []
-            print(workers, "workers:", round(rates[workers], 2), "trials a minute, of", done, "trials", flush=True)
+            begin, end = _busy(root, workers)
+            minutes = (end - begin) / 60
+            evaluations[workers] = sum(begin < ended <= end for _, ended in _ended(root)) / minutes
+            ends = [trial.datetime_complete.timestamp() for trial in _ran(root)]
+            trials[workers] = sum(begin < ended <= end for ended in ends) / minutes
+            print(workers, "workers:", evaluations[workers], trials[workers], "a minute, in", minutes, flush=True)
     return {
-        "seconds a trial": args.seconds,
-        "trials": args.trials,
+        "seconds an evaluation": args.seconds,
         "workers": args.workers,
-        "trials a minute": {str(key): round(value, 2) for key, value in rates.items()},
-        "ratio": round(rates[args.workers] / rates[1], 2),
+        "evaluations a minute": {str(key): round(value, 2) for key, value in evaluations.items()},
+        "trials a minute": {str(key): round(value, 2) for key, value in trials.items()},
+        "ratio": round(evaluations[args.workers] / evaluations[1], 2),
+        "ratio of trials": round(trials[args.workers] / trials[1], 2),
     }
 
 
-def _all_there(trials: list[Any], workers: int) -> datetime:
-    """When the last of the workers began its first trial."""
-    first: dict[str, datetime] = {}
-    for trial in trials:
-        name = trial.user_attrs["lease"]["name"]
-        first[name] = min(trial.datetime_start, first.get(name, trial.datetime_start))
+def _ended(root: Path) -> list[tuple[str, float]]:
+    """Process and time of the end of each evaluation on the search split."""
+    lines = [line.split() for line in (root / "log").read_text(encoding="utf-8").splitlines()]
+    return [(who.partition("@")[0], float(who.partition("@")[2])) for who, split, *_ in lines if split == "search"]
+
+
+def _busy(root: Path, workers: int) -> tuple[float, float]:
+    """From when the last worker has ended its first evaluation, until when the last trial begins."""
+    first: dict[str, float] = {}
+    for who, ended in _ended(root):
+        first.setdefault(who, ended)
     assert len(first) == workers
-    return max(first.values())
+    return max(first.values()), max(trial.datetime_start.timestamp() for trial in _ran(root))
+
+
+def _ran(root: Path) -> list[Any]:
+    """Trials of the study that ran samples."""
+    return [trial for trial in _trials(root) if trial.user_attrs.get("record", {}).get("ran")]
 
 
 def _trials(root: Path) -> list[Any]:

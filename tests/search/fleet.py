@@ -60,7 +60,7 @@ class Logged(SyntheticEvaluator):
                 part = Policy(
                     stages=tuple(stage for stage in policy.stages if stage.modality in group or group == "all")
                 )
-                file.write(f"{os.getpid()} {split} {group} {limit} {part.content_hash()}\n")
+                file.write(f"{os.getpid()}@{time.time():.3f} {split} {group} {limit} {part.content_hash()}\n")
         return results
 
 
@@ -92,7 +92,7 @@ def start(target: Any, *args: Any) -> BaseProcess:
 
 
 def lines(root: Path) -> list[str]:
-    """What ran, without the process that ran it."""
+    """What ran, without the process that ran it and the time of its end."""
     return [line.partition(" ")[2] for line in (root / "log").read_text().splitlines()]
 
 
