@@ -39,7 +39,7 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
     evaluations, trials = {}, {}
     for workers in (1, args.workers):
         with tempfile.TemporaryDirectory() as folder:
-            root, count = Path(folder), args.trials if workers == 1 else 3 * args.trials
+            root, count = Path(folder), args.trials if workers == 1 else 10 * args.trials
             more = {"races": False, "sampler": "parts", "workers": workers, "predict_conflicts": False}
             processes = [fleet.start(fleet.lead, root, count, args.seconds, more)]
             processes += [fleet.start(fleet.help_, root, args.seconds) for _ in range(workers - 1)]
