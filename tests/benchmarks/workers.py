@@ -36,11 +36,20 @@ from tests.search import fleet  # noqa: E402
 
 def throughput(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluations and trials a minute of one worker and of several, while all of them are there and have work."""
+    from autotc.resources import search_space
+
     evaluations, trials = {}, {}
     for workers in (1, args.workers):
         with tempfile.TemporaryDirectory() as folder:
-            root, count = Path(folder), args.trials if workers == 1 else 10 * args.trials
-            more = {"races": False, "sampler": "parts", "workers": workers, "predict_conflicts": False}
+            root, count = Path(folder), args.trials if workers == 1 else 8 * args.trials
+            # The default space: a small one is exhausted before all workers are there.
+            more = {
+                "space": search_space(),
+                "races": False,
+                "sampler": "parts",
+                "workers": workers,
+                "predict_conflicts": False,
+            }
             processes = [fleet.start(fleet.lead, root, count, args.seconds, more)]
             processes += [fleet.start(fleet.help_, root, args.seconds) for _ in range(workers - 1)]
             for process in processes:
@@ -286,8 +295,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--trials", type=int, default=48)
-    parser.add_argument("--seconds", type=float, default=4.0, help="that a trial of `throughput` takes")
+    parser.add_argument(
+        "--trials", type=int, default=20, help="of one worker in `throughput`; several get 8 times as many"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="that an evaluation of `throughput` takes")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
