@@ -36,6 +36,8 @@ def test_light_commands_load_neither_torch_nor_transformers(name: str, tmp_path:
         ["search", "--space", "none.yaml"],
         ["search", "--space", "/dev/full"],
         ["search", "--budget", "2"],
+        ["search", "--storage", "redis://host"],
+        ["worker", "study", "--storage", "postgresql://host:port/name"],
         ["eval", "none.yaml"],
         ["check", "none.yaml"],
         ["compare", "--presets", "none"],

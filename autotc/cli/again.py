@@ -13,6 +13,8 @@ EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch
 """What decides which samples a model answers, and how."""
 WORKING = (*EVALUATOR, "limit", "split_seed", "trial_timeout", "log_json", "runs")
 """What another worker of a search is started with; the storage it is told by the environment."""
+HOME = ("runs", "storage")
+"""Where studies live."""
 RESUMING = (*WORKING, "storage", "latency", "tracking_uri", "force", "workers", "ray", "gpus_per_worker", "out_dir")
 """What a search is resumed with; the study keeps the rest."""
 _USUAL = {"runs": "runs", "out_dir": "policies", "split_seed": "0", "workers": "1"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import autotc
-from autotc.cli.again import EVALUATOR, RESUMING, options_again
+from autotc.cli.again import EVALUATOR, HOME, RESUMING, options_again
 from autotc.cli.cluster import workers_on_ray
 from autotc.cli.command import Command
 from autotc.cli.fleet import workers_beside
@@ -33,10 +33,12 @@ from autotc.cli.output import Output
 from autotc.errors import DataError, PolicyError
 from autotc.names import check_name
 from autotc.report.search import search_report
+from autotc.search.home import Home
 
 if TYPE_CHECKING:
     from autotc.latency import LatencyModel
     from autotc.search.session import Assist
+    from autotc.search.settings import SearchOptions
     from autotc.search.space import SearchSpace
 
 
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budgets(parser)
     _add_candidates(parser)
     _add_conduct(parser)
+    _add_workers(parser)
     add_home_options(parser)
     add_evaluator_options(parser)
 
@@ -108,6 +111,19 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
     add_trial_timeout_option(parser)
     add_log_option(parser)
     parser.add_argument(
+        "--force", action="store_true", help="search also where the uncompressed model is right on no sample"
+    )
+    parser.add_argument(
+        "--register", metavar="NAME", help="register the exported policy in MLflow, as models:/NAME@challenger"
+    )
+    add_tracking_option(parser)
+    parser.add_argument(
+        "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
+    )
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--workers",
         type=from_one,
         default=1,
@@ -133,16 +149,6 @@ def _add_conduct(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where per-sample results are kept for machines that share no --runs: s3://BUCKET/PREFIX, or a folder",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="search also where the uncompressed model is right on no sample"
-    )
-    parser.add_argument(
-        "--register", metavar="NAME", help="register the exported policy in MLflow, as models:/NAME@challenger"
-    )
-    add_tracking_option(parser)
-    parser.add_argument(
-        "--out-dir", type=Path, default=Path("policies"), metavar="DIR", help="of the policy file (default: policies)"
-    )
 
 
 def run(args: argparse.Namespace) -> Output:
@@ -154,10 +160,10 @@ def run(args: argparse.Namespace) -> Output:
     # What is wrong is told before a model is loaded.
     if args.gpus_per_worker is not None and args.ray is None:
         raise DataError("--gpus-per-worker: given without --ray")
+    Home.of(args.runs, args.storage)
     space, latency = _space(args), _latency(args)
     if args.resume is not None:
         check_name(args.resume, "--resume")
-    budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
     try:
         with JsonLog() if args.log_json else LiveProgress() as progress:
             progress.loading()
@@ -165,35 +171,7 @@ def run(args: argparse.Namespace) -> Output:
             if latency is not None:
                 latency.check(evaluator.loaded)
             result = autotc.search(
-                evaluator,
-                space=space,
-                budget=None if args.budget is None else args.budget[0],
-                budgets={name: value for name, value in budgets.items() if value is not None} or None,
-                budget_ms=None if args.budget is None else args.budget[1],
-                budget_kv=args.budget_kv,
-                latency=latency,
-                trials=args.trials,
-                seed=args.seed,
-                name=_name(args.model, args.data, args.tasks),
-                study_name=args.resume,
-                resume=args.resume is not None,
-                sampler=args.sampler,
-                races=not args.no_races,
-                predict_conflicts=not args.no_predicted_conflicts,
-                runs=args.runs,
-                out_dir=args.out_dir,
-                search_limit=args.limit,
-                val_limit=args.limit,
-                test_limit=args.limit,
-                tracking_uri=args.tracking_uri,
-                trial_timeout=args.trial_timeout,
-                force=args.force,
-                register_as=args.register,
-                storage=args.storage,
-                artifacts=args.artifacts,
-                workers=args.workers + (args.ray is not None),
-                assist=_assist(args),
-                progress=progress,
+                evaluator, progress=progress, assist=_assist(args), **_settings(args, space, latency)
             )
     except SearchInterrupted as error:
         message = str(error) + options_again(args, RESUMING)
@@ -203,8 +181,41 @@ def run(args: argparse.Namespace) -> Output:
     except SearchStopped as error:
         raise SearchError(str(error) + options_again(args, RESUMING)) from error
     document = {**result.to_json(), **phases_of(evaluator)}
-    options = options_again(args, EVALUATOR)
-    return Output(document, lambda: search_report(document, options=options, runs=args.runs))
+    options, home = options_again(args, EVALUATOR), options_again(args, HOME)
+    return Output(document, lambda: search_report(document, options=options, home=home))
+
+
+def _settings(args: argparse.Namespace, space: SearchSpace | None, latency: LatencyModel | None) -> SearchOptions:
+    """What the arguments ask of a search."""
+    budgets = {name: getattr(args, f"budget_{name}") for name in MODALITY_NAMES}
+    return {
+        "space": space,
+        "budget": None if args.budget is None else args.budget[0],
+        "budgets": {name: value for name, value in budgets.items() if value is not None} or None,
+        "budget_ms": None if args.budget is None else args.budget[1],
+        "budget_kv": args.budget_kv,
+        "latency": latency,
+        "trials": args.trials,
+        "seed": args.seed,
+        "name": _name(args.model, args.data, args.tasks),
+        "study_name": args.resume,
+        "resume": args.resume is not None,
+        "sampler": args.sampler,
+        "races": not args.no_races,
+        "predict_conflicts": not args.no_predicted_conflicts,
+        "runs": args.runs,
+        "out_dir": args.out_dir,
+        "search_limit": args.limit,
+        "val_limit": args.limit,
+        "test_limit": args.limit,
+        "tracking_uri": args.tracking_uri,
+        "trial_timeout": args.trial_timeout,
+        "force": args.force,
+        "register_as": args.register,
+        "storage": args.storage,
+        "artifacts": args.artifacts,
+        "workers": args.workers + (args.ray is not None),
+    }
 
 
 def _assist(args: argparse.Namespace) -> Assist | None:

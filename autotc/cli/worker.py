@@ -17,6 +17,7 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output
 from autotc.names import check_name
+from autotc.search.home import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> Output:
     from autotc.search.errors import SearchInterrupted
 
     check_name(args.study, "STUDY")
+    Home.of(args.runs, args.storage)  # what is wrong is told before a model is loaded
     again = f"autotc worker {args.study}{options_again(args, WORKING)}"
     try:
         with JsonLog() if args.log_json else LiveProgress() as progress:

@@ -78,13 +78,13 @@ def _audit(audited: Mapping[str, int]) -> list[str]:
     return [f"predicted conflicts run all the same: {audited['run']}, of which {audited['right']} were right to refuse"]
 
 
-def search_report(data: Document, *, options: str, runs: object) -> str:
+def search_report(data: Document, *, options: str, home: str) -> str:
     """What a search ends with: front, floors, files, where MLflow's store is, and what to type next.
 
     Args:
         data: the search's JSON.
         options: of the data and the model, as given, for the commands to type.
-        runs: folder of the studies.
+        home: options that say where the studies live, as given, for the commands to type.
     """
     points = [{**row, "accuracy": row["accuracy_by"]} for row in data["front"]]
     marked = [
@@ -106,7 +106,7 @@ def search_report(data: Document, *, options: str, runs: object) -> str:
         *(f"figure   {path}" for path in data["figures"]),
         *([] if data["mlflow_uri"] is None else [store_line(data["mlflow_uri"])]),
         "",
-        *_next_commands(data, options, runs),
+        *_next_commands(data, options, home),
     ]
     return "\n".join(lines)
 
@@ -153,13 +153,12 @@ def store_line(uri: str) -> str:
     return f"MLflow   mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
-def _next_commands(data: Document, options: str, runs: object) -> list[str]:
+def _next_commands(data: Document, options: str, home: str) -> list[str]:
     """What to type next."""
     policy, study = shlex.quote(str(data["policy"])), shlex.quote(data["study"])
-    where = "" if str(runs) == "runs" else f" --runs {shlex.quote(str(runs))}"
     return [
         "next:",
         f"  autotc eval {policy}{options}",
         f"  autotc check {policy}{options}",
-        f"  autotc front {study}{where}",
+        f"  autotc front {study}{home}",
     ]
