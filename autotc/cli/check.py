@@ -12,12 +12,11 @@ from autotc.cli.loading import evaluator_of, policy_of, warn_untouched
 from autotc.cli.options import accuracy_fall, add_engine_options, add_evaluator_options, positive
 from autotc.cli.output import Output
 from autotc.files import write_text
-from autotc.records.check import CheckReport
-from autotc.report.check import check_markdown, check_sarif, check_text
 from autotc.report.progress import LOADING_MODEL, ProgressBar
 
 if TYPE_CHECKING:
     from autotc.gate.demands import CheckOptions
+    from autotc.records.check import CheckReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +108,8 @@ def _write(report: CheckReport, args: argparse.Namespace) -> None:
     Raises:
         DataError: one cannot be written.
     """
+    from autotc.report.check import check_markdown, check_sarif
+
     if args.junit is not None:
         write_text(args.junit, report.to_junit(), "--junit")
     if args.sarif is not None:
@@ -119,6 +120,8 @@ def _write(report: CheckReport, args: argparse.Namespace) -> None:
 
 def _text(report: CheckReport, args: argparse.Namespace) -> str:
     """What is printed."""
+    from autotc.report.check import check_text
+
     accepted = f"\naccepted: {args.policy} holds what was measured now" if args.accept else ""
     return check_text(report) + accepted
 

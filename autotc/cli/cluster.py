@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotc.cli.again import WORKING, options_again
+from autotc.cli.options import STORAGE_VARIABLE
 from autotc.errors import DataError, missing_dependency, one_line, quote
-from autotc.search.home import VARIABLE
 
 if TYPE_CHECKING:
     from autotc.search.storage import Study
@@ -77,7 +77,9 @@ def _work(words: list[str], storage: str, folder: str) -> int:
     """Run a worker on a machine of the cluster; returns its exit code."""
     # A machine that does not have the search's folder works in its own.
     where = folder if Path(folder).is_dir() else None
-    process = subprocess.Popen(words, cwd=where, env={**os.environ, VARIABLE: storage}, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, cwd=where, env={**os.environ, STORAGE_VARIABLE: storage}, stdin=subprocess.DEVNULL
+    )
     try:
         return process.wait()
     except BaseException:  # the task is cancelled

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from autotc.cli.again import WORKING, options_again
+from autotc.cli.options import STORAGE_VARIABLE
 from autotc.errors import DataError
-from autotc.search.home import VARIABLE
 
 if TYPE_CHECKING:
     from autotc.search.storage import Study
@@ -52,7 +52,7 @@ def workers_beside(args: argparse.Namespace, study: Study) -> Iterator[None]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **_environment(args.workers, number), VARIABLE: study.home.url},
+                env={**os.environ, **_environment(args.workers, number), STORAGE_VARIABLE: study.home.url},
                 start_new_session=True,
             )
             started.append(process)

@@ -11,6 +11,8 @@ from pathlib import Path
 RUNS = Path("runs")
 LOADING = ("dtype", "device_map", "attn_implementation", "revision", "trust_remote_code")
 """Options of every command that loads a model."""
+STORAGE_VARIABLE = "AUTOTC_STORAGE"
+"""As `autotc.search.home.VARIABLE`, which --help must not wait for."""
 SHELLS = ("bash", "zsh", "fish")
 """That completion can be printed for."""
 MODALITY_NAMES = ("image", "video", "audio")

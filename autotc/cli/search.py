@@ -33,7 +33,6 @@ from autotc.cli.output import Output
 from autotc.errors import DataError, PolicyError
 from autotc.names import check_name
 from autotc.report.search import search_report
-from autotc.search.home import Home
 
 if TYPE_CHECKING:
     from autotc.latency import LatencyModel
@@ -156,6 +155,7 @@ def run(args: argparse.Namespace) -> Output:
     from autotc.cli.live import LiveProgress
     from autotc.cli.logs import JsonLog
     from autotc.search.errors import SearchError, SearchInterrupted, SearchStopped
+    from autotc.search.home import Home
 
     # What is wrong is told before a model is loaded.
     if args.gpus_per_worker is not None and args.ray is None:

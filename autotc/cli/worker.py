@@ -17,7 +17,6 @@ from autotc.cli.options import (
 )
 from autotc.cli.output import Output
 from autotc.names import check_name
-from autotc.search.home import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +34,7 @@ def run(args: argparse.Namespace) -> Output:
     from autotc.cli.live import LiveProgress
     from autotc.cli.logs import JsonLog
     from autotc.search.errors import SearchInterrupted
+    from autotc.search.home import Home
 
     check_name(args.study, "STUDY")
     Home.of(args.runs, args.storage)  # what is wrong is told before a model is loaded

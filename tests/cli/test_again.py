@@ -8,9 +8,16 @@ import pytest
 
 import autotc
 from autotc.cli.again import EVALUATOR, RESUMING, options_again
+from autotc.cli.options import STORAGE_VARIABLE
 from autotc.cli.parser import ShellParser
 from autotc.cli.search import run
 from autotc.search.errors import SearchError, SearchStopped
+from autotc.search.home import VARIABLE
+
+
+def test_the_variable_of_the_storage_is_the_searchs() -> None:
+    assert STORAGE_VARIABLE == VARIABLE
+
 
 GIVEN = {
     "--model": "my models/qwen 2.5",
