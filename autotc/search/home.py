@@ -43,6 +43,8 @@ _TABLES = {
 """That Optuna cannot do without; it makes a missing one anew, empty, without a word."""
 _SECONDS = 5.0
 """That a locked database is waited for."""
+_PATIENCE = 60.0
+"""Seconds that one worker waits for another to have written to a database file."""
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between tries while a server does not answer, e.g. since it is being restarted."""
 _LOST = ("StorageInternalError", "OperationalError", "InterfaceError", "RpcError", "_InactiveRpcError")
@@ -205,7 +207,8 @@ def _opened(package: Any, home: Home) -> Any:
         backend = storages.journal.JournalFileBackend(str(home.file))
         return storages.JournalStorage(backend)
     if parts.scheme.startswith("sqlite"):
-        return storages.RDBStorage(home.url)
+        # Workers write one after the other.
+        return storages.RDBStorage(home.url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
     # A connection is tried before it is used: the server may have been restarted since.
     return storages.RDBStorage(home.url, engine_kwargs={"pool_pre_ping": True})
 

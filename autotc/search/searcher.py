@@ -189,12 +189,12 @@ class Searcher:
         """Take in what other workers, or earlier calls, have stored, and what others run now."""
         running = self._leases.others()
         trials = self._leases.trials()
-        self._note_deaths(trials)
         for trial in trials:
             if trial.number not in self._seen and trial.state.is_finished():
                 self._seen.add(trial.number)
                 if "hash" in trial.user_attrs.get(RECORD, {}):
                     self._absorb(trial, StoredTrial.model_validate(trial.user_attrs[RECORD]))
+        self._note_deaths(trials)  # by now it is known which mechanisms have run well
         self.others = len(running)
         self.engine.promise(
             Policy.from_yaml(trial.user_attrs[WORK], f"trial {trial.number}")

@@ -120,17 +120,23 @@ class SplitRuns:
         found, name = self.known(policy, split), policy.label() or "uncompressed"
         if found is not None or _key(policy, split) in self._failed:
             return found
-        self._leases.others()
-        self.deaths.look(self._leases.trials())
-        if self.deaths.fatal(policy):
-            times = self.deaths.times(policy)
-            self._tell(f"{name}: left out on {split}; the process ended {times} times while it ran")
+        if self._fatal(policy, split):
             return None
         try:
             return self.once(policy, split, self._runner(policy, split))
         except _CannotRunError as error:
             self._tell(f"{name}: left out on {split} ({error})")
             return None
+
+    def _fatal(self, policy: Policy, split: Split) -> bool:
+        """Whether processes have ended too often under a policy, which is told."""
+        self._leases.others()  # those of workers that are gone are noted
+        self.deaths.look(self._leases.trials())
+        if not self.deaths.fatal(policy):
+            return False
+        name, times = policy.label() or "uncompressed", self.deaths.times(policy)
+        self._tell(f"{name}: left out on {split}; the process ended {times} times while it ran")
+        return True
 
     def spread(self, policies: Sequence[Policy], split: Split) -> None:
         """Have all workers run policies on a split; returns when each has run, or cannot be."""
@@ -151,20 +157,24 @@ class SplitRuns:
                 continue
             split: Split = request.user_attrs[SPLIT]
             policy = Policy.from_yaml(request.user_attrs[WORK], f"run {request.number}")
-            found = self.known(policy, split)
-            lease = self._taken(policy, split) if found is None else None
-            if found is None and lease is None:
-                continue
-            try:
-                if lease is not None:
-                    self._made(lease, policy, split, self._runner(policy, split))
-            except _CannotRunError as error:
-                self._tell(f"{policy.label() or 'uncompressed'}: left out on {split} ({error})")
-                self._leases.answer(request, done=False)
-            else:
-                self._leases.answer(request, done=True)
+            done = self.known(policy, split) is not None
+            if not done and not self._fatal(policy, split):
+                lease = self._taken(policy, split)
+                if lease is None:
+                    continue
+                done = self._can_run(lease, policy, split)
+            self._leases.answer(request, done=done)
             return True
         return False
+
+    def _can_run(self, lease: Lease, policy: Policy, split: Split) -> bool:
+        """Run a policy and keep its results; False where it cannot be run, which is told by name."""
+        try:
+            self._made(lease, policy, split, self._runner(policy, split))
+        except _CannotRunError as error:
+            self._tell(f"{policy.label() or 'uncompressed'}: left out on {split} ({error})")
+            return False
+        return True
 
     def _requests(self) -> list[optuna.trial.FrozenTrial]:
         """Runs that the search asks for, and that nobody has finished."""

@@ -89,6 +89,7 @@ def told(root: Path) -> str:
     return "\n".join(path.read_bytes().decode("utf-8", errors="replace") for path in files)
 
 
+@pytest.mark.full
 def test_workers_on_postgres_and_a_restart_in_the_middle(postgres: Postgres, tmp_path: Path) -> None:
     more = {"storage": postgres.url}
     processes = [start(target, tmp_path, *words, 0.2, more) for target, words in ((lead, (16,)), (help_, ()))]

@@ -15,12 +15,13 @@ from autotc import cli
 from autotc.search.deaths import WORK
 from autotc.search.errors import SearchError
 from autotc.search.home import Home
-from autotc.search.leases import DIED, LEASE, LOST, Worker
+from autotc.search.leases import DIED, LEASE, LOST, Leases, Worker
+from autotc.search.locks import hold_study
 from autotc.search.session import search
 from autotc.search.storage import load_front, load_study, load_trials
 from autotc.search.upkeep import delete, doctor, merge, state
 
-from .fleet import STUDY, lead, options, start
+from .fleet import STUDY, options
 from .synthetic import SyntheticEvaluator
 
 
@@ -129,15 +130,17 @@ def test_a_study_is_deleted_whole(copy: Home, capsys: pytest.CaptureFixture[str]
     assert optuna.get_all_study_names(copy.url) == []
 
 
-def test_a_study_that_is_searched_is_not_deleted(tmp_path: Path) -> None:
-    process = start(lead, tmp_path, 40, 0.3)
-    home = Home.of(tmp_path / "runs")
-    while not (tmp_path / "log").exists():
-        assert process.is_alive()
-    with pytest.raises(SearchError, match="is being searched by process"):
-        delete(STUDY, home)
-    process.terminate()
-    process.join(60)
+def test_a_study_that_somebody_works_on_is_not_deleted(copy: Home) -> None:
+    study = load_study(STUDY, copy)
+    with hold_study(study.folder, STUDY), pytest.raises(SearchError, match="is being searched by process"):
+        delete(STUDY, copy)
+    leases = Leases(study.stored, copy, Worker.here())
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    lease = leases.take(trial, lambda other: False)
+    assert lease is not None
+    with pytest.raises(SearchError, match=rf"trial {lease.number} runs on process"):
+        delete(STUDY, copy)
+    assert study.folder.exists()
 
 
 @pytest.mark.parametrize(
