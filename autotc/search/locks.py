@@ -15,6 +15,8 @@ from autotc.search.errors import SearchError
 LOCK, HOLDER = ".lock", ".holder.json"
 _SECONDS = 120.0
 """That a process waits for another to make its study."""
+_OWN: set[Path] = set()
+"""Folders that this process holds. The system's lock is asked beside it, since it alone knows of other processes."""
 
 
 @contextmanager
@@ -28,16 +30,19 @@ def hold_study(folder: Path, study: str) -> Iterator[None]:
         study: its name.
 
     Raises:
-        SearchError: another process searches it; the message names it.
+        SearchError: it is being searched, here or by another process; the message names it.
     """
+    own = folder.resolve()
     with _held(folder / LOCK, 0.0) as held:
         holder = folder / HOLDER
-        if not held:
+        if not held or own in _OWN:
             raise SearchError(f"study {study}: is being searched by {_named(holder)}; wait for its end, or end it")
-        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        _OWN.add(own)
         try:
+            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
             yield
         finally:
+            _OWN.discard(own)
             with suppress(OSError):
                 holder.unlink(missing_ok=True)
 
