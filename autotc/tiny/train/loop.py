@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autotc.tiny.train.recipes import Recipe
-
 SECONDS_BETWEEN_CHECKPOINTS = 300
 Step = tuple[int, np.random.Generator, Callable[[Tensor], None]]
 """Number of the step, its generator, and what takes a loss and moves the weights."""
+
+
+class Recipe(Protocol):
+    """What the loop has to know of a stage: its name, steps, seed and rate, and after how many steps that is lowest."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def peak_rate(self) -> float: ...
+    @property
+    def horizon(self) -> int | None: ...
 
 
 class StageRun:
@@ -36,11 +49,19 @@ class StageRun:
         self._started = self._saved = time.monotonic()
         self._spent = 0.0
 
-    def steps(self, params: list[nn.Parameter]) -> Iterator[Step]:
-        """Drive the stage from where its checkpoint stands; saves when a checkpoint is due."""
+    def steps(self, *groups: tuple[Sequence[nn.Parameter], float]) -> Iterator[Step]:
+        """Drive the stage from where its checkpoint stands; saves when a checkpoint is due.
+
+        Args:
+            groups: what moves, and its learning rate as a multiple of the recipe's.
+        """
         optimizer = torch.optim.AdamW(
-            [{"params": params}], lr=self._recipe.peak_rate, betas=(0.9, 0.98), weight_decay=0.02
+            [{"params": params} for params, _ in groups],
+            lr=self._recipe.peak_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.02,
         )
+        params = [param for group, _ in groups for param in group]
 
         def backward(loss: Tensor) -> None:
             optimizer.zero_grad(set_to_none=True)
@@ -49,7 +70,8 @@ class StageRun:
             optimizer.step()
 
         for step in range(self._resume(optimizer), self._recipe.steps):
-            optimizer.param_groups[0]["lr"] = self._rate(step)
+            for group, (_, share) in zip(optimizer.param_groups, groups, strict=True):
+                group["lr"] = share * self._rate(step)
             yield step, np.random.default_rng([self._recipe.seed, step]), backward
             if self._is_due(step + 1):
                 self._save(step + 1, optimizer)

@@ -63,7 +63,7 @@ def _train_tower(recipe: Recipe, out: Path, model: Qwen2_5OmniThinkerForConditio
     if recipe.after:
         tower.load_state_dict(torch.load(out / f"{recipe.after}.pt", weights_only=True)[recipe.after])
     run = StageRun(out, recipe, {recipe.stage: tower})
-    for step, rng, backward in run.steps(list(tower.parameters())):
+    for step, rng, backward in run.steps((list(tower.parameters()), 1.0)):
         scenes: list[Scene]
         if mel is not None:
             clips = [AudioScene(rng, sources, counts=(4, 5)) for _ in range(24)]
@@ -100,7 +100,7 @@ def _train_decoder(
             module.load_state_dict(state[name], strict=name != "heads")
     run, means = StageRun(out, recipe, modules), RunningMeans()
     std = float(language.embed_tokens.weight.std())
-    for step, rng, backward in run.steps([*params, *heads.parameters()]):
+    for step, rng, backward in run.steps(([*params, *heads.parameters()], 1.0)):
         kind = recipe.scenes[step % len(recipe.scenes)]
         scenes, packed = _symbolic_batch(kind, batch, rng, sources, packer)
         generator = torch.Generator().manual_seed(step)
@@ -144,7 +144,7 @@ def _train_joint(
     sources, packer, mel = load_sources("train"), Packer(model), Mel()
     model.requires_grad_(True)
     run, means = StageRun(out, recipe, {"model": model, "heads": heads}), RunningMeans()
-    for step, rng, backward in run.steps([*model.parameters(), *heads.parameters()]):
+    for step, rng, backward in run.steps(([*model.parameters(), *heads.parameters()], 1.0)):
         kind = recipe.scenes[step % len(recipe.scenes)]
         scenes = [SCENES[kind](rng, sources) for _ in range(batch)]
         features, sound = tower_outputs(model, scenes, mel)
