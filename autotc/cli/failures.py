@@ -19,6 +19,8 @@ DEBUG = "AUTOTC_DEBUG"
 """Environment variable that shows tracebacks, as ``--debug`` does."""
 HINT_LENGTH = 4000
 """Characters of an interruption's message, which holds a command to paste."""
+_HOST_IS_FULL = "can't allocate memory"
+"""What torch says where the host's memory does not suffice."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def explain(error: BaseException) -> Failure:
         return Failure(one_line(error), WRONG_INPUT)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
         return Failure(one_line(missing_dependency(error)), WRONG_INPUT)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _HOST_IS_FULL in str(error):
         hint = "give a smaller --batch-size or --limit, or a larger device"
         return Failure(one_line(f"out of memory ({one_line(error, 160) or 'of the host'}); {hint}"), WRONG_INPUT)
     if isinstance(error, OSError) and error.errno is not None:

@@ -20,6 +20,7 @@ from autotc.evaluate.engines.answering import EngineAnswerer, MetricScorer, Scor
 from autotc.evaluate.engines.client import Client
 from autotc.evaluate.identity import metric_identity
 from autotc.evaluate.measures import exact
+from autotc.evaluate.memory import out_of_memory, within_memory
 from autotc.evaluate.metrics import Metric
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample, grouped
@@ -322,6 +323,12 @@ class ModelEvaluator(ObservableEvaluator):
 
     def run_batch(self, policy: Policy, batch: Batch, costs: list[Costed]) -> list[SampleResult]:
         """Results of a batch; of an adaptive policy, what each sample cost is added to ``costs``."""
+        call = configure(self.processor, policy)
+        return within_memory(
+            lambda part: self._run(policy, part, costs), batch, lambda samples: self.batches.inputs(samples, call)
+        )
+
+    def _run(self, policy: Policy, batch: Batch, costs: list[Costed]) -> list[SampleResult]:
         answered = self._answered(policy, batch)
         if not all(answered.finite):
             raise self._not_finite(policy, batch, answered.finite)
@@ -339,10 +346,8 @@ class ModelEvaluator(ObservableEvaluator):
         """
         try:
             return self.answerer.answer(policy, batch, self.device)
-        except torch.OutOfMemoryError:
-            raise
         except (InputsError, ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
-            if policy.stages:
+            if policy.stages or out_of_memory(error):
                 raise
             raise self._refusal(batch, error) from error
 
@@ -369,11 +374,8 @@ class ModelEvaluator(ObservableEvaluator):
             if all(bare.finite):
                 return NotFiniteError(f"{policy.label()}: {told}, where the uncompressed model's are finite")
         dtype = str(next(self._model.parameters()).dtype).removeprefix("torch.")
-        hint = (
-            "try --dtype bfloat16"
-            if dtype == "float16"
-            else f"the weights may be damaged (dtype {dtype}); see also --dtype"
-        )
+        hint = f"the weights may be damaged (dtype {dtype}); see also --dtype"
+        hint = "try --dtype bfloat16" if dtype == "float16" else hint
         return DataError(f"{told} without a policy: {hint}")
 
     def forget(self, policy: Policy) -> None:

@@ -76,7 +76,8 @@ class SearchSettings(BaseModel):
         seed: of the sampler; 0 if None. Same seed, same policy file.
         name: of the model, in the names of study and policy file.
         study_name: in place of ``name-b<budget>-s<seed>``.
-        resume: go on with the latest study of that name; its stored settings hold, and contradicting ones are refused.
+        resume: go on with the study that ``study_name`` names, or else with the latest of the usual name; its
+            stored settings hold, and contradicting ones are refused.
         sampler: who proposes: ``parts``, the search's own; ``tpe``, ``nsga2``, ``nsga3``, ``gp`` or ``random`` of
             Optuna; ``gsearch``, ``vflowopt`` or ``fitprune``, published searches of decoder schedules.
         races: whether policies start on few samples and are given up when the front is better there.

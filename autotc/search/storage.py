@@ -242,7 +242,7 @@ def _made(storage: optuna.storages.BaseStorage, base_name: str) -> optuna.Study:
 
 
 def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) -> Study:
-    """Open the latest study of a name and hold what is given against what it was made with.
+    """Open a study and hold what is given against what it was made with.
 
     Args:
         settings: as given.
@@ -263,7 +263,8 @@ def resume_study(settings: SearchSettings, samples_sha256: str, stamp: Stamp) ->
             same = _same_name(base_name, known)
             if not same:
                 raise _unknown_study(base_name, home, known)
-            name = base_name if base_name in known and "~" in base_name else same[-1]
+            # Who names a study means that one; of a search's usual name, the latest is meant.
+            name = base_name if settings.study_name in known else same[-1]
             stored = optuna.load_study(study_name=name, storage=storage)
     own = _settings(stored)
     contradiction = own.contradiction(settings, name)

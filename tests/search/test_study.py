@@ -311,3 +311,11 @@ def test_a_schedule_lowered_to_one_step_is_written_as_one() -> None:
     lowered = with_ratios(stage, [5, 5])
     assert (lowered.layers, lowered.layer, lowered.keep_ratio) == (None, 1, 0.05)
     assert Stage.model_validate(lowered.model_dump()) == lowered
+
+
+def test_a_study_that_is_named_is_that_one(tmp_path: Path) -> None:
+    first, second = (run(tmp_path, trials=6).study for _ in range(2))
+    assert (first, second) == ("tiny-omni-b0.5-s0", "tiny-omni-b0.5-s0~2")
+    assert run(tmp_path, study_name=first, resume=True).study == first
+    assert run(tmp_path, study_name=second, resume=True).study == second
+    assert run(tmp_path, resume=True).study == second  # the usual name means the latest
