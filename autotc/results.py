@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,12 +23,15 @@ from autotc.statistics import (
     paired_difference,
 )
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 DIGITS = 4
 """Decimals that evaluators give log-probabilities and divergences: another thread count, or another place in memory,
 orders sums anew and changes the last bits of floats, and files of the same seed are to be equal byte by byte."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SampleResult:
     """One sample's outcome.
 
@@ -162,17 +166,20 @@ class Results:
         Raises:
             DataError: it is missing, is not a samples file, holds no samples, or a value that no sample can have.
         """
-        import pandas as pd
+        import pyarrow.parquet as pq
 
         if not Path(path).exists():
             raise DataError(f"{path}: no such file; a samples file (.samples.parquet) is expected")
         try:
-            rows = pd.read_parquet(path).to_dict("records")
-        except Exception as error:  # pyarrow and pandas raise many kinds
+            table = pq.ParquetFile(path).read()
+        except Exception as error:  # pyarrow raises many kinds
             raise DataError(f"{path}: is not a samples file ({one_line(error, 120)})") from error
-        if not rows:
+        if not table.num_rows:
             raise DataError(f"{path}: holds no samples; a samples file with at least one is expected")
-        samples = tuple(_sample(row, f"{path}: row {number}") for number, row in enumerate(rows))
+        samples = _samples(table)
+        if samples is None:
+            rows = table.to_pandas().to_dict("records")
+            samples = tuple(_sample(row, f"{path}: row {number}") for number, row in enumerate(rows))
         ids = set[str]()
         for number, sample in enumerate(samples):
             if sample.id in ids:
@@ -185,6 +192,31 @@ _COLUMNS = tuple(field.name for field in fields(SampleResult))
 _WORDS = ("id", "task", "modality", "answer", "cluster")
 _ABSENT: dict[str, float | str] = {"divergence": math.nan, "cluster": ""}
 """What files of before a column say in its place."""
+
+
+def _samples(table: pa.Table) -> tuple[SampleResult, ...] | None:
+    """A table of the columns and kinds that `Results.save` writes, read at once; None where it is another."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {}
+    for name in _COLUMNS:
+        if name not in table.column_names:
+            if name not in _ABSENT:
+                return None
+            columns[name] = [_ABSENT[name]] * table.num_rows
+            continue
+        column = table.column(name)
+        words = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if words != (name in _WORDS) or not (words or pa.types.is_floating(column.type)):
+            return None
+        if words and column.null_count:
+            return None
+        # Equal words of many files are one object: ids, tasks and most answers recur in every trial of a study. Numbers
+        # that are none are stored as missing.
+        columns[name] = [*map(sys.intern, column.to_pylist())] if words else column.to_numpy().tolist()
+    if not all(0 <= value <= 1 for value in columns["correct"]):
+        return None
+    return tuple(map(SampleResult, *(columns[name] for name in _COLUMNS)))
 
 
 def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:

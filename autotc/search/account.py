@@ -32,7 +32,8 @@ from autotc.report.figures import main_family
 from autotc.results import Results
 from autotc.search.home import Home
 from autotc.search.outcome import PREDICTED_CONFLICT
-from autotc.search.storage import Study, TrialRecord, load_study, trial_front
+from autotc.search.storage import Study, load_study
+from autotc.search.trials import TrialRecord, stored_policy, trial_front
 from autotc.statistics import mean_of_intervals
 from autotc.versions import installed_versions
 from autotc.vocabulary import SPLITS
@@ -60,7 +61,11 @@ def study_account(name: str, home: Home) -> StudyAccount:
     Raises:
         SearchError: there is no such study.
     """
-    study = load_study(name, home)
+    return account_of(load_study(name, home))
+
+
+def account_of(study: Study) -> StudyAccount:
+    """What a study found, and how; also while it runs."""
     settings, context = study.settings, study.attribute(CONTEXT) or {}
     records = list(study.records())
     tested, baseline = _tested(study)
@@ -74,11 +79,11 @@ def study_account(name: str, home: Home) -> StudyAccount:
         if stored.refused is not None:
             refused[stored.refused] = refused.get(stored.refused, 0) + 1
         if stored.refused == PREDICTED_CONFLICT:
-            conflicts.append(Policy.from_yaml(stored.policy).label())
+            conflicts.append(stored_policy(stored.policy, trial.number).label())
     by_trial = {trial.number: stored.flops_ratio_by for trial, stored in study.trials()}
     uncompressed = _results(study.folder / "uncompressed.samples.parquet")
     return StudyAccount(
-        study=name,
+        study=study.name,
         model=context.get("model", "not known"),
         evaluator=context.get("evaluator", "not known"),
         seed=settings.seed,

@@ -15,7 +15,7 @@ from autotc.policy import UNCOMPRESSED, Measured, Policy
 from autotc.report.figures import FrontFigure, Point, front_png, main_family
 from autotc.report.study_page import front_html, study_html
 from autotc.results import Results, SplitCost
-from autotc.search.account import WORTH, study_account
+from autotc.search.account import WORTH, account_of
 from autotc.search.engine import Engine
 from autotc.search.errors import SearchStopped
 from autotc.search.looked import look_at_samples
@@ -25,8 +25,9 @@ from autotc.search.recording import record_front
 from autotc.search.result import FrontRow, SearchResult
 from autotc.search.settings import RANKED, SearchSettings
 from autotc.search.split_runs import SplitRuns
-from autotc.search.storage import Study, TrialRecord, trial_front
+from autotc.search.storage import Study
 from autotc.search.tally import Tally
+from autotc.search.trials import TrialRecord, trial_front
 from autotc.search.worth import Trials, assess
 from autotc.statistics import Interval
 from autotc.tracking import Tracker, masked
@@ -97,7 +98,7 @@ def finish(ending: Ending, asked: SearchSettings, tracker: Tracker | None, start
     figures = _figures(ending)
     if tracker is not None:
         artefacts = [exported, samples_path(exported), uncompressed_path(exported), *figures]
-        account = study_account(study.name, study.home)
+        account = account_of(study)
         record_front(tracker, rows, ending.tally, _metrics(ending, chosen, baseline), artefacts, account)
         if asked.register_as is not None:
             version = tracker.register(asked.register_as, exported, describe(Policy.load(exported)))
@@ -360,7 +361,7 @@ def _figures(ending: Ending) -> list[Path]:
     ]
     title = f"{ending.study.name}: {len(points)} feasible policies"
     figure = FrontFigure(title, points, ending.uncompressed.overall(), ending.problem.budget.overall)
-    folder, account = ending.study.folder, study_account(ending.study.name, ending.study.home)
+    folder, account = ending.study.folder, account_of(ending.study)
     return [
         front_png(figure, folder / "front.png"),
         write_text(folder / "front.html", front_html(account)),

@@ -18,8 +18,9 @@ from autotc.search.outcome import Failed, Known, Outcome, Ran, Refused
 from autotc.search.problem import Problem
 from autotc.search.result import FrontRow
 from autotc.search.settings import SearchSettings, StudySettings
-from autotc.search.storage import StoredTrial, Study
+from autotc.search.storage import Study
 from autotc.search.tally import Tally
+from autotc.search.trials import StoredTrial
 from autotc.tracking import Tracker, version
 
 _IMPORTANCES = 8

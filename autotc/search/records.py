@@ -9,7 +9,7 @@ from autotc.results import Results
 from autotc.search.budget import Costs
 from autotc.search.outcome import Failed, Outcome, Raced, Ran, Refused
 from autotc.search.result import FrontRow
-from autotc.search.storage import State, StoredTrial, TrialRecord
+from autotc.search.trials import State, StoredTrial, TrialRecord
 from autotc.statistics import Interval
 
 if TYPE_CHECKING:

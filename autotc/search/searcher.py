@@ -27,9 +27,10 @@ from autotc.search.sanity import chance_level, check_sanity
 from autotc.search.seeds import seed_policies
 from autotc.search.settings import SearchSettings
 from autotc.search.split_runs import SplitRuns
-from autotc.search.storage import RECORD, State, StoredTrial, Study, TrialRecord, trial_front
+from autotc.search.storage import Study
 from autotc.search.strategies import build_strategy
 from autotc.search.tally import Tally
+from autotc.search.trials import RECORD, State, StoredTrial, TrialRecord, stored_policy, trial_front
 
 if TYPE_CHECKING:
     import optuna
@@ -116,7 +117,9 @@ class Searcher:
         )
         # A resumed study does not repeat the draws of its beginning.
         self._strategy: Strategy = build_strategy(
-            settings.sampler, settings.seed + seed + 1_000_003 * len(study), partial(fitprune_ratios, evaluator)
+            settings.sampler,
+            (settings.seed + seed + 1_000_003 * len(study)) % 2**32,
+            partial(fitprune_ratios, evaluator),
         )
 
     def close(self, *, done: bool) -> None:
@@ -211,7 +214,7 @@ class Searcher:
         self.engine.tried.add(stored.hash)
         state = _state(trial)
         self.tally.add(stored, state)
-        policy = Policy.from_yaml(stored.policy, f"trial {trial.number}")
+        policy = stored_policy(stored.policy, trial.number)
         results = None if stored.refused or state == "FAIL" else self._results(trial.number, policy, state)
         if results is not None:
             self.engine.restore(policy, results, state == "COMPLETE")

@@ -22,7 +22,8 @@ from autotc.search.recording import open_tracker, record_trial
 from autotc.search.result import SearchResult
 from autotc.search.searcher import Searcher
 from autotc.search.settings import ALONE, SearchOptions, SearchSettings
-from autotc.search.storage import StoredTrial, Study
+from autotc.search.storage import Study
+from autotc.search.trials import StoredTrial
 from autotc.tracking import Tracker
 
 Assist = Callable[[Study], AbstractContextManager[object]]

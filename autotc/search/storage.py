@@ -4,116 +4,32 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from autotc.errors import DataError, quote
 from autotc.names import nearest
-from autotc.pareto import pareto_front
 from autotc.policy import Policy
 from autotc.search.errors import SearchError
 from autotc.search.home import Home, import_optuna
 from autotc.search.locks import hold_runs
 from autotc.search.samples import Samples
 from autotc.search.settings import SearchSettings, StudySettings, study_base_name
+from autotc.search.trials import RECORD, StoredTrial, TrialRecord, stored_trials, trial_front, trial_records
 from autotc.stamp import Stamp
 from autotc.versions import installed_versions
 
 if TYPE_CHECKING:
     import optuna
 
-RECORD = "record"
-"""User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
 VERSIONS = "versions"
 """Attribute of a study: the packages that it was made with."""
 SPLIT_RUNS = ".runs"
 """Ending of the name of the study beside a study that holds runs on whole splits."""
-State = Literal["COMPLETE", "PRUNED", "FAIL"]
-
-
-class StoredTrial(BaseModel):
-    """A trial as the study keeps it, under the attribute ``record``.
-
-    Attributes:
-        hash: content hash of the policy; absent where an older study holds something else.
-        origin: who proposed the policy.
-        policy: as it ran, as YAML.
-        watched: samples that were run for it to predict conflicts.
-        audited: a stack that is predicted to conflict and ran all the same.
-        refused, reason: rule that refused it, and why.
-        error: why it failed.
-        raced: what it lost its race to.
-        accuracy, tasks: modality group or task -> mean score, on the samples that it ran on.
-        log_probability: mean over modality groups, see `Results`; stored as ``guide``.
-        divergence: from the uncompressed model's predictions, in nats.
-        tokens, flops_ratio_by, scoring_share: analytic, see `SplitCost`.
-        samples: how many it ran on.
-        forwards: samples that were run for it, which were not known from policies with the same stages.
-        ran: whether any sample was run; if not, all was known from policies with the same stages.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
-
-    hash: str
-    origin: str
-    policy: str
-    watched: int = 0
-    audited: bool = False
-    refused: str | None = None
-    reason: str | None = None
-    error: str | None = None
-    raced: str | None = None
-    accuracy: dict[str, float] = Field(default_factory=dict)
-    log_probability: float = Field(0.0, alias="guide")
-    divergence: float | None = None
-    tasks: dict[str, float] = Field(default_factory=dict)
-    tokens: dict[str, float] = Field(default_factory=dict)
-    flops_ratio_by: dict[str, float] = Field(default_factory=dict)
-    scoring_share: float | None = None
-    samples: int | None = None
-    forwards: int = 0
-    ran: bool = True
-
-    def as_attributes(self) -> dict[str, Any]:
-        """As it is stored, as user attributes of a trial: what was set, under the names that it is stored with."""
-        return {RECORD: self.model_dump(by_alias=True, exclude_unset=True)}
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A feasible trial that ran on the whole search split.
-
-    Attributes:
-        number: of the trial.
-        policy: as it ran.
-        origin: who proposed it.
-        accuracy: mean over modality groups.
-        accuracy_by: modality group -> accuracy.
-        flops_ratio: on the search split.
-        tokens: modality -> mean tokens of an item at the language model's last layer.
-        log_probability: of the right answers, mean over modality groups.
-    """
-
-    number: int
-    policy: Policy
-    origin: str
-    accuracy: float
-    accuracy_by: Mapping[str, float]
-    flops_ratio: float
-    tokens: Mapping[str, float]
-    log_probability: float
-
-
-def trial_front(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Trials that no other beats in accuracy and FLOPs ratio, cheapest first."""
-    return pareto_front(
-        records, cost=lambda r: r.flops_ratio, value=lambda r: r.accuracy, tie=lambda r: float(r.number)
-    )
 
 
 class Study:
@@ -140,17 +56,19 @@ class Study:
         return self._stored
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.trials())
+        return sum("hash" in trial.user_attrs.get(RECORD, {}) for trial in self._trials())
 
     def trials(self) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
         """Trials that this version of autotc wrote, in order, as Optuna and as autotc keep them."""
+        return stored_trials(self._trials())
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
         with self.home.errors():
-            stored = self.home.patiently(lambda: self._stored.get_trials(deepcopy=False))
-        return _stored_trials(stored)
+            return self.home.patiently(lambda: self._stored.get_trials(deepcopy=False))
 
     def records(self) -> Iterator[TrialRecord]:
         """The feasible trials that ran, in order."""
-        return _records(self.trials())
+        return trial_records(self.trials())
 
     def add(self, trial: optuna.trial.FrozenTrial) -> int:
         """Store a trial, whole, in one transaction; returns its number.
@@ -312,7 +230,7 @@ def load_trials(study: str, home: Home) -> list[TrialRecord]:
     """
     stored = _load(study, home)
     with home.errors():
-        return list(_records(_stored_trials(home.patiently(lambda: stored.get_trials(deepcopy=False)))))
+        return list(trial_records(stored_trials(home.patiently(lambda: stored.get_trials(deepcopy=False)))))
 
 
 def load_front(study: str, home: Home) -> list[TrialRecord]:
@@ -350,36 +268,6 @@ def _settings(stored: optuna.Study) -> StudySettings:
         raise SearchError(
             f"study {stored.study_name}: its settings are damaged ({what}); start it again without --resume"
         ) from error
-
-
-def _stored_trials(
-    trials: Iterable[optuna.trial.FrozenTrial],
-) -> Iterator[tuple[optuna.trial.FrozenTrial, StoredTrial]]:
-    for trial in trials:
-        record = trial.user_attrs.get(RECORD, {})
-        if "hash" in record:
-            yield trial, StoredTrial.model_validate(record)
-
-
-def _records(trials: Iterable[tuple[optuna.trial.FrozenTrial, StoredTrial]]) -> Iterator[TrialRecord]:
-    met: set[str] = set()
-    for trial, stored in trials:
-        if trial.state.name != "COMPLETE" or any(value > 0 for value in trial.constraints.values()):
-            continue
-        if stored.hash in met:  # two workers put the same together from known parts
-            continue
-        met.add(stored.hash)
-        accuracy, flops_ratio = trial.values
-        yield TrialRecord(
-            number=trial.number,
-            policy=Policy.from_yaml(stored.policy, f"trial {trial.number}"),
-            origin=stored.origin,
-            accuracy=accuracy,
-            accuracy_by=stored.accuracy,
-            flops_ratio=flops_ratio,
-            tokens=stored.tokens,
-            log_probability=stored.log_probability,
-        )
 
 
 def _names(storage: optuna.storages.BaseStorage) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from autotc.policy import Policy
 from autotc.search.engine import Engine
-from autotc.search.storage import State, StoredTrial, TrialRecord
+from autotc.search.trials import State, StoredTrial, TrialRecord
 
 
 @dataclass

@@ -17,7 +17,8 @@ from autotc.search.errors import SearchError
 from autotc.search.home import Home, import_optuna
 from autotc.search.leases import BEAT, LOST, worker_of
 from autotc.search.locks import hold_study
-from autotc.search.storage import RECORD, VERSIONS, StoredTrial, Study, load_front, load_study
+from autotc.search.storage import VERSIONS, Study, load_study
+from autotc.search.trials import RECORD, StoredTrial, trial_front
 from autotc.tabular import frame
 from autotc.tracking.tracker import SPOOL
 from autotc.versions import installed_versions
@@ -59,7 +60,7 @@ def state(study: str, home: Home) -> StudyState:
         done=sum(_kind(trial) == "ran" for trial in trials),
         kinds=dict(sorted(kinds.items())),
         forwards=sum(record.forwards for record in records),
-        front=len(load_front(study, home)),
+        front=len(trial_front(list(stored.records()))),
         running=tuple(_running(trials)),
         policy=worth.get("policy"),
         mlflow_run=stored.mlflow_run,

@@ -10,7 +10,7 @@ from autotc.policy import Policy, Stage
 from autotc.presets import PRESETS
 from autotc.results import Results, SplitCost
 from autotc.search.result import FrontRow, Neighbour, Rival, RivalKind, Worth
-from autotc.search.storage import TrialRecord
+from autotc.search.trials import TrialRecord
 from autotc.vocabulary import Split
 
 

@@ -18,7 +18,8 @@ from autotc.search.progress import SearchProgress
 from autotc.search.result import FrontRow
 from autotc.search.sanity import check_sanity
 from autotc.search.session import search
-from autotc.search.storage import TrialRecord, load_study
+from autotc.search.storage import load_study
+from autotc.search.trials import TrialRecord
 from autotc.search.worth import Trials, assess
 from autotc.vocabulary import Split
 from tests.search.synthetic import SyntheticEvaluator
