@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 
-from autotc.errors import UnsupportedModelError
+from autotc.errors import MissingDependencyError, UnsupportedModelError, missing_dependency
 
 OMNI_SINCE = "5.23"
 """First transformers whose Omni thinkers hold towers and language model side by side, as adapter and weights do."""
@@ -24,6 +25,14 @@ def installed_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def missing_media() -> MissingDependencyError | None:
+    """What to say where a package is not installed that processors of pictures and videos stand on."""
+    for module in ("PIL", "torchvision"):
+        if find_spec(module) is None:
+            return missing_dependency(ModuleNotFoundError(name=module))
+    return None
 
 
 def check_transformers(what: str, since: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from autotc import tiny
-from autotc.errors import UnsupportedModelError
+from autotc import tiny, versions
+from autotc.errors import MissingDependencyError, UnsupportedModelError
 from autotc.models import ADAPTERS, bind
-from autotc.versions import check_transformers
+from autotc.models.processors import load_processor
+from autotc.models.settings import AS_STORED
+from autotc.versions import check_transformers, missing_media
 
 from .models.families import FAMILIES
 
@@ -35,3 +38,14 @@ def test_omni_is_refused_where_its_modules_stand_elsewhere(monkeypatch: pytest.M
         tiny.load()
     assert bind(llava).family == "llava"
     assert {adapter.family for adapter in ADAPTERS if adapter.since} == {"qwen2_5_omni", "qwen3_omni"}
+
+
+@pytest.mark.parametrize(("absent", "told"), [("PIL", "pillow"), ("torchvision", "torchvision")])
+def test_what_processors_stand_on_is_told_where_it_is_missing(
+    absent: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert missing_media() is None
+    monkeypatch.setattr(versions, "find_spec", lambda name: None if name == absent else object())
+    for load in (tiny.load, lambda: load_processor(str(tmp_path), AS_STORED)):
+        with pytest.raises(MissingDependencyError, match=rf"{told} is not installed; pip install 'autotc\[search\]'"):
+            load()

@@ -9,6 +9,7 @@ from autotc.errors import DataError
 from autotc.models.checkpoint_files import check_template
 from autotc.models.load_errors import described, explained, hub_error
 from autotc.models.settings import Loading
+from autotc.versions import missing_media
 
 
 def load_processor(name: str, loading: Loading) -> Any:
@@ -16,6 +17,7 @@ def load_processor(name: str, loading: Loading) -> Any:
 
     Raises:
         DataError: its files are missing or cannot be read, or there is no chat template.
+        MissingDependencyError: it takes pictures or videos, and what it does so with is not installed.
     """
     import transformers
 
@@ -25,6 +27,9 @@ def load_processor(name: str, loading: Loading) -> Any:
             name, revision=loading.revision or "main", trust_remote_code=loading.trust_remote_code
         )
     except Exception as error:  # transformers raises whatever a malformed file makes it stumble over
+        absent = missing_media()
+        if absent is not None:
+            raise absent from error
         if hub_error(error) is None and Path(name).is_dir():
             raise DataError(lacking.format(name, "processor that can be read") + f" ({described(error)})") from error
         raise explained(name, error, loading) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autotc.versions import OMNI_SINCE, check_transformers
+from autotc.versions import OMNI_SINCE, check_transformers, missing_media
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped checkpoint, in the layout that ``from_pretrained`` reads."""
@@ -16,8 +16,12 @@ def load() -> tuple[Any, Any]:
 
     Raises:
         UnsupportedModelError: the installed transformers is too old for it.
+        MissingDependencyError: what its processor stands on is not installed.
     """
     check_transformers("the embedded model tiny-omni", OMNI_SINCE)
+    lacking = missing_media()
+    if lacking is not None:
+        raise lacking
     from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(WEIGHTS)
