@@ -109,10 +109,11 @@ def write_example(
             for name in names:
                 os.rename(Path(beside) / name, folder / name)
     except (OSError, ValueError) as error:
-        if missing and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{folder}: cannot be written ({reason}); give another folder") from error
+    finally:
+        if missing and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     return Example(folder / _SPACE, folder / _DATA, tuple(folder / name for name in media), folder / copy_name("space"))
 
 

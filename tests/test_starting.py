@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import autotc
-from autotc.errors import DataError
+from autotc import resources
+from autotc.errors import DataError, MissingDependencyError
 from autotc.search.space import SearchSpace
 from autotc.starting import init
 from tests.models.checkpoints import save
@@ -68,3 +69,14 @@ def test_data_without_a_model_is_refused(capsys: pytest.CaptureFixture[str], tmp
 
     assert main(["init", str(tmp_path / "x"), "--data", "y.jsonl"]) == 2
     assert "--data: given without --model" in capsys.readouterr().err
+
+
+def test_nothing_is_left_where_a_package_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(folder: Path, space: str | None, modalities: object) -> list[str]:
+        (folder / "media").mkdir()
+        raise MissingDependencyError("soundfile is not installed")
+
+    monkeypatch.setattr(resources, "_write_example", drawn)
+    with pytest.raises(MissingDependencyError):
+        resources.write_example(tmp_path / "example")
+    assert list(tmp_path.iterdir()) == []
