@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import json
 import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from autotc.cli.again import WORKING, options_again
-from autotc.cli.options import STORAGE_VARIABLE
-from autotc.errors import DataError, missing_dependency, one_line, quote
+from autotc.cli.placing import END, PLACED, SECONDS, Placement
+from autotc.errors import DataError, missing_dependency
 
 if TYPE_CHECKING:
     from autotc.search.storage import Study
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, which ends with the search."""
-_RETRIES = 3
-"""Times that Ray starts a worker again whose process ended."""
-_SECONDS = 60.0
-"""That workers are given to come to their end."""
 
 
 @contextmanager
 def workers_on_ray(args: argparse.Namespace, study: Study) -> Iterator[None]:
     """Have ``args.workers`` processes of a Ray cluster work on a study until the block is left.
 
-    Each loads the model once, on ``args.gpus_per_worker`` accelerators of the cluster.
+    Each loads the model once, on ``args.gpus_per_worker`` accelerators of the cluster. Where the cluster is lost, the
+    block goes on without them.
 
     Args:
         args: of ``autotc search``.
@@ -42,47 +42,71 @@ def workers_on_ray(args: argparse.Namespace, study: Study) -> Iterator[None]:
         DataError: the cluster cannot be reached, or the study is in a file that other machines cannot share.
         MissingDependencyError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise missing_dependency(error) from error
+    if find_spec("ray") is None:
+        raise missing_dependency(ModuleNotFoundError(name="ray"))
     if args.ray != LOCAL and study.home.url.startswith("sqlite"):
         raise DataError("--ray: given with a study in an SQLite file; --storage postgresql://HOST/NAME is right")
     words = [sys.executable, "-m", "autotc", "worker", study.name, *shlex.split(options_again(args, WORKING))]
-    try:
-        ray.init(address=args.ray, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise DataError(f"--ray: {quote(args.ray)} cannot be used ({one_line(error, 120)})") from error
-    try:
-        gpus = args.gpus_per_worker
-        if gpus is None:
-            gpus = 1.0 if dict(ray.cluster_resources()).get("GPU", 0) else 0.0  # type: ignore[no-untyped-call]
-        work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_work)
-        tasks = [work.remote(words, study.home.url, os.getcwd()) for _ in range(args.workers)]
+    asked = Placement(args.ray, words, study.home.url, os.getcwd(), args.workers, args.gpus_per_worker)
+    log = study.folder / "workers" / "ray.log"
+    with _opened(log) as file, _placing(file) as process:
+        _tell(process, json.dumps(asdict(asked)))
+        assert process.stdout is not None  # it is a pipe
+        answer = process.stdout.readline().strip()
+        if answer != PLACED:
+            raise DataError(f"--ray: {answer or f'Ray ended as it began; see {log}'}")
+        left, word = threading.Event(), "cancel"
+        threading.Thread(target=_watch, args=(process, left, log), daemon=True).start()
         try:
             yield
-        except BaseException:
-            for task in tasks:
-                ray.cancel(task)  # as Ctrl-C: its trial is given back
-            raise
+            word = END
         finally:
-            _, late = ray.wait(tasks, num_returns=len(tasks), timeout=_SECONDS)
-            for task in late:
-                ray.cancel(task, force=True)
-    finally:
-        ray.shutdown()
+            left.set()
+            _tell(process, word)
 
 
-def _work(words: list[str], storage: str, folder: str) -> int:
-    """Run a worker on a machine of the cluster; returns its exit code."""
-    # A machine that does not have the search's folder works in its own.
-    where = folder if Path(folder).is_dir() else None
+def _opened(log: Path) -> IO[str]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return open(log, "a", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{log}: cannot be written ({error.strerror}); give another --runs") from error
+
+
+@contextmanager
+def _placing(log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process that keeps the workers; it is waited for at the end of the block."""
+    # A session of its own: Ctrl-C ends the search, which ends its workers in good order.
     process = subprocess.Popen(
-        words, cwd=where, env={**os.environ, STORAGE_VARIABLE: storage}, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "autotc.cli.placing"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
     )
     try:
-        return process.wait()
-    except BaseException:  # the task is cancelled
-        process.terminate()
-        process.wait(_SECONDS)
-        raise
+        yield process
+    finally:
+        assert process.stdin is not None  # it is a pipe
+        with suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(2 * SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    """Write a line to a process, unless it has ended."""
+    assert process.stdin is not None  # it is a pipe
+    with suppress(OSError, ValueError):
+        print(line, file=process.stdin, flush=True)
+
+
+def _watch(process: subprocess.Popen[str], left: threading.Event, log: Path) -> None:
+    """Say when the process ends before the search has."""
+    process.wait()
+    if not left.is_set():
+        print(f"autotc search: the Ray cluster is lost (see {log}); the search goes on without it", file=sys.stderr)

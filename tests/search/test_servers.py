@@ -11,9 +11,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from autotc import cli
@@ -183,6 +185,38 @@ def test_workers_on_a_cluster_of_ray(tmp_path: Path, capsys: pytest.CaptureFixtu
     records = [trial.user_attrs["record"] for trial in study.stored.trials if "record" in trial.user_attrs]
     hashes = [record["hash"] for record in records if record.get("ran")]
     assert len(hashes) == len(set(hashes))
+
+
+@pytest.mark.full
+def test_a_search_outlives_the_head_of_its_cluster(tmp_path: Path) -> None:
+    """The head is killed in the middle; what is done is kept, nothing runs twice, and the search comes to its end."""
+    pytest.importorskip("ray")
+    words = ["search", "--ray", "--workers", "1", "--gpus-per-worker", "0", "--trials", "60", "--limit", "20"]
+    words += ["--runs", str(tmp_path / "runs"), "--out-dir", str(tmp_path / "policies")]
+    with open(tmp_path / "said", "w", encoding="utf-8") as said:
+        process = subprocess.Popen([sys.executable, "-m", "autotc", *words], stdout=said, stderr=said, cwd=tmp_path)
+    home = Home.of(tmp_path / "runs")
+
+    def ran() -> dict[int, str]:
+        """Trials that have run so far, by number."""
+        with suppress(SearchError):
+            study = load_study("tiny-omni-b0.4-s0", home)
+            return {trial.number: record.hash for trial, record in study.trials() if record.forwards}
+        return {}
+
+    wait_for(lambda: len(ran()) >= 10, 200)
+    kept = ran()
+    heads = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "gcs_server" in child.cmdline()[0]
+    ]
+    assert len(heads) == 1
+    heads[0].kill()
+    assert process.wait(300) == 0, (tmp_path / "said").read_text()
+    text = (tmp_path / "said").read_text()
+    assert "<- exported" in text
+    after = ran()
+    assert kept.items() <= after.items()
+    assert len(set(after.values())) == len(after)
 
 
 def answers(port: int) -> bool:
