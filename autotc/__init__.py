@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from autotc.presets.listing import presets
     from autotc.registration import registry
     from autotc.runtime import Handle, apply, configure
-    from autotc.search.session import search, worker
+    from autotc.search.session import sampler, search, worker
     from autotc.search.space import SearchSpace
     from autotc.starting import init
     from autotc.studies import front, report, study
@@ -80,6 +80,7 @@ __all__ = [
     "presets",
     "registry",
     "report",
+    "sampler",
     "search",
     "show",
     "study",
@@ -114,6 +115,7 @@ _HOMES = {
     "show": "autotc.inspection",
     "study": "autotc.studies",
     "validate": "autotc.validation",
+    "sampler": "autotc.search.session",
     "worker": "autotc.search.session",
 }
 """Public name -> its module, imported when the name is first used: torch's environment is set before that."""

@@ -53,7 +53,7 @@ def test_imports_from_a_namesake_reach_the_package() -> None:
         _ = autotc.serach
 
 
-FOR_PYTHON = {"apply", "calibrate", "configure", "evaluator", "load"}
+FOR_PYTHON = {"apply", "calibrate", "configure", "evaluator", "load", "sampler"}
 """Functions that are no commands: `bench --calibrate` calls calibrate, and options stand for the rest."""
 
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +121,39 @@ class Lease:
             self._leases.finish(self._id, "FAIL", None, {LOST: GIVEN_BACK})
 
 
+class AdoptedLease(Lease):
+    """A trial that Optuna has made, and whose end Optuna stores: here it gets attributes alone."""
+
+    def settle(self, attrs: Mapping[str, object], clashes: Clash) -> bool:
+        """Give it work; False where another worker took the same first, and other work is to be given.
+
+        Args:
+            attrs: what the work is.
+            clashes: as of `Leases.take`.
+
+        Raises:
+            SearchError: the storage cannot be written.
+        """
+        self._leases.mark(self._id, attrs)
+        return not any(clashes(other) for other in self._leases.others() if other.number < self.number)
+
+    def finish(self, state: str, values: list[float] | None = None, attrs: Mapping[str, object] | None = None) -> bool:
+        self._leases.mark(self._id, attrs or {})
+        return True
+
+    def drop(self) -> None:
+        self._leases.mark(self._id, {LOST: TAKEN})
+
+    def give_back(self) -> None:
+        self._leases.mark(self._id, {LOST: GIVEN_BACK})
+
+    def release(self, lost: str | None = None) -> None:
+        """Count up no more; ``lost``: why nothing came of it."""
+        if lost is not None:
+            self._leases.mark(self._id, {LOST: lost})
+        self._leases.release(self._id)
+
+
 class Leases:
     """Leases of this process in one study, and what is known of others'.
 
@@ -152,7 +186,7 @@ class Leases:
             SearchError: the storage cannot be written.
         """
         token = uuid.uuid4().hex
-        trial.user_attrs[LEASE] = {**asdict(self.worker), "token": token}
+        trial.user_attrs[LEASE] = self._name(token)
         with self._home.errors():
             tries = iter(range(100))
             mine = self._home.patiently(lambda: self._store(trial, token, again=next(tries) > 0))
@@ -164,6 +198,33 @@ class Leases:
                 lease.drop()
                 return None
         return lease
+
+    def adopt(self, trial: optuna.trial.FrozenTrial) -> AdoptedLease:
+        """Be the worker of a running trial that Optuna has made.
+
+        Raises:
+            SearchError: the storage cannot be written.
+        """
+        self.mark(trial._trial_id, {LEASE: self._name(uuid.uuid4().hex)})
+        self._hold(trial._trial_id)
+        return AdoptedLease(self, trial._trial_id, trial.number)
+
+    def mark(self, trial_id: int, attrs: Mapping[str, object]) -> None:
+        """Store attributes of a trial that runs.
+
+        Raises:
+            SearchError: the storage cannot be written.
+        """
+        for key, value in attrs.items():
+            with self._home.errors():
+                self._home.patiently(partial(self._stored._storage.set_trial_user_attr, trial_id, key, value))
+
+    def release(self, trial_id: int) -> None:
+        """Count up no more for a trial, which somebody else ends."""
+        self._held.discard(trial_id)
+
+    def _name(self, token: str) -> dict[str, object]:
+        return {**asdict(self.worker), "token": token}
 
     def _store(self, trial: optuna.trial.FrozenTrial, token: str, *, again: bool) -> optuna.trial.FrozenTrial:
         """Store a trial; ``again``: unless that was done before the connection was lost."""

@@ -17,14 +17,14 @@ from autotc.search.engine import Conduct, Engine, Strategy
 from autotc.search.errors import SearchError
 from autotc.search.failures import DEATH
 from autotc.search.fitted import fitprune_ratios
-from autotc.search.leases import Lease, Leases, Worker
+from autotc.search.leases import LOST, Lease, Leases, Worker
 from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.prediction import stack_judge
 from autotc.search.problem import Problem
 from autotc.search.progress import SearchProgress
 from autotc.search.records import restored_outcome, running_row, stored_trial, told, trial_record, trial_state
 from autotc.search.sanity import chance_level, check_sanity
-from autotc.search.seeds import seed_policies
+from autotc.search.seeds import Waiting, seed_policies
 from autotc.search.settings import SearchSettings
 from autotc.search.split_runs import SplitRuns
 from autotc.search.storage import Study
@@ -35,14 +35,16 @@ from autotc.search.trials import RECORD, State, StoredTrial, TrialRecord, stored
 if TYPE_CHECKING:
     import optuna
 
-_STALLED = 300
+STALLED = 300
 """Proposals in a row without a new feasible policy after which the space counts as exhausted."""
 _FIRST_FAILURES, _FAILURES = 12, 60
 """Trials that may fail in a row before the search gives up: where none has run, and where some have. Then it is not the
 mechanisms, of which each is left out that fails whenever it runs."""
-_POLL = 0.5
+POLL = 0.5
 """Seconds between two looks at what others do."""
 
+Claim = Callable[[str, Policy], Lease | None]
+"""Asked before samples of a policy run, with who proposed it; None where they are not to run here and now."""
 Recorder = Callable[[int, Outcome, StoredTrial], None]
 """Told of each trial, by whichever worker it was, with its number, what became of it and how it is stored."""
 
@@ -57,6 +59,7 @@ class Searcher:
     Attributes:
         study, problem: what is searched.
         engine: what is known, and how policies run.
+        leases: of this worker's trials.
         runs: of policies on whole splits.
         records: feasible trials that ran, in order.
         tally: counts over the stored trials.
@@ -96,12 +99,12 @@ class Searcher:
         self._evaluator, self._progress, self._force = evaluator, progress, asked.force
         self._judge = stack_judge(evaluator) if settings.predict_conflicts else None
         self._calibration_forwards = 0
-        self._leases = Leases(study.stored, study.home, worker)
+        self.leases = Leases(study.stored, study.home, worker)
         self._lease: Lease | None = None
+        self._claim: Claim = self._take
         self._deaths = Deaths()
-        self._seen: set[int] = set()
-        self._met: set[str] = set()
-        self._seeds: list[tuple[str, Policy]] = []
+        self._seen, self._met = set[int](), set[str]()
+        self._seeds = Waiting(())
         self.engine = Engine(
             evaluator,
             problem.space,
@@ -112,7 +115,7 @@ class Searcher:
                 races=settings.races,
                 predict_conflict=self._judge,
                 timeout=asked.trial_timeout,
-                before_run=self._take,
+                before_run=self._begin_run,
             ),
         )
         # A resumed study does not repeat the draws of its beginning.
@@ -124,7 +127,7 @@ class Searcher:
 
     def close(self, *, done: bool) -> None:
         """Give back what is left; ``done``: the study has come to its end."""
-        self._leases.close()
+        self.leases.close()
         self.runs.close(done=done)
 
     def run(self) -> None:
@@ -136,7 +139,7 @@ class Searcher:
         if self.problem.lacking:
             lacking = ", ".join(self.problem.lacking)
             self._progress.on_event(f"left out of the space, since the model offers no such place: {lacking}")
-        self._begin()
+        self.begin()
         self._progress.on_phase("search")
         trials = self.study.settings.trials
         stalled = failures = 0
@@ -152,10 +155,10 @@ class Searcher:
                     raise SearchError(f"{failures} trials in a row failed; the last: {outcome.reason}")
             if outcome is None or isinstance(outcome, Known | Refused | Failed):
                 stalled += 1
-                if (stalled >= _STALLED or outcome is None) and self.others:
+                if (stalled >= STALLED or outcome is None) and self.others:
                     self._await_others()  # what they find may lead on
                     stalled = 0
-                elif stalled >= _STALLED or outcome is None:
+                elif stalled >= STALLED or outcome is None:
                     self.exhausted = True
                     self._progress.on_event(f"no new feasible policy in {stalled} proposals: the space is exhausted")
                     break
@@ -170,7 +173,7 @@ class Searcher:
                 f" refused: {self.tally.refused or 'none'}"
             )
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Take in what the study holds, beginning with the uncompressed model's results."""
         # Divergences are from what the uncompressed model predicts, which is not stored.
         again = self.study.settings.sampler == "vflowopt"
@@ -180,22 +183,23 @@ class Searcher:
         self.catch_up()
         self.study.note(CONTEXT, describe(self._evaluator, self.chance))
         problem = self.problem
-        self._seeds = seed_policies(
-            problem.space, self._evaluator.depths, self.engine.locations, problem.costs, problem.budget
+        self._seeds = Waiting(
+            seed_policies(problem.space, self._evaluator.depths, self.engine.locations, problem.costs, problem.budget)
         )
 
     def _await_others(self) -> None:
-        time.sleep(_POLL)
+        time.sleep(POLL)
         self.catch_up()
 
     def catch_up(self) -> None:
         """Take in what other workers, or earlier calls, have stored, and what others run now."""
-        running = self._leases.others()
-        trials = self._leases.trials()
+        running = self.leases.others()
+        trials = self.leases.trials()
         for trial in trials:
             if trial.number not in self._seen and trial.state.is_finished():
                 self._seen.add(trial.number)
-                if "hash" in trial.user_attrs.get(RECORD, {}):
+                # One with a reason why nothing came of it runs again, also where all but its end was stored.
+                if "hash" in trial.user_attrs.get(RECORD, {}) and LOST not in trial.user_attrs:
                     self._absorb(trial, StoredTrial.model_validate(trial.user_attrs[RECORD]))
         self._note_deaths(trials)  # by now it is known which mechanisms have run well
         self.others = len(running)
@@ -261,10 +265,16 @@ class Searcher:
 
     def _step(self) -> Outcome | None:
         """Try the next proposal; None where there is none."""
-        proposal = self._unfinished() or self._seed() or self._strategy.propose(self.engine)
-        if proposal is None:
-            return None
-        origin, policy = proposal
+        proposal = self.proposal()
+        return None if proposal is None else self.attempt(*proposal, self._take)
+
+    def proposal(self) -> tuple[str, Policy] | None:
+        """What to try next, and who proposes it; None where nothing is left."""
+        return self._unfinished() or self._seeds.next(self.engine) or self._strategy.propose(self.engine)
+
+    def attempt(self, origin: str, policy: Policy, claim: Claim) -> Outcome:
+        """Try a policy, and keep what became of it; ``claim``: asked before samples run."""
+        self._claim = claim
         before, left_out = self.engine.forwards, set(self.engine.failures.left_out)
         try:
             outcome = self.engine.attempt(origin, policy, race=":" not in origin)
@@ -286,41 +296,35 @@ class Searcher:
                 return origin, policy
         return None
 
-    def _seed(self) -> tuple[str, Policy] | None:
-        """The next control or preset that has not been tried; those that wait for another worker stay in line."""
-        waiting: list[tuple[str, Policy]] = []
-        found = None
-        while self._seeds and found is None:
-            seed = self._seeds.pop(0)
-            if self.engine.promised(seed[1]):
-                waiting.append(seed)
-            elif seed[1].content_hash() not in self.engine.tried:
-                found = seed
-        self._seeds = [*waiting, *self._seeds]
-        return found
+    def _begin_run(self, origin: str, policy: Policy) -> bool:
+        self._lease = self._claim(origin, policy)
+        if self._lease is not None:
+            self._progress.on_begin(self._lease.number, policy.label())
+        return self._lease is not None
 
-    def _take(self, origin: str, policy: Policy) -> bool:
-        """Store a policy as a running trial before its samples run; False where another worker has a part of it."""
+    def _take(self, origin: str, policy: Policy) -> Lease | None:
+        """Store a policy as a running trial before its samples run; None where another worker has a part of it."""
         from autotc.search.strategies.sampled import frozen_trial
 
         excess = self.problem.budget.excess(self.problem.costs(policy))
         attrs = {WORK: policy.to_yaml(), ORIGIN: origin}
         trial = frozen_trial(self.problem.space, policy, "RUNNING", None, excess, attrs)
 
-        def clashes(other: optuna.trial.FrozenTrial) -> bool:
-            text = other.user_attrs.get(WORK)
-            return text is not None and self.engine.clash(policy, Policy.from_yaml(text, f"trial {other.number}"))
+        lease = self.leases.take(trial, partial(self.clashes, policy))
+        if lease is not None and self.is_taken(policy):
+            lease.drop()
+            return None
+        return lease
 
-        self._lease = self._leases.take(trial, clashes)
-        if self._lease is None:
-            return False
-        self.catch_up()  # a part of it may have come to its end on another worker while this one looked
-        if policy.content_hash() in self.engine.tried:
-            self._lease.drop()
-            self._lease = None
-            return False
-        self._progress.on_begin(self._lease.number, policy.label())
-        return True
+    def clashes(self, policy: Policy, other: optuna.trial.FrozenTrial) -> bool:
+        """Whether a trial of another worker runs a part of a policy that is not known yet."""
+        text = other.user_attrs.get(WORK)
+        return text is not None and self.engine.clash(policy, Policy.from_yaml(text, f"trial {other.number}"))
+
+    def is_taken(self, policy: Policy) -> bool:
+        """Whether a policy has come to its end on another worker while this one looked."""
+        self.catch_up()
+        return policy.content_hash() in self.engine.tried
 
     def _keep(self, outcome: Outcome, *, forwards: int) -> None:
         """Store an outcome, after its samples; ``forwards``: samples that were run for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from autotc.conflicts.rules import check_rules
 from autotc.depths import Depths
@@ -11,6 +11,7 @@ from autotc.mechanisms import MECHANISMS
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.presets import PRESETS, Preset
 from autotc.search.budget import Budget, Costs
+from autotc.search.engine import Engine
 from autotc.search.space import SearchSpace
 from autotc.solve import last_item
 from autotc.vocabulary import Location, Modality
@@ -19,6 +20,30 @@ CONTROLS: dict[str, Location] = {"random": "projector", "uniform_stride": "proje
 """Mechanisms that every study compares with, and where they stand."""
 
 Locations = Mapping[str, Sequence[Location]]
+
+
+class Waiting:
+    """Controls and presets in line.
+
+    Args:
+        seeds: (origin, policy) of each, in order.
+    """
+
+    def __init__(self, seeds: Iterable[tuple[str, Policy]]) -> None:
+        self._line = list(seeds)
+
+    def next(self, engine: Engine) -> tuple[str, Policy] | None:
+        """The next that has not been tried; those of which another worker runs a part stay in line."""
+        staying: list[tuple[str, Policy]] = []
+        found = None
+        while self._line and found is None:
+            seed = self._line.pop(0)
+            if engine.promised(seed[1]):
+                staying.append(seed)
+            elif seed[1].content_hash() not in engine.tried:
+                found = seed
+        self._line = [*staying, *self._line]
+        return found
 
 
 def seed_policies(

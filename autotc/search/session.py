@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from autotc.errors import DataError
 from autotc.evaluate.base import Evaluator
@@ -25,6 +25,9 @@ from autotc.search.settings import ALONE, SearchOptions, SearchSettings
 from autotc.search.storage import Study
 from autotc.search.trials import StoredTrial
 from autotc.tracking import Tracker
+
+if TYPE_CHECKING:
+    from autotc.search.sampler import PolicySampler
 
 Assist = Callable[[Study], AbstractContextManager[object]]
 """Starts other workers of a study; they are to end with the context."""
@@ -123,6 +126,46 @@ def _ending(searcher: Searcher, evaluator: Evaluator, progress: SearchProgress, 
         progress=progress,
         shared=asked.workers > 1 or searcher.study.home.file is None,
     )
+
+
+def sampler(
+    evaluator: Evaluator | None = None,
+    *,
+    progress: SearchProgress | None = None,
+    **settings: Unpack[SearchOptions],
+) -> PolicySampler:
+    """The search as a sampler of Optuna's, with its study: for those who drive ``study.optimize`` themselves.
+
+    Any number of processes may do so on one study; the first makes it, others give ``study_name`` and ``resume=True``.
+    `search` with these two then ranks what was found, and exports a policy.
+
+    Args:
+        evaluator: runs policies; None takes the embedded model on its own benchmark.
+        progress: told how it goes.
+        **settings: as of `search`.
+
+    Raises:
+        SearchError: as of `search`, or the study's sampler proposes one policy after the other.
+        SpaceError: the space is malformed or does not fit the model.
+
+    Example:
+        >>> sampler = autotc.sampler(budget=0.4, search_limit=20)  # doctest: +SKIP
+        >>> sampler.study.optimize(sampler.objective, n_trials=8)  # doctest: +SKIP
+        >>> autotc.search(study_name=sampler.study.study_name, resume=True, trials=8).policy  # doctest: +SKIP
+        PosixPath('policies/tiny-omni-0.4.yaml')
+    """
+    from autotc.search.sampler import PolicySampler
+
+    asked = SearchSettings.of(settings)
+    evaluator = embedded_evaluator() if evaluator is None else evaluator
+    progress = progress or SearchProgress()
+    check_places(asked)
+    progress.on_phase("open")
+    study, problem = open_study(asked, evaluator)
+    if study.settings.sampler in ALONE:
+        raise SearchError(f"sampler: {study.settings.sampler} has a loop of its own; `autotc search` runs it")
+    seed = int(time.time_ns() % 1_000_003) if asked.resume else 0
+    return PolicySampler(Searcher(evaluator, study, problem, asked, progress, seed=seed))
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ INNER_IMPORTS: dict[str, str] = {
     "autotc/resources.py": "drawing the examples takes numpy and transformers, which start-up does without",
     "autotc/search/fitted.py": "fitting reads a model's attention, which loads torch; most searches do without",
     "autotc/search/searcher.py": "what stores trials with optuna is loaded when it is used",
+    "autotc/search/session.py": "what proposes to trials of Optuna's is loaded when it is asked for",
     "autotc/search/space/model.py": "presets are read when a space names one",
     "autotc/search/strategies/__init__.py": "strategies import optuna, which start-up does without",
 }
