@@ -17,7 +17,7 @@ from autotc.results import Results, SampleResult
 from autotc.search.archive import Archive, restricted
 from autotc.search.budget import Budget, Costs, move_onto_budget
 from autotc.search.failures import MechanismFailures, mechanisms_of
-from autotc.search.interrupts import TrialTimeout, time_limit
+from autotc.search.interrupts import TrialTimeout, check_interrupts, time_limit
 from autotc.search.outcome import LEFT_OUT, OVER_BUDGET, PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.race import rungs
 from autotc.search.space import SearchSpace
@@ -380,6 +380,7 @@ class Engine:
         known = self.archive.find(policy, group)
         if known is not None and len(known.samples) >= stop:
             return known.samples[:stop]
+        check_interrupts()
         samples = self.evaluator.run(policy, "search", limit=stop, groups=[group]).samples
         self.forwards += max(0, len(samples) - self.archive.samples_seen(policy, group))
         self._note(policy, group, samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,21 +18,45 @@ class TrialTimeout(BaseException):
     """A trial took longer than it may. No ``Exception``, so that a mechanism that catches those does not swallow it."""
 
 
+_ASKED: list[type[KeyboardInterrupt]] = []
+"""Interruptions since `termination_interrupts` was entered."""
+
+
 @contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """Have SIGTERM raise `Terminated`, in the main thread and where nobody else handles it."""
-    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+    """Have SIGTERM raise `Terminated`, and remember Ctrl-C; in the main thread and where nobody else handles them."""
+    kinds = {
+        signal.SIGTERM: (signal.SIG_DFL, Terminated),
+        signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
+    }
+    handled = {}
+    for number, (usual, kind) in kinds.items() if _in_main_thread() else ():
+        if signal.getsignal(number) is usual:
+            handled[number] = signal.signal(number, _raising(kind))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, before in handled.items():
+            signal.signal(number, before)
+        _ASKED.clear()
+
+
+def _raising(kind: type[KeyboardInterrupt]) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        _ASKED.append(kind)
+        raise kind
+
+    return handle
+
+
+def check_interrupts() -> None:
+    """Raise an interruption that was lost: what is raised in a finalizer or a callback of native code, Python drops.
+
+    Raises:
+        KeyboardInterrupt: one was asked for.
+    """
+    if _ASKED:
+        raise _ASKED[-1]
 
 
 @contextmanager

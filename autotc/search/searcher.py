@@ -17,6 +17,7 @@ from autotc.search.engine import Conduct, Engine, Strategy
 from autotc.search.errors import SearchError
 from autotc.search.failures import DEATH
 from autotc.search.fitted import fitprune_ratios
+from autotc.search.interrupts import check_interrupts
 from autotc.search.leases import LOST, Lease, Leases, Worker
 from autotc.search.outcome import PREDICTED_CONFLICT, Failed, Known, Outcome, Raced, Ran, Refused
 from autotc.search.prediction import stack_judge
@@ -193,6 +194,7 @@ class Searcher:
 
     def catch_up(self) -> None:
         """Take in what other workers, or earlier calls, have stored, and what others run now."""
+        check_interrupts()
         running = self.leases.others()
         trials = self.leases.trials()
         for trial in trials:

@@ -17,6 +17,7 @@ from autotc.results import Results
 from autotc.search.deaths import WORK, Deaths
 from autotc.search.errors import SearchError
 from autotc.search.home import import_optuna
+from autotc.search.interrupts import check_interrupts
 from autotc.search.leases import Lease, Leases, Worker
 from autotc.search.storage import Study
 from autotc.vocabulary import Split
@@ -107,6 +108,7 @@ class SplitRuns:
             again: what is kept is not enough, and made anew.
         """
         while True:
+            check_interrupts()
             found = None if again else self.known(policy, split)
             if found is not None:
                 return found

@@ -418,3 +418,29 @@ def test_another_model_does_not_go_on_with_a_study(finished: Path) -> None:
 
     with pytest.raises(SearchError, match="made with something else: the model's weights"):
         resumed(finished, Other(samples=20))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_is_dropped_ends_the_search_all_the_same(tmp_path: Path, kind: signal.Signals) -> None:
+    """Python drops what is raised in a finalizer; the search ends before it runs anything more."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), kind)
+            time.sleep(0.01)  # it is raised here
+
+    class Dropping(SyntheticEvaluator):
+        runs = 0
+
+        def run(self, *args: Any, **kwargs: Any) -> Results:
+            Dropping.runs += 1
+            if Dropping.runs == 6:
+                Dropped()
+            return super().run(*args, **kwargs)
+
+    with pytest.raises(SearchInterrupted) as interrupted:
+        run(tmp_path, Dropping(), trials=40)
+    assert interrupted.value.terminated is (kind == signal.SIGTERM)
+    assert Dropping.runs == 6
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
