@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import optuna
@@ -34,14 +34,6 @@ class _Plan:
     distributions: Mapping[str, BaseDistribution]
 
 
-@dataclass
-class _State:
-    """What a sampler has begun: whether it has looked at the study, and the plan of each trial that is to run."""
-
-    begun: bool = False
-    plans: dict[int, _Plan] = field(default_factory=dict)
-
-
 class _Wanted(Exception):
     """A proposal that samples have to run for, as it was about to run."""
 
@@ -66,7 +58,8 @@ class PolicySampler(optuna.samplers.BaseSampler):
     """
 
     def __init__(self, searcher: Searcher) -> None:
-        self._searcher, self._state = searcher, _State()
+        self._searcher, self._begun = searcher, False
+        self._plans: dict[int, _Plan] = {}
         self._random = optuna.samplers.RandomSampler(searcher.study.settings.seed)
         self.study = searcher.study.stored
         self.study.sampler = self
@@ -78,7 +71,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
 
     def policy(self, trial: optuna.trial.BaseTrial) -> Policy | None:
         """The policy that a trial is to run; None where no new one was left."""
-        plan = self._state.plans.get(trial.number)
+        plan = self._plans.get(trial.number)
         return None if plan is None else plan.policy
 
     def objective(self, trial: optuna.trial.Trial) -> tuple[float, float]:
@@ -89,7 +82,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
         Raises:
             optuna.TrialPruned: it lost a race on the samples so far, or no new policy was left.
         """
-        searcher, plan = self._searcher, self._state.plans.get(trial.number)
+        searcher, plan = self._searcher, self._plans.get(trial.number)
         if plan is None:
             trial.study.stop()
             raise optuna.TrialPruned(_EMPTY)
@@ -100,7 +93,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
         try:
             outcome = searcher.attempt(plan.origin, plan.proposed, lambda origin, policy: plan.lease)
         finally:
-            del self._state.plans[trial.number]
+            del self._plans[trial.number]
             plan.lease.release()
         if isinstance(outcome, Failed):
             return float("nan"), float("nan")
@@ -114,13 +107,13 @@ class PolicySampler(optuna.samplers.BaseSampler):
         Raises:
             SearchError: another trial of this process is still to run, or the storage cannot be used.
         """
-        searcher, plans = self._searcher, self._state.plans
-        for number in plans:
+        searcher = self._searcher
+        for number in self._plans:
             raise SearchError(f"trial {number} is still to run: one at a time in a process; n_jobs=1 is right")
         lease = searcher.leases.adopt(trial)
-        if not self._state.begun:
+        if not self._begun:
             searcher.begin()
-            self._state.begun = True
+            self._begun = True
         searcher.catch_up()
         for _ in range(STALLED):
             proposal = searcher.proposal()
@@ -143,9 +136,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
         if not lease.settle(work, partial(searcher.clashes, policy)) or searcher.is_taken(policy):
             return False
         params = self.space.encode_known(policy)
-        self._state.plans[lease.number] = _Plan(
-            lease, origin, proposed, policy, params, self.space.distributions(params)
-        )
+        self._plans[lease.number] = _Plan(lease, origin, proposed, policy, params, self.space.distributions(params))
         return True
 
     def infer_relative_search_space(
@@ -168,7 +159,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> object:
         """A parameter of the trial's policy; any value where the policy has no such parameter."""
-        plan = self._state.plans.get(trial.number)
+        plan = self._plans.get(trial.number)
         if plan is not None and param_name in plan.params:
             return plan.params[param_name]
         return self._random.sample_independent(study, trial, param_name, param_distribution)

@@ -29,6 +29,8 @@ def searching(folder: Path) -> tuple[subprocess.Popen[str], list[dict[str, objec
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A run of the tests in the background is started with Ctrl-C ignored, and so is what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     told: list[dict[str, object]] = []

@@ -439,8 +439,12 @@ def test_an_interruption_that_is_dropped_ends_the_search_all_the_same(tmp_path: 
                 Dropped()
             return super().run(*args, **kwargs)
 
-    with pytest.raises(SearchInterrupted) as interrupted:
-        run(tmp_path, Dropping(), trials=40)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
+    try:
+        with pytest.raises(SearchInterrupted) as interrupted:
+            run(tmp_path, Dropping(), trials=40)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert interrupted.value.terminated is (kind == signal.SIGTERM)
     assert Dropping.runs == 6
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
