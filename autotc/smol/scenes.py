@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: shape and colour (indices), its place and side in pixels, its turn, and whether it is large."""
+    """One object: shape and colour (indices), its place and side in pixels, and its turn."""
 
     shape: int
     color: int
