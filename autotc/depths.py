@@ -13,8 +13,29 @@ class Depths:
         decoder: layers of the language model.
         encoder: modality -> blocks of its tower, up to the one whose output is read.
         unread: modality -> blocks behind that one.
+        recurrent: decoder layers that have a recurrent state in place of attention.
     """
 
     decoder: int
     encoder: dict[str, int]
     unread: dict[str, int] = field(default_factory=dict)
+    recurrent: tuple[int, ...] = ()
+
+    def scored(self, offset: int) -> list[int]:
+        """Decoder layers in front of which a stage may read attention.
+
+        Args:
+            offset: from a stage's layer to the one whose attention it reads: -1 the layer before, 0 its own.
+        """
+        return [layer for layer in range(-offset, self.decoder) if layer + offset not in self.recurrent]
+
+    def nearest_scored(self, layer: int, offset: int | None) -> int:
+        """The decoder layer nearest to ``layer`` in front of which a stage may read attention; the later of two.
+
+        Args:
+            layer: where the stage is meant to stand.
+            offset: as of `scored`; None for a stage that reads none, which may stand anywhere.
+        """
+        if offset is None or not self.recurrent:
+            return layer
+        return min(self.scored(offset), key=lambda legal: (abs(legal - layer), -legal), default=layer)

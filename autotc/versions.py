@@ -10,6 +10,8 @@ from autotc.errors import MissingDependencyError, UnsupportedModelError, missing
 
 OMNI_SINCE = "5.23"
 """First transformers whose Omni thinkers hold towers and language model side by side, as adapter and weights do."""
+TRIED_SINCE = "5.24"
+"""First transformers that the families added last were tried on."""
 
 
 WATCHED = ("autotc", "torch", "transformers", "tokenizers", "numpy", "pillow", "torchvision")

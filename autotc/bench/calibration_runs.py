@@ -43,7 +43,9 @@ def training_runs(model: nn.Module, mechanisms: Sequence[str], tokens: int) -> l
             continue
         for modality, location in placements(model, name):
             for size, keep in ((sizes[1], 0.5), (sizes[2], 0.2), (sizes[3], 0.6)):
-                stage = _stage(name, modality, location, int(location == "decoder"), keep)
+                offset = build_mechanism(name).scored_offset() if location == "decoder" else None
+                layer = bound.depths.nearest_scored(int(location == "decoder"), offset)
+                stage = _stage(name, modality, location, layer, keep)
                 out.append((modality, size, Policy.of([stage])))
     return out
 

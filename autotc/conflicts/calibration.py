@@ -72,7 +72,7 @@ class Calibration:
         """What the uncompressed model makes of a modality's samples."""
         if modality in self._references:
             return self._references[modality]
-        depth = self.evaluator.depths.decoder
+        depths = self.evaluator.depths
         attention: list[Tensor] = []
         features: list[Tensor] = []
 
@@ -84,7 +84,7 @@ class Calibration:
 
         # Stages that keep everything: the model stays as it is, and their mechanisms' inputs are seen.
         shared: dict[str, Any] = {"modality": modality, "layer": None}
-        layers = dict.fromkeys(range(min(1, depth - 1), depth), 1.0)
+        layers = dict.fromkeys(depths.scored(-1) or [0], 1.0)
         identity = Policy(
             stages=(
                 Stage(location="projector", mechanism="random", keep_ratio=1.0, **shared),

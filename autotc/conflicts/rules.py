@@ -132,6 +132,22 @@ def no_scores(policy: Policy, context: Context) -> str | None:
     return None
 
 
+def recurrent_layer(policy: Policy, context: Context) -> str | None:
+    """A stage that reads attention of a decoder layer that has a recurrent state in its place."""
+    depths = context.depths
+    if depths is None:
+        return None
+    for stage in policy.stages:
+        offset = stage.build().scored_offset()
+        if stage.location != "decoder" or offset is None:
+            continue
+        for layer, _ in stage.steps():
+            if layer is not None and layer + offset in depths.recurrent:
+                right = depths.nearest_scored(layer, offset)
+                return f"{stage.label()}: layer {layer + offset} is recurrent and has no attention to read; use {right}"
+    return None
+
+
 def no_text(policy: Policy, context: Context) -> str | None:
     """A query stage where no text is known: inside a tower, or in requests without a query span."""
     for stage in policy.stages:
@@ -160,6 +176,7 @@ RULES: dict[str, Rule] = {
         location_unsupported,
         single_stage_per_place,
         no_scores,
+        recurrent_layer,
         no_text,
         grid_lost,
         same_criterion_twice,

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from autotc.cost.layers import kept_bytes, layer_flops
 from autotc.cost.record import Cost, Reduced
 from autotc.cost.request import Request, shrunk
 from autotc.cost.scoring import Batch, language_model_scoring, tower_mechanism, tower_scores
 from autotc.cost.towers import block_flops, running_rows
-from autotc.models import BoundAdapter, DecoderShape, Item
+from autotc.models import BoundAdapter, Item
 from autotc.policy import Policy, Stage
 from autotc.vocabulary import MODALITIES, Modality
 
@@ -104,7 +105,7 @@ class _Prefill:
             # Stem and projector run on every unit: before any was dropped, and on holes.
             self._encoder += bound.stem_flops(passing.item)
             self._projector += bound.projector_flops(passing.item)
-            passing.counts = [count] * bound.decoder.layers
+            passing.counts = [count] * bound.decoder.depth
 
     def reduce_behind_tower(self, modality: Modality) -> None:
         """What a modality's projector and decoder stages remove, and what that costs; its tower has run."""
@@ -128,10 +129,11 @@ class _Prefill:
         step = Reduced(stage, len(items), max(before), max(after))
         self._reductions.append(step)
         query = max(1, *(request.query for request in self._batch))
-        batch = Batch(len(self._batch), self._length(depth), query)
+        source = depth if stage.build().score_source == "own" else max(0, depth - 1)
+        batch = Batch(len(self._batch), self._length(depth), query, self._bound.decoder.layers[source])
         self._scoring += language_model_scoring(self._bound, step, batch, max(item.grid[0] for item in items))
         for passing, n in zip(members, after, strict=True):
-            passing.counts[depth:] = [n] * (self._bound.decoder.layers - depth)
+            passing.counts[depth:] = [n] * (self._bound.decoder.depth - depth)
 
     def _length(self, layer: int) -> int:
         """Tokens of the longest row at a decoder layer."""
@@ -143,36 +145,25 @@ class _Prefill:
     def cost(self, element_bytes: int) -> Cost:
         """All of it, the language model's layers and head included."""
         decoder = self._bound.decoder
-        lengths = tuple(self._length(layer) for layer in range(decoder.layers))
+        lengths = tuple(self._length(layer) for layer in range(decoder.depth))
+        layers = list(zip(decoder.layers, lengths, strict=True))
         rows = len(self._batch)
         tokens: Counter[str] = Counter()
         lm_tokens: dict[str, float] = {}
         for passing in (passing for row in self._rows for passing in row):
             modality = passing.item.modality
             tokens[modality] += passing.counts[-1]
-            lm_tokens[modality] = lm_tokens.get(modality, 0.0) + sum(passing.counts) / decoder.layers
+            lm_tokens[modality] = lm_tokens.get(modality, 0.0) + sum(passing.counts) / decoder.depth
         return Cost(
             encoder=self._encoder,
             projector=self._projector,
-            decoder=sum(rows * layer_flops(decoder, n) for n in lengths),
+            decoder=sum(rows * layer_flops(decoder.width, *layer) for layer in layers),
             head=rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary,
             scoring=self._scoring,
-            kv_bytes=sum(rows * n * 2 * decoder.kv_heads * decoder.head_dim * element_bytes for n in lengths),
+            kv_bytes=sum(rows * kept_bytes(*layer, element_bytes) for layer in layers),
             tokens=dict(tokens),
             lm_tokens=lm_tokens,
             lengths=lengths,
             towers=self._towers,
             reductions=tuple(self._reductions),
         )
-
-
-def layer_flops(decoder: DecoderShape, tokens: int) -> int:
-    """FLOPs of one decoder layer on one row of so many tokens.
-
-    Queries and output are matrices (width x heads x head_dim), keys and values (width x kv_heads x head_dim); the MLP
-    has three matrices, and a router where experts are chosen; scores and their weighted sum multiply all pairs.
-    """
-    attention = decoder.heads * decoder.head_dim
-    weights = 2 * decoder.width * (attention + decoder.kv_heads * decoder.head_dim)
-    weights += decoder.width * (3 * decoder.hidden + decoder.experts)
-    return 2 * tokens * weights + 4 * tokens * tokens * attention

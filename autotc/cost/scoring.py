@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotc.cost.record import Reduced
 from autotc.mechanisms import LAYER_SCORES, RANK_ROUNDS, TOWER_SCORES, Score, Work
-from autotc.models import BoundAdapter, Item, spread
+from autotc.models import BoundAdapter, Item, LayerShape, spread
 from autotc.policy import Stage
 
 
@@ -19,18 +19,22 @@ class Batch:
         rows: prompts.
         length: tokens of the longest.
         query: tokens of the longest query span, at least 1.
+        scored: the layer that scores of attention come from.
     """
 
     rows: int
     length: int
     query: int
+    scored: LayerShape
 
 
-def _work(bound: BoundAdapter, step: Reduced, frames: int, query: int) -> Work:
-    """Shape of one reduction, as `Mechanism.flops` takes it."""
-    stage, decoder, tower = step.stage, bound.decoder, bound.tower(step.stage.modality)
-    width = tower.width if stage.location == "encoder" else decoder.width
-    key_width = decoder.head_dim if stage.location == "decoder" else tower.width // tower.heads
+def _work(bound: BoundAdapter, step: Reduced, frames: int, batch: Batch | None) -> Work:
+    """Shape of one reduction, as `Mechanism.flops` takes it; ``batch``: that the language model sees."""
+    stage, tower, query = step.stage, bound.tower(step.stage.modality), 0 if batch is None else batch.query
+    width = tower.width if stage.location == "encoder" else bound.decoder.width
+    key_width = tower.width // tower.heads
+    if batch is not None and stage.location == "decoder":
+        key_width = batch.scored.head_dim
     keys = key_width if "keys" in stage.build().needs else width
     return Work(step.before, step.after, width, keys, frames, query)
 
@@ -73,7 +77,7 @@ def tower_mechanism(
         before = [n for count, tiles in zip(before, sizes, strict=True) for n in spread(count, tiles)]
         after = [n for count, tiles in zip(after, sizes, strict=True) for n in spread(count, tiles)]
     step = Reduced(stage, len(before), max(before), max(after))
-    return step.items * stage.build().flops(_work(bound, step, frames, 0))
+    return step.items * stage.build().flops(_work(bound, step, frames, None))
 
 
 def language_model_scoring(bound: BoundAdapter, step: Reduced, batch: Batch, frames: int) -> float:
@@ -87,7 +91,7 @@ def language_model_scoring(bound: BoundAdapter, step: Reduced, batch: Batch, fra
     """
     mechanism = step.stage.build()
     needs = set(mechanism.needs)
-    flops = float(step.items * mechanism.flops(_work(bound, step, frames, batch.query)))
+    flops = float(step.items * mechanism.flops(_work(bound, step, frames, batch)))
     if "text_similarity" in needs:
         flops += 2 * step.items * step.before * bound.decoder.width
     if step.stage.location == "decoder" and needs & LAYER_SCORES:
@@ -97,8 +101,8 @@ def language_model_scoring(bound: BoundAdapter, step: Reduced, batch: Batch, fra
 
 def _attention_scores(bound: BoundAdapter, step: Reduced, batch: Batch, needs: set[Score]) -> float:
     """FLOPs of the rows of a decoder layer's attention that a stage asks for."""
-    decoder, rows, length = bound.decoder, batch.rows, batch.length
-    width = decoder.heads * decoder.head_dim
+    layer, rows, length = batch.scored, batch.rows, batch.length
+    width = layer.heads * layer.head_dim
     media = step.items * step.before
     # Query rows that are projected and multiplied with every key of the sequence.
     queries: dict[Score, int] = {
@@ -111,13 +115,13 @@ def _attention_scores(bound: BoundAdapter, step: Reduced, batch: Batch, needs: s
     flops += sum(2 * queries[need] * length * width for need in needs & {*queries} - {"attention_rank"})
     if "attention_rank" in needs:
         # Attention of all pairs, made once, and its rounds, all heads together (AIM, 2412.03248).
-        flops += RANK_ROUNDS * 2 * rows * length * length * (width + decoder.heads)
+        flops += RANK_ROUNDS * 2 * rows * length * length * (width + layer.heads)
     if "global_query_attention" in needs:
         flops += 2 * media * width
     if step.stage.build().score_source == "own":
         # Nothing was captured: keys of the whole sequence and the queries asked for are projected once more.
-        flops += 2 * rows * length * decoder.width * decoder.kv_heads * decoder.head_dim
+        flops += 2 * rows * length * bound.decoder.width * layer.kv_heads * layer.head_dim
         projected = sum(queries[need] for need in needs & {*queries})
         projected += media if "global_query_attention" in needs else 0
-        flops += 2 * projected * decoder.width * width
+        flops += 2 * projected * bound.decoder.width * width
     return flops

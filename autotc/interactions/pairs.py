@@ -55,7 +55,7 @@ def parse_placement(text: str, depths: Depths) -> Placement:
         raise PolicyError(f"pairs: {text!r} given; {match['mechanism']} can stand at {', '.join(mechanism.locations)}")
     layer = None if match["layer"] is None else int(match["layer"])
     if layer is None and location == "decoder":
-        layer = min(DECODER_LAYER, depths.decoder - 1)
+        layer = depths.nearest_scored(min(DECODER_LAYER, depths.decoder - 1), mechanism.scored_offset())
     if layer is None and location == "encoder":
         layer = min((depth // 2 for depth in depths.encoder.values() if depth), default=0)
     if layer is not None and location in ("input", "projector"):

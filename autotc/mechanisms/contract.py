@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from autotc.lazy import Tensor
 from autotc.mechanisms.counting import target_count
 from autotc.mechanisms.reduction import Reduction
-from autotc.mechanisms.scores import Score
+from autotc.mechanisms.scores import LAYER_SCORES, Score
 from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import Family, Location, Modality
 
@@ -110,6 +110,15 @@ class MechanismBase(ABC):
     def adaptive(self) -> bool:
         """Whether the rule sets its own count, at most the budget."""
         return isinstance(self.params, AdaptiveParams) and self.params.adaptive
+
+    @classmethod
+    def scored_offset(cls) -> int | None:
+        """From a decoder stage's layer to the one whose attention it reads: -1 the layer before, 0 its own; None for
+        a mechanism that reads none.
+        """
+        if not LAYER_SCORES & {*cls.needs}:
+            return None
+        return 0 if cls.score_source == "own" else -1
 
     def flops(self, work: Work) -> int:
         """FLOPs (multiply and add as two) of the matrix products on one item, scores apart."""

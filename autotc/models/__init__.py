@@ -13,7 +13,7 @@ from autotc.models.registry import (
     processor_adapter,
     unwrap,
 )
-from autotc.models.shapes import DecoderShape, Projections, TowerShape
+from autotc.models.shapes import DecoderShape, LayerShape, Projections, TowerShape
 
 __all__ = [
     "ADAPTERS",
@@ -21,6 +21,7 @@ __all__ = [
     "BoundAdapter",
     "DecoderShape",
     "Item",
+    "LayerShape",
     "Media",
     "Projections",
     "TowerShape",

@@ -26,12 +26,14 @@ class Adapter(ABC):
         structural: configuration fields, dotted, that the fingerprint covers.
         processors: class names of its processors in transformers.
         since: first version of transformers that the family works with, where that is not autotc's own.
+        video_as_images: whether a video's feature method calls the one for images.
         containers: class of a checkpoint that holds the model as a part -> the part's name.
     """
 
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
     since: ClassVar[str | None] = None
+    video_as_images: ClassVar[bool] = False
     containers: ClassVar[Mapping[str, str]] = {}
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}
     structural: ClassVar[tuple[str, ...]]

@@ -88,6 +88,25 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "qwen3.5-9b": (
+        "Qwen3_5ForConditionalGeneration",
+        {
+            "text_config": {
+                "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 16,
+                "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 248320, "linear_num_key_heads": 16,
+                "linear_num_value_heads": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
+                "rope_parameters": {
+                    "rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25,
+                    "mrope_section": [11, 11, 10], "mrope_interleaved": True,
+                },
+            },
+            "vision_config": {
+                "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "patch_size": 16,
+                "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 4096,
+                "num_position_embeddings": 2304,
+            },
+        },
+    ),
     "internvl3-8b": (
         "InternVLForConditionalGeneration",
         {

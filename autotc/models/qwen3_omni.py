@@ -10,7 +10,7 @@ from autotc.depths import Depths
 from autotc.lazy import PreTrainedConfig, Tensor, torch
 from autotc.models.geometry import Item
 from autotc.models.qwen3_vl import DeepStack, with_experts
-from autotc.models.shapes import DecoderShape, TowerShape
+from autotc.models.shapes import LayerShape, TowerShape
 from autotc.models.thinker import Thinker, mel_frames
 from autotc.vocabulary import Modality
 
@@ -54,8 +54,8 @@ class Qwen3OmniThinker(Thinker, DeepStack):
         "audio_config.n_window_infer",
     )
 
-    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
-        return with_experts(super().decoder_shape(config), config.text_config, self.family)
+    def layer_shape(self, text: Any, index: int) -> LayerShape:
+        return with_experts(super().layer_shape(text, index), text, self.family)
 
     def depths(self, config: PreTrainedConfig) -> Depths:
         depths = super().depths(config)

@@ -9,7 +9,7 @@ from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig
 from autotc.models.geometry import Item
 from autotc.models.qwen2_vl import Qwen2VL
-from autotc.models.shapes import DecoderShape, TowerShape
+from autotc.models.shapes import LayerShape, TowerShape
 from autotc.vocabulary import Modality
 
 
@@ -58,12 +58,12 @@ class Qwen3VL(DeepStack):
         "vision_config.deepstack_visual_indexes",
     )
 
-    def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
-        return with_experts(super().decoder_shape(config), config.text_config, self.family)
+    def layer_shape(self, text: Any, index: int) -> LayerShape:
+        return with_experts(super().layer_shape(text, index), text, self.family)
 
 
-def with_experts(shape: DecoderShape, text: Any, family: str) -> DecoderShape:
-    """The shape of a decoder, all of whose layers are mixtures of experts if any is.
+def with_experts(shape: LayerShape, text: Any, family: str) -> LayerShape:
+    """The shape of a layer of a decoder, all of whose layers are mixtures of experts if any is.
 
     Raises:
         UnsupportedModelError: some layers are and some are not.
@@ -76,4 +76,4 @@ def with_experts(shape: DecoderShape, text: Any, family: str) -> DecoderShape:
             f"{family}: text_config.decoder_sparse_step {text.decoder_sparse_step} and mlp_only_layers"
             f" {text.mlp_only_layers} given; a mixture of experts in every layer is right"
         )
-    return replace(shape, hidden=text.num_experts_per_tok * text.moe_intermediate_size, experts=experts)
+    return replace(shape, hidden=text.num_experts_per_tok * text.moe_intermediate_size, routes=experts)

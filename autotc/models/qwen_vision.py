@@ -61,7 +61,7 @@ class QwenVision(Adapter):
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         shape = self.tower_shape(config, item.modality)
         wide = shape.width * shape.unit
-        return int(2 * item.count * (wide * wide + wide * self.decoder_shape(config).width))
+        return int(2 * item.count * (wide * wide + wide * config.get_text_config().hidden_size))
 
     def segments(self, config: PreTrainedConfig, item: Item, block: int) -> Sequence[Tensor]:
         _t, y, x = item.grid

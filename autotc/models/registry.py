@@ -17,6 +17,7 @@ from autotc.models.qwen2_5_omni import Qwen25OmniThinker
 from autotc.models.qwen2_5_vl import Qwen25VL
 from autotc.models.qwen2_audio import Qwen2Audio
 from autotc.models.qwen2_vl import Qwen2VL
+from autotc.models.qwen3_5 import Qwen35
 from autotc.models.qwen3_omni import Qwen3OmniThinker
 from autotc.models.qwen3_vl import Qwen3VL
 from autotc.models.smolvlm import SmolVLM
@@ -30,6 +31,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     Qwen2VL(),
     Qwen25VL(),
     Qwen3VL(),
+    Qwen35(),
     Qwen25OmniThinker(),
     Qwen3OmniThinker(),
     InternVL(),

@@ -8,7 +8,7 @@ from typing import Any
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
 from autotc.models.adapter import Adapter
 from autotc.models.chat import QWEN_CHAT, last_turn
-from autotc.models.shapes import DecoderShape, Projections, child
+from autotc.models.shapes import DecoderShape, LayerShape, Projections, child
 
 
 class RotaryDecoder(Adapter):
@@ -16,14 +16,21 @@ class RotaryDecoder(Adapter):
 
     def decoder_shape(self, config: PreTrainedConfig) -> DecoderShape:
         text = config.get_text_config()
-        return DecoderShape(
-            width=text.hidden_size,
+        layers = tuple(self.layer_shape(text, index) for index in range(text.num_hidden_layers))
+        return DecoderShape(text.hidden_size, text.vocab_size, layers)
+
+    def layer_shape(self, text: Any, index: int) -> LayerShape:
+        """Dimensions of one layer.
+
+        Args:
+            text: configuration of the language model.
+            index: of the layer.
+        """
+        return LayerShape(
             heads=text.num_attention_heads,
             kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
             head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
             hidden=text.intermediate_size,
-            layers=text.num_hidden_layers,
-            vocabulary=text.vocab_size,
         )
 
     def base(self, model: nn.Module) -> nn.Module:

@@ -30,23 +30,70 @@ class TowerShape:
 
 
 @dataclass(frozen=True)
-class DecoderShape:
-    """Dimensions of a language model.
+class Recurrence:
+    """Dimensions of a gated delta-net (2412.06464), which keeps a state in place of keys and values.
 
     Attributes:
-        width, heads, kv_heads, head_dim, layers, vocabulary: as the configuration has them.
-        hidden: MLP width that a token passes through; of all its experts together where they are a mixture.
-        experts: number of experts that a router chooses from; 0 without one.
+        key_heads, key_dim: heads of queries and of keys, and their width.
+        value_heads, value_dim: heads of values, and their width; a head's state is (key_dim, value_dim).
+        kernel: length of the causal convolution over queries, keys and values.
     """
 
-    width: int
+    key_heads: int
+    key_dim: int
+    value_heads: int
+    value_dim: int
+    kernel: int
+
+    @property
+    def mixed(self) -> int:
+        """Width of a token's queries, keys and values side by side."""
+        return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Dimensions of a decoder layer.
+
+    Attributes:
+        heads, kv_heads, head_dim: of its attention.
+        hidden: MLP width that a token passes through; of all its experts together where they are a mixture.
+        routes: outputs of the MLP's routers and gates, one for each expert; 0 without any.
+        gated: whether attention's output is multiplied by a gate, projected with the queries and as wide.
+        recurrence: what stands in place of attention, if anything does.
+    """
+
     heads: int
     kv_heads: int
     head_dim: int
     hidden: int
-    layers: int
+    routes: int = 0
+    gated: bool = False
+    recurrence: Recurrence | None = None
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Dimensions of a language model.
+
+    Attributes:
+        width, vocabulary: as the configuration has them.
+        layers: its layers.
+    """
+
+    width: int
     vocabulary: int
-    experts: int = 0
+    layers: tuple[LayerShape, ...]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def attending(self) -> tuple[int, ...]:
+        """Layers that have attention, and so scores of it."""
+        return tuple(index for index, layer in enumerate(self.layers) if layer.recurrence is None)
 
 
 @dataclass(frozen=True)
@@ -60,6 +107,7 @@ class Projections:
         fused: whether ``query`` and ``key`` are one layer that makes queries, keys and values side by side.
         norms: of queries and keys, behind the linear layers and in front of the rotation, if any.
         norm_heads: whether they take each head's vector (..., D), and not all heads side by side (..., heads x D).
+        gated: whether each head's query stands in front of a gate as wide, made by the same layer.
     """
 
     query: nn.Module
@@ -70,6 +118,7 @@ class Projections:
     fused: bool = False
     norms: tuple[nn.Module, nn.Module] | None = None
     norm_heads: bool = True
+    gated: bool = False
 
     def split(self, projected: Tensor, part: Literal["query", "key"]) -> Tensor:
         """Queries or keys as projected (..., heads x D), normed: (..., heads, D)."""
@@ -78,6 +127,8 @@ class Projections:
         if norm is not None and not self.norm_heads:
             projected = norm(projected)
         out = projected.reshape(*projected.shape[:-1], heads, -1)
+        if self.gated and part == "query":
+            out = out.chunk(2, dim=-1)[0]
         if norm is not None and self.norm_heads:
             out = norm(out)
         return out

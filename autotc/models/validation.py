@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from autotc.depths import Depths
 from autotc.errors import PolicyError
 from autotc.mechanisms import LAYER_SCORES, MechanismBase
 from autotc.policy import ModelReference, Policy, Stage
@@ -67,7 +68,24 @@ def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
                     "layer",
                     f"0 given; {stage.mechanism} needs {lacking[0]} of the layer before, so 1 or deeper is right",
                 )
+        if stage.location == "decoder" and layer is not None:
+            reason = recurrent_refusal(depths, mechanism, layer)
+            if reason is not None:
+                return Refusal("layer", f"{layer} given; {reason}")
     return None
+
+
+def recurrent_refusal(depths: Depths, mechanism: MechanismBase, layer: int) -> str | None:
+    """Why a decoder stage has no attention to read in front of a layer, and which is the nearest; None where it has."""
+    offset = mechanism.scored_offset()
+    if offset is None or layer + offset not in depths.recurrent:
+        return None
+    need = next(need for need in mechanism.needs if need in LAYER_SCORES)
+    whose = "layer itself" if not offset else f"layer before it ({layer + offset})"
+    nearest = depths.nearest_scored(layer, offset)
+    if nearest == layer:
+        return f"{mechanism.name} reads {need}, and no layer of this decoder has attention"
+    return f"{mechanism.name} reads {need} of the {whose}, which is recurrent; {nearest} is the nearest that is right"
 
 
 def check_reference(expected: ModelReference, model: ModelReference) -> None:

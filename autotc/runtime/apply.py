@@ -131,8 +131,8 @@ class Handle:
             if step.mechanism.score_source == "previous" and LAYER_SCORES & {*step.mechanism.needs}
         }
         # All layers alike: what torch.compile has made of one layer serves the others too, hooks and all.
-        for i, layer in enumerate(layers if captured else ()):
-            projections = adapter.layer_projections(layer)
+        for i in bound.decoder.attending if captured else ():
+            projections = adapter.layer_projections(layers[i])
             for part, module in (("query", projections.query), ("key", projections.key)):
                 self._hooks.after(module, functools.partial(self._capture, i, part, i in captured))
 

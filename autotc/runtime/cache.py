@@ -36,8 +36,8 @@ def given_cache(arguments: Mapping[str, Any]) -> Any:
     return arguments.get("past_key_values") if cache is None else cache
 
 
-def cache_length(cache: Any, layer: int = 0) -> int:
-    """Tokens a cache holds for a layer; 0 without a cache.
+def cache_length(cache: Any, layer: int | None = None) -> int:
+    """Tokens a cache holds for a layer (None: the first that has keys); 0 without a cache, or of a recurrent state.
 
     Raises:
         InputsError: the cache has a fixed size, in which layers cannot differ in length.
@@ -49,7 +49,10 @@ def cache_length(cache: Any, layer: int = 0) -> int:
     layers = getattr(cache, "layers", None)
     if layers is None:
         raise InputsError(f"{CACHE}: {type(cache).__name__} given; the policy needs a cache of transformers, by layers")
-    return int(layers[layer].get_seq_length()) if layer < len(layers) else 0
+    if layer is None:
+        layer = next((i for i, held in enumerate(layers) if hasattr(held, "get_seq_length")), 0)
+    counted = layer < len(layers) and hasattr(layers[layer], "get_seq_length")
+    return int(layers[layer].get_seq_length()) if counted else 0
 
 
 @dataclass
@@ -79,7 +82,9 @@ class Held:
             if columns is not None and cache_length(cache, i)
         }
         if not lengths:
-            return 0
+            # Only recurrent layers have lost tokens; those with keys hold all.
+            size = next((columns.size for columns in self.columns if columns is not None), None)
+            return 0 if size is None else max(0, cache_length(cache) - size)
         if len(lengths) > 1 or min(lengths) < 0:
             raise InputsError(
                 f"{CACHE}: its layers no longer hold what the policy left in them; crop it by its own crop(), or"
@@ -104,6 +109,9 @@ class Held:
                     removed[i] = added + columns.index.shape[1] - shorter[id(columns)].index.shape[1]
             self.columns[:] = [None if columns is None else shorter[id(columns)] for columns in self.columns]
         for layer, count in zip(cache.layers, removed, strict=True):
+            if not hasattr(layer, "get_seq_length"):
+                layer.crop(-count)
+                continue
             layer.crop(layer.get_seq_length() - count if _CROPS_BY_LENGTH else -count)
         if self.valid is not None:
             self.valid = self.valid[:, :size]
@@ -138,7 +146,7 @@ class CompressedCache(Cache):  # type: ignore[misc]
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
         """Tokens that one layer holds: what transformers makes masks from."""
-        return int(self.layers[layer_idx].get_seq_length())
+        return cache_length(self, layer_idx if hasattr(self.layers[layer_idx], "get_seq_length") else None)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Roll back: each layer by what it holds of the tokens that go."""

@@ -44,10 +44,9 @@ class Decoding:
                 " own methods"
             )
         assert self._held.valid is not None  # found when media came
-        config = self._bound.config.get_text_config()
-        self._masks = LayerMasks(config, self._bound.windows, self._held.valid, None)
+        self._masks = LayerMasks(self._bound, self._held.valid, None)
         self._tail = self._decoded_mask(arguments, kwargs, held.size)
-        if self._held.columns[0] is None:
+        if self._held.columns[self._bound.decoder.attending[0]] is None:
             return None
         # Every layer gets its own mask; the language model's own would be for another length.
         given = kwargs.get("attention_mask")
@@ -68,9 +67,14 @@ class Decoding:
     def before_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """A layer's arguments with the mask of what it holds; None to leave them."""
         columns = self._held.columns[index]
-        if columns is None or self._masks is None:
+        if self._masks is None:
             return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        if index in self._bound.depths.recurrent:
+            mask = None if self._tail is None else self._tail[:, -hidden.shape[1] :].long()
+            return args, kwargs | {"attention_mask": mask}
+        if columns is None:
+            return None
         mask = self._masks(index, columns, hidden, given_cache(kwargs), self._tail)
         return args, kwargs | {"attention_mask": mask}
 

@@ -50,8 +50,10 @@ class Encoders:
         adapter, base = self._adapter, self._adapter.base(self._model)
         touched = {step.stage.modality for step in self._steps}
         for modality, name in adapter.feature_methods().items():
-            # Deep-stack features of all media arrive together: then all of them are followed.
-            if modality in touched or self._bound.deepstack(modality):
+            # Deep-stack features of all media arrive together: then all of them are followed. A video that is encoded
+            # by the method for images would be taken for them.
+            as_images = adapter.video_as_images and modality == "video" and "image" in touched
+            if modality in touched or as_images or self._bound.deepstack(modality):
                 self._follow(base, name, modality)
                 self._followed.append(modality)
         for modality in adapter.feature_methods():

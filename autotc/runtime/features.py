@@ -34,7 +34,7 @@ def cached_features(
         model: a supported model.
         inputs: the request; its tensors are recognised by identity.
         policy: what will be applied; modalities whose towers it has to see are left alone.
-        store: one request's outputs, by name of the feature method.
+        store: one request's outputs, by name of the feature method and identity of its tensors.
     """
     adapter = find_adapter(model)
     base = adapter.base(model)
@@ -65,8 +65,10 @@ def _remembering(inner: Any, name: str, of_request: set[int], store: MutableMapp
         # A tensor made on the way (a dtype cast, a beam's copy) is not the request's: its identity says nothing.
         if not tensors or any(id(tensor) not in of_request for tensor in tensors):
             return inner(*args, **kwargs)
-        if name not in store:
-            store[name] = inner(*args, **kwargs)
-        return store[name]
+        # Some models encode a video by the method for images.
+        key = ".".join([name, *(str(id(tensor)) for tensor in tensors)])
+        if key not in store:
+            store[key] = inner(*args, **kwargs)
+        return store[key]
 
     return remembering

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from transformers.masking_utils import create_causal_mask
 
 from autotc.errors import InputsError
 from autotc.lazy import PreTrainedConfig
+from autotc.models import BoundAdapter
 from autotc.runtime.cache import CACHE, cache_length
 from autotc.runtime.columns import Columns
 
@@ -21,9 +22,10 @@ class LayerMasks:
     transformers makes them, from a 2-D mask of the columns; what a model adds to causality (sliding windows, blocks
     that see each other in both directions) is told in positions of the uncompressed prompt.
 
+    A recurrent layer is told which of the tokens that it is called with are padding, which it keeps out of its state.
+
     Args:
-        config: of the language model.
-        windows: sliding window of each layer, or None.
+        bound: of the model.
         valid: (B, L) bool on the host, the prompt's tokens.
         blocks: (B, L) long, tokens of the same block see each other in both directions; -1 for none. Or None.
 
@@ -31,11 +33,10 @@ class LayerMasks:
         valid: as given.
     """
 
-    def __init__(
-        self, config: PreTrainedConfig, windows: Sequence[int | None], valid: Tensor, blocks: Tensor | None
-    ) -> None:
+    def __init__(self, bound: BoundAdapter, valid: Tensor, blocks: Tensor | None) -> None:
         self.valid = valid
-        self._config, self._windows, self._blocks = config, windows, blocks
+        self._config: PreTrainedConfig = bound.config.get_text_config()
+        self._windows, self._blocks, self._recurrent = bound.windows, blocks, frozenset(bound.depths.recurrent)
         self._made: dict[tuple[int, int | None, torch.device], tuple[Columns, Any]] = {}
 
     @property
@@ -71,6 +72,8 @@ class LayerMasks:
             cache: that already holds the columns, those of this call left out; None in the first turn's prefill.
             tail: (B, additions) bool, validity of what was decoded since; None where all of it is valid.
         """
+        if layer in self._recurrent:
+            return self._of_recurrent(columns, hidden, cache)
         window = self._windows[layer]
         key = (id(columns), window, hidden.device)
         if key not in self._made:
@@ -100,6 +103,22 @@ class LayerMasks:
             allow_is_causal_skip=mask is None,
             **{CACHE: cache},
         )
+
+    def _of_recurrent(self, columns: Columns, hidden: Tensor, cache: Any) -> Tensor | None:
+        """(B, Q) long: which tokens of a prompt a recurrent layer is to take in; None for all.
+
+        Raises:
+            InputsError: the state that earlier turns have left would pass through padding, which changes it.
+        """
+        valid = self.valid_at(columns)[:, -hidden.shape[1] :]
+        if bool(valid.all()):
+            return None
+        if cache is not None:
+            raise InputsError(
+                f"{CACHE}: rows of a later turn differ in length, or in the media tokens that they keep, and a"
+                " recurrent layer cannot pass over the difference; give each row a call of its own"
+            )
+        return valid.to(hidden.device, torch.long)
 
     def _both_ways(self, columns: Columns, additions: int, device: torch.device) -> Callable[..., Any] | None:
         if self._blocks is None:

@@ -65,7 +65,7 @@ class Prefill:
             valid=valid,
             scored=valid & (torch.arange(ids.shape[1]) < ids.shape[1] - prompt.drafts),
             query=self._query_mask(ids, valid),
-            masks=LayerMasks(bound.config.get_text_config(), bound.windows, everything, self._blocks(before)),
+            masks=LayerMasks(bound, everything, self._blocks(before)),
             here=[None] * depth,
             stored=[None] * depth,
             past=past,

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_flatten
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniThinkerConfig
 
 from autotc.cost import Request, prefill_cost
+from autotc.cost.layers import layer_flops
 from autotc.errors import PolicyError
 from autotc.evaluate.builtin import BuiltinEvaluator
 from autotc.mechanisms import Tokens, build_mechanism
@@ -163,10 +164,9 @@ def memory() -> None:
         scores.last_query_attention(track)
     config = seven_billion()
     shape = adapter.decoder_shape(config)
-    kv = shape.kv_heads * shape.head_dim
-    attention = shape.heads * shape.head_dim
-    layer = 2 * length * (2 * shape.width * attention + 2 * shape.width * kv + 3 * shape.width * shape.hidden)
-    layer += 4 * length**2 * attention
+    one = shape.layers[0]
+    kv, attention = one.kv_heads * one.head_dim, one.heads * one.head_dim
+    layer = layer_flops(shape.width, one, length)
     scored = 2 * length * attention
     print("| score | held at most, MiB | in units | N x N weights would be, MiB | FLOPs, % of the layer |")
     print("|---|---|---|---|---|")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,13 @@ CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         {},
     ),
     ("no_scores", [decoder("fastv", 0, 0.5)], [decoder("fastv", 1, 0.5)], {}, {}),
+    (
+        "recurrent_layer",
+        [decoder("fastv", 2, 0.5)],
+        [decoder("fastv", 3, 0.5)],
+        {"depths": replace(DEPTHS, recurrent=(0, 1, 3, 4))},
+        {"depths": replace(DEPTHS, recurrent=(0, 1, 3, 4))},
+    ),
     ("no_text", [projector("text_similarity", 0.5)], [projector("text_similarity", 0.5)], {"has_text": False}, {}),
     (
         "single_stage_per_place",
@@ -78,15 +86,15 @@ def test_rule(
     bad_with: dict[str, Any],
     good_with: dict[str, Any],
 ) -> None:
-    context = Context(DEPTHS, **{"locations": EVERYWHERE, **bad_with})
+    context = Context(**{"depths": DEPTHS, "locations": EVERYWHERE, **bad_with})
     tripped = [name for name, check in RULES.items() if check(policy(*bad), context)]
     assert tripped == [rule]
     with pytest.raises(ConflictError) as caught:
-        check_rules(policy(*bad), DEPTHS, context.locations, has_text=context.has_text)
+        check_rules(policy(*bad), context.depths, context.locations, has_text=context.has_text)
     assert caught.value.rule == rule
     assert str(caught.value).startswith(f"{rule}: ")
     assert "\n" not in str(caught.value)
-    check_rules(policy(*good), DEPTHS, **{"locations": EVERYWHERE, **good_with})
+    check_rules(policy(*good), **{"depths": DEPTHS, "locations": EVERYWHERE, **good_with})
 
 
 def test_every_rule_has_a_case() -> None:

@@ -97,6 +97,38 @@ def qwen3_omni() -> Any:
     return seeded(lambda: Qwen3OmniMoeThinkerForConditionalGeneration(config))
 
 
+def hybrid(experts: bool) -> Any:
+    """A recurrent layer, then one with attention, twice."""
+    import transformers
+
+    name = "Qwen3_5Moe" if experts else "Qwen3_5"
+    shared = {"shared_expert_intermediate_size": 32} if experts else {}
+    kinds = ["linear_attention", "full_attention"] * 2
+    text = {
+        **TEXT_MODEL, "head_dim": 16, "layer_types": kinds, "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8, "linear_num_value_heads": 4, "linear_value_head_dim": 12, "rope_parameters": {
+            **ROPE, "partial_rotary_factor": 0.75,
+        }, **(EXPERTS if experts else {}), **shared,
+    }  # fmt: skip
+    vision = {key: value for key, value in DEEP.items() if key != "deepstack_visual_indexes"}
+    config = getattr(transformers, f"{name}Config")(
+        text_config=text, vision_config=vision, image_token_id=9, video_token_id=10, vision_start_token_id=7,
+        vision_end_token_id=8,
+    )  # fmt: skip
+    config.chat_marks = MARKS
+    return seeded(lambda: getattr(transformers, f"{name}ForConditionalGeneration")(config))
+
+
+@cache
+def qwen3_5() -> Any:
+    return hybrid(experts=False)
+
+
+@cache
+def qwen3_5_moe() -> Any:
+    return hybrid(experts=True)
+
+
 ROWS: tuple[dict[str, Any], ...] = (
     {"image": [(4, 6)], "seed": 1},
     {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},
@@ -165,5 +197,7 @@ QWEN = (
     Family("qwen2_5_vl", qwen2_5_vl, ROWS, partial(request, seconds="second_per_grid_ts")),
     Family("qwen3_vl", qwen3_vl, ROWS, partial(request, stamped=True)),
     Family("qwen3_vl_moe", qwen3_vl_moe, ROWS, partial(request, stamped=True)),
+    Family("qwen3_5", qwen3_5, ROWS, partial(request, stamped=True)),
+    Family("qwen3_5_moe", qwen3_5_moe, ROWS, partial(request, stamped=True)),
     Family("qwen3_omni", qwen3_omni, OMNI_ROWS, partial(request, seconds="video_second_per_grid", types=False)),
 )

@@ -17,11 +17,17 @@ from autotc.runtime.cache import CACHE
 
 from .conversations import conversation, positions
 from .families import FAMILIES, Family
-from .test_exactness import main_modality, offered
+from .test_exactness import main_modality, offered, standing
 
 NAMES = sorted(FAMILIES)
 PLAIN: dict[str, Any] = {"suppress_tokens": [*range(20), 63], "do_sample": False}
 """Text only: a placeholder that random weights make up would have no features."""
+
+
+def decoder(modality: Any, family: Family, mechanism: str, layer: int, keep: float) -> Stage:
+    """A decoder stage, as near to a layer as the family can run it."""
+    where = standing(family, mechanism, layer)
+    return Stage(modality=modality, location="decoder", layer=where, mechanism=mechanism, keep_ratio=keep)
 
 
 def policies(family: Family) -> list[Policy]:
@@ -30,8 +36,8 @@ def policies(family: Family) -> list[Policy]:
     stages = [
         Stage(modality=modality, location="encoder", layer=0, mechanism="tome", keep_ratio=0.6),
         Stage(modality=modality, location="projector", mechanism="cdpruner", keep_ratio=0.4),
-        Stage(modality=modality, location="decoder", layer=1, mechanism="fastv", keep_ratio=0.3),
-        Stage(modality=modality, location="decoder", layer=2, mechanism="pyramiddrop", keep_ratio=0.2),
+        decoder(modality, family, "fastv", 1, 0.3),
+        decoder(modality, family, "pyramiddrop", 2, 0.2),
     ]
     return [Policy.of([s]) for s in stages if offered(family, modality, s.location, s.mechanism)]
 
@@ -70,6 +76,10 @@ def test_assisted(name: str) -> None:
     for parameter in find_adapter(assistant).layers(assistant)[-1].parameters():  # type: ignore[attr-defined]
         # Near enough to be right at times.
         parameter.data += 0.3 * parameter.data.std() * torch.randn(parameter.shape, generator=generator)
+    if model._is_stateful:
+        with pytest.raises(ValueError, match="not supported with stateful models"), autotc.apply(model, Policy()):
+            greedy(model, family.request(family.rows[:1]), prompt_lookup_num_tokens=3)
+        return
     row = family.rows[0]
     for seed in (1, 2, 3):
         inputs = family.request([row | {"seed": row["seed"] + seed, "text": 12}])

@@ -17,7 +17,7 @@ from autotc.runtime.cache import CACHE
 
 from .conversations import Conversation, conversation, positions
 from .families import FAMILIES, Family
-from .test_exactness import main_modality, offered
+from .test_exactness import main_modality, offered, standing
 
 NAMES = sorted(FAMILIES)
 Place = tuple[str, str, int | None]
@@ -45,6 +45,8 @@ def policy_of(family: Family, place: Place, keep: float = 0.35) -> Policy:
     modality = main_modality(family)
     if not offered(family, modality, location, mechanism):
         pytest.skip(f"{family.name} offers no {mechanism} at the {location}")
+    if location == "decoder" and layer is not None:
+        layer = standing(family, mechanism, layer)
     stage = {"modality": modality, "location": location, "mechanism": mechanism, "layer": layer, "keep_ratio": keep}
     return Policy.model_validate({"stages": [stage]})
 

@@ -53,6 +53,11 @@ def offered(family: Family, modality: Any, location: Any, mechanism: str) -> boo
     return bind(family.build()).refusal(MECHANISMS[mechanism], modality, location) is None
 
 
+def standing(family: Family, mechanism: str, layer: int) -> int:
+    """The decoder layer nearest to one in front of which the family can run a mechanism."""
+    return bind(family.build()).depths.nearest_scored(layer, MECHANISMS[mechanism].scored_offset())
+
+
 def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]]:
     """Family, modality, location, mechanism and layer of everything that is legal."""
     out: list[tuple[str, str, str, str, int | None]] = []
@@ -65,8 +70,9 @@ def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]
                     continue
                 if not offered(family, modality, location, name):
                     continue
-                depth = adapter.depths(family.build().config).encoder[modality]
-                layers = {"encoder": (0, depth - 1), "decoder": (1, 2)}.get(location, (None,))
+                depths, offset = adapter.depths(family.build().config), cls.scored_offset()
+                decoder = dict.fromkeys(depths.nearest_scored(layer, offset) for layer in (1, 2))
+                layers = {"encoder": (0, depths.encoder[modality] - 1), "decoder": decoder}.get(location, (None,))
                 out += [(key, modality, location, name, layer) for layer in layers]
     return out
 
@@ -83,6 +89,14 @@ def pairwise(cases: Iterable[Any]) -> list[Any]:
         seen |= pairs
         out.append(pytest.param(case, id="-".join(map(str, case)), marks=marks))
     return out
+
+
+def _count_solve(system: Any, right: Any, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of triangular systems (..., C, C) solved for (..., C, D): half of the system's C x C take part."""
+    return int(torch.Size(right).numel()) * int(system[-1])
+
+
+COUNTED = {**SDPA, torch.ops.aten.linalg_solve_triangular: _count_solve}
 
 
 def policy_of(modality: str, location: str, name: str, layer: int | None, keep: float) -> Policy:
@@ -182,6 +196,31 @@ def masked(family: Family, inputs: Any, hidden_from: Tensor) -> Tensor:
     return result
 
 
+def shortened(family: Family, inputs: Any, hidden_from: Tensor) -> Tensor:
+    """Logits of the uncompressed decoder, row by row, whose sequence is shorter from a layer on.
+
+    What removing means for a layer that keeps a state: it never sees the token.
+    """
+    model: Any = family.build()
+    adapter = find_adapter(model)
+    language: Any = adapter.language_model(model)
+    given, real = entry(family, inputs), inputs["attention_mask"].bool()
+    out = torch.zeros(*real.shape, model.lm_head.out_features)
+    for row in range(len(real)):
+        alive = real[row].nonzero()[:, 0]
+        hidden, positions = given["inputs_embeds"][row : row + 1, alive], given["position_ids"][..., row : row + 1, :]
+        for index, layer in enumerate(adapter.layers(model)):
+            left = alive[hidden_from[row, alive] > index]
+            hidden = hidden[:, torch.isin(alive, left)]
+            alive = left
+            rotary = language.rotary_emb(hidden, positions[-3:, ..., alive])
+            causal = torch.ones(len(alive), len(alive), dtype=torch.bool).tril()[None, None]
+            mask = None if index in adapter.depths(model.config).recurrent else causal
+            hidden = layer(hidden, position_embeddings=rotary, attention_mask=mask)
+        out[row, alive] = model.lm_head(language.norm(hidden))[0]
+    return out
+
+
 def gone_from(family: Family, handle: Handle, inputs: Any, layer: int) -> Tensor:
     """First layer from which each prompt token is gone, 99 if never."""
     out = torch.full(inputs["input_ids"].shape, 99)
@@ -210,7 +249,9 @@ def test_removing_equals_masking(case: tuple[str, str, str, str, int | None]) ->
     assert handle.last[case[1]].reductions  # type: ignore[index]
     gone = gone_from(family, handle, inputs, layer)
     pad = ~inputs["attention_mask"].bool()
-    expected = masked(family, inputs, gone)
+    with torch.no_grad():
+        recurrent = bind(family.build()).depths.recurrent
+        expected = shortened(family, inputs, gone) if recurrent else masked(family, inputs, gone)
     for row in range(len(family.rows)):
         kept = ((gone[row] == 99) & ~pad[row]).nonzero()[:, 0]
         torch.testing.assert_close(got[row, -len(kept) :], expected[row, kept], atol=2e-5, rtol=1e-4)
@@ -408,7 +449,7 @@ def test_cost_agrees_with_the_profiler(
         # Experts one by one are counted as matrix products; the counter does not know their grouped kernel.
         config = model.config.get_text_config()
         monkeypatch.setattr(config, "_experts_implementation_internal", "eager", raising=False)
-        counter = FlopCounterMode(display=False, custom_mapping=SDPA)
+        counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
         with torch.no_grad(), autotc.apply(model, policy), counter:
             model(**inputs)
         cost = prefill_cost(bind(model), policy, [Request(tuple(items), text, query)])

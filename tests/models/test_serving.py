@@ -17,6 +17,7 @@ from autotc.policy import Policy, Stage
 
 from .device import There, moved, waits
 from .families import FAMILIES
+from .test_exactness import standing
 
 STACK = Policy.of(
     [
@@ -74,7 +75,8 @@ def test_offloaded_and_dispatched_models(name: str) -> None:
     family = FAMILIES[name]
     adapter = find_adapter(family.build())
     modality = next(iter(adapter.offers(family.build().config)))
-    own = Stage(modality=modality, location="decoder", layer=2, mechanism="pyramiddrop", keep_ratio=0.3)
+    layer = standing(family, "pyramiddrop", 2)
+    own = Stage(modality=modality, location="decoder", layer=layer, mechanism="pyramiddrop", keep_ratio=0.3)
     wide = Stage(modality=modality, location="projector", mechanism="divprune", keep_ratio=0.6)
     policy = Policy.of([wide, own])
     request = family.request(family.rows)

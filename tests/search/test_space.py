@@ -206,7 +206,7 @@ def test_layers_out_of_range_are_named() -> None:
 )
 def test_shares_of_a_depth_become_layers(depth: tuple[float, float], layers: int, expected: tuple[int, ...]) -> None:
     choice = Choice(mechanism="rep_shift", location="decoder", depth=depth, keep_ratio=(0.1, 0.9))
-    placed = choice.at_depth(layers)
+    placed = choice.placed("image", Depths(layers, {}))
     assert (placed.layers, placed.depth) == (expected, None)
 
 

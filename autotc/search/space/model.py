@@ -14,7 +14,7 @@ from autotc.depths import Depths
 from autotc.documents import load_mapping, parse, read_mapping
 from autotc.errors import PolicyError, quote
 from autotc.export import ENGINES
-from autotc.mechanisms import build_mechanism
+from autotc.mechanisms import MECHANISMS, build_mechanism
 from autotc.names import nearest
 from autotc.policy import Policy, Stage
 from autotc.search.space.drawing import encode_modality, parameter_names, suggest_modality
@@ -61,17 +61,22 @@ class Choice(_Strict):
         """Name among the choices of a modality, e.g. ``tome@encoder``."""
         return f"{self.mechanism}@{self.location}"
 
-    def at_depth(self, layers: int) -> Choice:
-        """This choice on a stack of so many layers: with layers in place of shares, at most `MOST_LAYERS` of them.
+    def placed(self, modality: str, depths: Depths) -> Choice:
+        """This choice on a model: with layers in place of shares, at most `MOST_LAYERS` of them.
 
-        The layer nearest to the middle stands in where none lies between the shares; schedules over several layers are
-        left out where there is only one.
+        Of a decoder with recurrent layers, those are taken where the mechanism finds what it reads. The layer nearest
+        to the middle stands in where none lies between the shares; schedules over several layers are left out where
+        there is only one.
         """
+        decoder = self.location == "decoder"
+        layers = depths.decoder if decoder else depths.encoder.get(modality, 0)
         if self.depth is None or not layers:
             return self
         low, high = self.depth
+        offset = MECHANISMS[self.mechanism].scored_offset() if decoder else None
         within = [k for k in range(layers) if low - 1e-9 <= k / layers <= high + 1e-9]
-        within = within or [min(layers - 1, round((low + high) / 2 * layers))]
+        within = [k for k in within if depths.nearest_scored(k, offset) == k]
+        within = within or [depths.nearest_scored(min(layers - 1, round((low + high) / 2 * layers)), offset)]
         count = min(MOST_LAYERS, len(within))
         chosen = [within[round(i * (len(within) - 1) / max(1, count - 1))] for i in range(count)]
         schedules = self.schedules
@@ -229,7 +234,9 @@ class SearchSpace(_Strict):
             given, there = ", ".join(self.modalities), ", ".join(sorted(held))
             raise SpaceError(f"modalities: {given} given; the data holds {there}")
         for modality, space in left.items():
-            left[modality] = space.model_copy(update={"choices": tuple(_placed(space.choices, modality, depths))})
+            left[modality] = space.model_copy(
+                update={"choices": tuple(c.placed(modality, depths) for c in space.choices)}
+            )
             for i, choice in enumerate(space.choices):
                 decoder = choice.location == "decoder"
                 depth = depths.decoder if decoder else depths.encoder.get(modality, 0)
@@ -354,12 +361,6 @@ class SearchSpace(_Strict):
             if modality in params:
                 self.suggest_modality(trial, modality)
         return dict(trial.distributions)
-
-
-def _placed(choices: Iterable[Choice], modality: str, depths: Depths) -> Iterator[Choice]:
-    """Choices with layers in place of shares of a depth."""
-    for choice in choices:
-        yield choice.at_depth(depths.decoder if choice.location == "decoder" else depths.encoder.get(modality, 0))
 
 
 def _whole_percent(step: float) -> bool:

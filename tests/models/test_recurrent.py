@@ -1,0 +1,107 @@
+"""Decoders with recurrent layers: where attention can be read, what a cache keeps, and what cannot be followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import autotc
+from autotc.conflicts.rules import check_rules
+from autotc.cost import Request, prefill_cost
+from autotc.cost.layers import STATE_BYTES
+from autotc.depths import Depths
+from autotc.errors import ConflictError, InputsError, PolicyError
+from autotc.models import bind, bind_config
+from autotc.models.published import published_config
+from autotc.policy import Policy, Stage
+from autotc.presets import get_preset
+from autotc.runtime.cache import CACHE
+from autotc.search.space.model import Choice
+
+from .families import FAMILIES
+
+HYBRIDS = [name for name, family in FAMILIES.items() if bind(family.build()).depths.recurrent]
+DEEP = Depths(32, {"image": 27}, recurrent=tuple(layer for layer in range(32) if layer % 4 != 3))
+"""As Qwen3.5-9B: attention in layers 3, 7, ..., 31."""
+
+
+def decoder(mechanism: str, layer: int, keep: float = 0.4) -> Policy:
+    return Policy.of([Stage(modality="image", location="decoder", layer=layer, mechanism=mechanism, keep_ratio=keep)])
+
+
+def test_the_released_model_has_attention_in_every_fourth_layer() -> None:
+    depths = bind_config(published_config("qwen3.5-9b"), "Qwen3_5ForConditionalGeneration").depths
+    assert depths == Depths(32, {"image": 27, "video": 27}, recurrent=DEEP.recurrent)
+
+
+@pytest.mark.parametrize(
+    ("offset", "layer", "expected"),
+    [(-1, 2, 4), (-1, 4, 4), (-1, 6, 8), (-1, 31, 28), (0, 2, 3), (0, 5, 7), (None, 2, 2)],
+)
+def test_the_nearest_layer(offset: int | None, layer: int, expected: int) -> None:
+    assert DEEP.nearest_scored(layer, offset) == expected
+
+
+def test_presets_and_spaces_stand_where_attention_is() -> None:
+    (stage,) = get_preset("fastv").build("image", DEEP, 0.5)
+    assert stage.layer == 4  # published behind layer 2
+    steps = [layer for stage in get_preset("pyramiddrop").build("image", DEEP, 0.2) for layer, _ in stage.steps()]
+    assert steps
+    assert not {*steps} & {*DEEP.recurrent}
+    reading = Choice(mechanism="fastv", location="decoder", depth=(0.06, 0.5), keep_ratio=(0.1, 0.9))
+    assert reading.placed("image", DEEP).layers == (4, 8, 12, 16)
+    free = Choice(mechanism="divprune", location="decoder", depth=(0.0, 0.1), keep_ratio=(0.1, 0.9))
+    assert free.placed("image", DEEP).layers == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_attention_is_read_where_it_is(name: str) -> None:
+    bound = bind(FAMILIES[name].build())
+    with pytest.raises(PolicyError, match=r"stages\.0\.layer: 1 given; fastv reads .* recurrent; 2 is the nearest"):
+        bound.validate(decoder("fastv", 1))
+    with pytest.raises(ConflictError, match="layer 0 is recurrent and has no attention to read; use 2"):
+        check_rules(decoder("fastv", 1), bound.depths)
+    bound.validate(decoder("fastv", 2))
+    check_rules(decoder("fastv", 2), bound.depths)
+    bound.validate(decoder("divprune", 1))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_bytes_kept_are_those_of_the_cache(name: str, layer: int) -> None:
+    family = FAMILIES[name]
+    model: Any = family.build()
+    inputs = family.request(family.rows[:1])
+    policy = decoder("random", layer)
+    with autotc.apply(model, policy), torch.no_grad():
+        cache = model(**inputs, use_cache=True)[CACHE]
+    held = 0
+    for kept in cache.layers:
+        if hasattr(kept, "keys"):
+            held += (kept.keys.numel() + kept.values.numel()) * kept.keys.element_size()
+        else:
+            held += kept.conv_states[0].numel() * kept.conv_states[0].element_size()
+            held += kept.recurrent_states[0].numel() * STATE_BYTES
+            assert kept.recurrent_states[0].element_size() == STATE_BYTES
+    bound = bind(model)
+    items = bound.geometry("image", inputs)
+    text = inputs["input_ids"].shape[1] - sum(item.count for item in items)
+    assert prefill_cost(bound, policy, [Request(tuple(items), text)]).kv_bytes == held
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_rows_of_a_later_turn_that_differ_are_refused(name: str) -> None:
+    """Padding between turns would pass through the state: the bare model itself is wrong there."""
+    family = FAMILIES[name]
+    model: Any = family.build()
+    rows = [{"image": [(4, 6)], "seed": 1}, {"image": [(3, 3)], "seed": 2}]
+    first = family.request([{"seed": 3, "text": 5}, {"seed": 4, "text": 5}])
+    second = family.request(rows)
+    mask = torch.cat([first["attention_mask"], second["attention_mask"]], 1)
+    with autotc.apply(model, decoder("random", 1)), torch.no_grad():
+        cache = model(**first, use_cache=True)[CACHE]
+        where = torch.arange(mask.shape[1]).expand(3, 2, -1)[..., first["input_ids"].shape[1] :]
+        with pytest.raises(InputsError, match="rows of a later turn differ in length"):
+            model(**{**second, "attention_mask": mask, CACHE: cache, "position_ids": where})
