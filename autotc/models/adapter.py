@@ -96,10 +96,6 @@ class Adapter(ABC):
         """Query and key projections of a decoder layer."""
 
     @abstractmethod
-    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        """Apply the decoder's rotary embedding to (B, heads, L, head_dim) queries and keys."""
-
-    @abstractmethod
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:
         """Blocks of a modality's tower; after the last of them the rows return to their original number."""
 

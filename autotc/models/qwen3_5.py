@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from autotc.depths import Depths
-from autotc.lazy import PreTrainedConfig, Tensor, nn
+from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.qwen3_vl import Qwen3VL
 from autotc.models.shapes import LayerShape, Projections, Recurrence
 from autotc.versions import TRIED_SINCE
@@ -85,10 +85,3 @@ class Qwen35(Qwen3VL):
 
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         return _CHAT
-
-    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        from transformers.models.qwen3_5.modeling_qwen3_5 import apply_rotary_pos_emb
-
-        cos, sin = position_embeddings  # of a part of each head; the rest is not rotated
-        out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
-        return out

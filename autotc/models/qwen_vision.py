@@ -43,9 +43,11 @@ class QwenVision(Adapter):
 
     Class attributes:
         frames_apart: whether each frame of a video stands between marks of its own.
+        frame_marks: fields of the configuration with the marks around a picture or frame.
     """
 
     frames_apart: ClassVar[bool] = False
+    frame_marks: ClassVar[tuple[str, str]] = ("vision_start_token_id", "vision_end_token_id")
 
     def tower_shape(self, config: PreTrainedConfig, modality: Modality) -> TowerShape:
         vision = config.vision_config
@@ -110,7 +112,7 @@ class QwenVision(Adapter):
             out.append(Item(modality, grid, grid[0] * grid[1] * grid[2], (seconds, side, side)))
         ids = arguments.get("input_ids")
         if modality == "video" and self.frames_apart and ids is not None:
-            return self._stamped(out, (ids == config.video_token_id).flatten().nonzero()[:, 0].tolist())
+            return self._stamped(out, (ids == self.placeholders(config)[modality]).flatten().nonzero()[:, 0].tolist())
         return out
 
     @staticmethod
@@ -198,6 +200,6 @@ class QwenVision(Adapter):
         suffix = "" if modality == "image" else "_videos"
         inputs = {f"pixel_values{suffix}": pixels, self.shape_inputs()[modality]: grid}
         parts = frames if self.frames_apart else 1
-        opening, closing = marks(config, "vision_start_token_id"), marks(config, "vision_end_token_id")
+        opening, closing = (marks(config, name) for name in self.frame_marks)
         ids = [*opening, *[self.placeholders(config)[modality]] * (frames * y * x // parts), *closing] * parts
         return Media(ids, inputs)

@@ -9,6 +9,7 @@ from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.adapter import Adapter
 from autotc.models.bound import BoundAdapter
 from autotc.models.gemma3 import Gemma3
+from autotc.models.glm4v import Glm4v
 from autotc.models.internvl import InternVL
 from autotc.models.llava import Llava
 from autotc.models.llava_next import LlavaNext
@@ -34,6 +35,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     Qwen35(),
     Qwen25OmniThinker(),
     Qwen3OmniThinker(),
+    Glm4v(),
     InternVL(),
     Qwen2Audio(),
     Gemma3(),

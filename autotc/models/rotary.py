@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
@@ -54,15 +55,15 @@ class RotaryDecoder(Adapter):
             norms = (attention.q_norm, attention.k_norm)
             by_head = attention.q_norm.weight.shape[0] == width
         return Projections(
-            attention.q_proj, attention.k_proj, heads, groups, attention.scaling, norms=norms, norm_heads=by_head
+            attention.q_proj,
+            attention.k_proj,
+            heads,
+            groups,
+            attention.scaling,
+            norms=norms,
+            norm_heads=by_head,
+            rotation=_rotation(attention),
         )
-
-    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
-        from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
-        cos, sin = position_embeddings
-        out: tuple[Tensor, Tensor] = apply_rotary_pos_emb(query, key, cos, sin)
-        return out
 
     def query_mask(self, config: PreTrainedConfig, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         opening, closing, template = self.chat(config)
@@ -80,3 +81,12 @@ class RotaryDecoder(Adapter):
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Ids of the user's turn, as `chat` returns them, in the vocabulary of the released checkpoints."""
         return QWEN_CHAT
+
+
+def _rotation(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The function that rotates queries and keys of an attention, which stands beside its class."""
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+    own = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", apply_rotary_pos_emb)
+    rotation: Callable[..., tuple[Tensor, Tensor]] = own
+    return rotation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,6 +109,8 @@ class Projections:
         norms: of queries and keys, behind the linear layers and in front of the rotation, if any.
         norm_heads: whether they take each head's vector (..., D), and not all heads side by side (..., heads x D).
         gated: whether each head's query stands in front of a gate as wide, made by the same layer.
+        rotation: rotates queries and keys (B, heads, L, D) by a decoder's position embeddings, given as further
+            arguments; None in a tower.
     """
 
     query: nn.Module
@@ -119,6 +122,12 @@ class Projections:
     norms: tuple[nn.Module, nn.Module] | None = None
     norm_heads: bool = True
     gated: bool = False
+    rotation: Callable[..., tuple[Tensor, Tensor]] | None = None
+
+    def rotate(self, query: Tensor, key: Tensor, position_embeddings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Queries and keys (B, heads, L, D) with a decoder's rotary embedding applied."""
+        assert self.rotation is not None  # of a decoder layer
+        return self.rotation(query, key, *position_embeddings)
 
     def split(self, projected: Tensor, part: Literal["query", "key"]) -> Tensor:
         """Queries or keys as projected (..., heads x D), normed: (..., heads, D)."""

@@ -101,14 +101,14 @@ def random_request(
     """
     adapter, config = find_adapter(model), model.config
     generator = torch.Generator().manual_seed(seed)
-    parts: list[Media] = []
+    parts: list[tuple[Modality, Media]] = []
     for modality, count in tokens.items():
         if modality not in adapter.offers(config):
             raise PolicyError(f"modality: {modality} given; {adapter.family} has {', '.join(adapter.offers(config))}")
-        parts.append(adapter.random_media(config, modality, count, generator))
+        parts.append((modality, adapter.random_media(config, modality, count, generator)))
     opening, closing, template = adapter.chat(config)
     placeholders = adapter.placeholders(config)
-    media = [token for part in parts for token in part.ids]
+    media = [token for _, part in parts for token in part.ids]
     vocabulary = adapter.decoder_shape(config).vocabulary
     words = torch.ones(vocabulary)
     words[
@@ -117,15 +117,16 @@ def random_request(
     query = torch.multinomial(words, text, replacement=True, generator=generator).tolist()
     ids = torch.tensor([[*opening, *media, *query, *closing]]).expand(batch, -1).contiguous()
     out = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    for part in parts:
+    for _, part in parts:
         out |= {name: torch.cat([value] * batch) for name, value in part.inputs.items()}
     names = inspect.signature(model.forward).parameters
-    kinds = torch.zeros_like(ids)
-    for number, kind in enumerate(MODALITIES, start=1):
-        if kind in placeholders:
-            kinds[ids == placeholders[kind]] = number
+    kinds = [0] * len(opening)
+    for modality, part in parts:  # some families have one placeholder for pictures and videos
+        number = MODALITIES.index(modality) + 1
+        kinds += [number if token == placeholders[modality] else 0 for token in part.ids]
+    kinds += [0] * (ids.shape[1] - len(kinds))
     for name in ("mm_token_type_ids", "token_type_ids"):
         if name in names:
-            out[name] = kinds
+            out[name] = torch.tensor([kinds]).expand(batch, -1).contiguous()
     device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
     return {k: v.to(device, dtype if v.is_floating_point() else v.dtype) for k, v in out.items()}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from autotc.models import Adapter, Projections
+from autotc.models import Projections
 from autotc.runtime.columns import gather_columns
 from autotc.runtime.scores import attention_rank, attention_rows, global_query_attention
 from autotc.runtime.tracks import Track
@@ -22,7 +22,6 @@ class LayerScores:
     """Scores of one layer over one sequence, on the device of its keys.
 
     Args:
-        adapter: of the model.
         projections: of the layer.
         query: projected queries (I, R, H x D) of columns (I, R) of batch rows (I,).
         key: (B, L, G x D), projected, before rotation.
@@ -35,7 +34,6 @@ class LayerScores:
 
     def __init__(
         self,
-        adapter: Adapter,
         projections: Projections,
         query: Callable[[Tensor, Tensor], Tensor],
         key: Tensor,
@@ -44,7 +42,7 @@ class LayerScores:
         heads: Literal["mean", "max"],
         past: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        self._adapter, self._projections, self._query, self._heads = adapter, projections, query, heads
+        self._projections, self._query, self._heads = projections, query, heads
         b = valid.shape[0]
         self._rotary = [part.expand(b, *part.shape[1:]) for part in rotary]
         self._key = projections.split(key, "key").transpose(1, 2)
@@ -58,7 +56,7 @@ class LayerScores:
     @cached_property
     def _rotated(self) -> Tensor:
         """Keys (B, G, L, D) of this turn, rotary applied."""
-        _, rotated = self._adapter.rotate(self._key, self._key, tuple(self._rotary))
+        _, rotated = self._projections.rotate(self._key, self._key, tuple(self._rotary))
         return rotated
 
     def _heads_of(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -74,7 +72,7 @@ class LayerScores:
         """(I, H, R, D), rotary applied."""
         heads = self._heads_of(rows, columns)
         rotary: Any = tuple(gather_columns(part, rows, columns) for part in self._rotary)
-        rotated, _ = self._adapter.rotate(heads, heads, rotary)
+        rotated, _ = self._projections.rotate(heads, heads, rotary)
         return rotated
 
     def _rows(self, rows: Tensor, columns: Tensor) -> Any:
@@ -97,7 +95,7 @@ class LayerScores:
         for start in range(0, len(column), KEY_BLOCK):
             key = self._key[:, :, start : start + KEY_BLOCK]
             rotary: Any = tuple(part[:, start : start + KEY_BLOCK] for part in self._rotary)
-            parts.append(torch.matmul(grouped, self._adapter.rotate(key, key, rotary)[1].mT).float())
+            parts.append(torch.matmul(grouped, self._projections.rotate(key, key, rotary)[1].mT).float())
         scores = torch.cat(parts, -1).view(b, h, -1) * self._projections.scaling
         weights = scores.masked_fill(~self._seen[:, None], -torch.inf).softmax(-1)
         joined = weights.mean(1) if self._heads == "mean" else weights.amax(1)

@@ -163,7 +163,7 @@ class DecoderLayers:
 
         heads = step.mechanism.head_reduction
         past = self._past_keys(index if own else index - 1, given_cache(kwargs))
-        return LayerScores(adapter, projections, query, key, rotary, self._state.scored, heads, past)
+        return LayerScores(projections, query, key, rotary, self._state.scored, heads, past)
 
     def _past_keys(self, layer: int, cache: Any) -> tuple[Tensor, Tensor] | None:
         """Keys (B, G, P, D), rotary applied, that a layer holds of earlier turns, and which are real (B, P) bool.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniThinkerConfig
 
 from autotc.cost import Request, prefill_cost
@@ -148,9 +149,9 @@ def memory() -> None:
     key = torch.randn(1, length, groups * width)
     angles = torch.randn(1, length, width)
     # What the layer before has projected is there already; only what scoring adds is measured.
-    projections = Projections(torch.nn.Identity(), torch.nn.Identity(), heads, groups, width**-0.5)
+    plain = torch.nn.Identity(), torch.nn.Identity()
+    projections = Projections(*plain, heads, groups, width**-0.5, rotation=apply_rotary_pos_emb)
     scores = LayerScores(
-        adapter,
         projections,
         lambda rows, at: gather_columns(query, rows, at),
         key,

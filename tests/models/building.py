@@ -30,6 +30,10 @@ class Family:
     rows: tuple[dict[str, Any], ...]
     request: Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
 
+    def holds(self, modality: str) -> bool:
+        """Whether its rows have items of a modality: where a request has one of two, there is a family for each."""
+        return any(modality in row for row in self.rows)
+
 
 def seeded(build: Callable[[], Any]) -> Any:
     torch.manual_seed(7)

@@ -88,6 +88,58 @@ def qwen(name: str, prefix: str = "Qwen2") -> Any:
     )
 
 
+def qwen3_5() -> Any:
+    """Its checkpoints' tokenizer is of one class whatever their files say: pairs of bytes, here without a pair."""
+    import string
+
+    from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
+
+    processor = qwen("Qwen3VL", "Qwen3")
+    held = processor.tokenizer
+    vocabulary = {token: i for token, i in held.get_vocab().items() if i < 20 or i == 63}
+    vocabulary |= {sign: 20 + i for i, sign in enumerate(f"{string.ascii_lowercase}{string.digits}Ġ.<>")}
+    marks = [token for token in vocabulary if token.startswith("<") and len(token) > 1]
+    tokenizer = Qwen3_5Tokenizer(
+        vocab=vocabulary, merges=[], unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+        additional_special_tokens=marks, extra_special_tokens={key: token for key, (_, token) in QWEN_TOKENS.items()},
+        padding_side="right",
+    )  # fmt: skip
+    tokenizer.vision_start_token, tokenizer.vision_end_token = held.vision_start_token, held.vision_end_token
+    return type(processor)(
+        image_processor=processor.image_processor, video_processor=processor.video_processor, tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE.replace("> ", ">"),
+    )  # fmt: skip
+
+
+def glm(name: str) -> Any:
+    import transformers
+
+    vision = {"patch_size": 4, "temporal_patch_size": 2, "merge_size": 2, **HALF}
+    words = tokenizer(
+        {
+            "image_token": (9, "<|image|>"),
+            "video_token": (10, "<|video|>"),
+            "image_start": (7, "<|begin_of_image|>"),
+            "image_end": (8, "<|end_of_image|>"),
+            "video_start": (12, "<|begin_of_video|>"),
+            "video_end": (13, "<|end_of_video|>"),
+        }
+    )
+    return getattr(transformers, f"{name}Processor")(
+        image_processor=getattr(transformers, f"{name}ImageProcessor")(
+            **vision, size={"shortest_edge": 2 * 8 * 8, "longest_edge": 2 * 64 * 64}
+        ),
+        video_processor=getattr(transformers, f"{name}VideoProcessor")(
+            **vision, size={"shortest_edge": 8 * 8, "longest_edge": 12 * 64 * 64}, do_sample_frames=False
+        ),
+        tokenizer=words,
+        chat_template=template(
+            image="<|begin_of_image|> <|image|> <|end_of_image|>",
+            video="<|begin_of_video|> <|video|> <|end_of_video|>",
+        ),
+    )
+
+
 def qwen3_omni() -> Any:
     import transformers
 
@@ -236,7 +288,10 @@ PROCESSORS: dict[str, Callable[[], Any]] = {
     "qwen2_vl": lambda: qwen("Qwen2VL"),
     "qwen2_5_vl": lambda: qwen("Qwen2_5_VL"),
     "qwen3_vl": lambda: qwen("Qwen3VL", "Qwen3"),
+    "qwen3_5": qwen3_5,
     "qwen3_omni": qwen3_omni,
+    "glm4v": lambda: glm("Glm4v"),
+    "glm46v": lambda: glm("Glm46V"),
     "llava": llava,
     "llava_next": llava_next,
     "llava_onevision": llava_onevision,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
+from .families_glm import GLM
 from .families_qwen import QWEN
 from .families_tiled import TILED
 
@@ -178,5 +179,6 @@ FAMILIES = {
         ),
         *TILED,
         *QWEN,
+        *GLM,
     )
 }

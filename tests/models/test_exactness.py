@@ -64,7 +64,7 @@ def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]
     for key, family in FAMILIES.items():
         adapter = find_adapter(family.build())
         for modality, locations in adapter.offers(family.build().config).items():
-            for name, location in itertools.product(names, locations):
+            for name, location in itertools.product(names, locations) if family.holds(modality) else ():
                 cls = MECHANISMS[name]
                 if location == "input" or location not in cls.locations or modality not in cls.modalities:
                     continue
@@ -350,7 +350,7 @@ def _entry_under(family: Family, policy: Policy, inputs: Any) -> Tensor:
 
 def main_modality(family: Family) -> Any:
     """The family's first modality."""
-    return next(iter(find_adapter(family.build()).locations))
+    return next(modality for modality in find_adapter(family.build()).locations if family.holds(modality))
 
 
 PLAIN: dict[str, Any] = {"suppress_tokens": [*range(20)]}

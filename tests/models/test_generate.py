@@ -23,7 +23,7 @@ PLAIN: dict[str, Any] = {"suppress_tokens": [*range(20), 63]}
 
 
 def first_modality(family: Family) -> Any:
-    return next(iter(find_adapter(family.build()).offers(family.build().config)))
+    return next(m for m in find_adapter(family.build()).offers(family.build().config) if family.holds(m))
 
 
 def policies(family: Family) -> dict[str, Policy]:
@@ -92,8 +92,15 @@ def test_sampling_and_beams(name: str) -> None:
     out, ids = generated(family, policy, inputs, max_new_tokens=6, min_new_tokens=6, do_sample=True, top_k=0)
     torch.testing.assert_close(torch.stack(out.logits, 1), forced(family, policy, inputs, ids), atol=2e-4, rtol=1e-3)
     model: Any = family.build()
-    # generate() repeats clips one by one: rows with several would get each other's, also without a policy.
-    inputs = family.request([row for row in family.rows if len(row.get("audio", ())) < 2])
+    # generate() of some classes repeats clips, or pictures, one by one: rows with several would get each other's, also
+    # without a policy; some cannot repeat videos at all.
+    apart = ("audio", "image") if name.startswith("glm") else ("audio",)
+    inputs = family.request([row for row in family.rows if all(len(row.get(kind, ())) < 2 for kind in apart)])
+    try:
+        with torch.no_grad():
+            model.generate(**inputs, num_beams=3, max_new_tokens=1, do_sample=False, **PLAIN)
+    except ValueError as error:
+        pytest.skip(f"the bare model has no beams here: {error}")
     with autotc.apply(model, policy), torch.no_grad():
         out = model.generate(
             **inputs,

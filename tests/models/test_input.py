@@ -21,7 +21,7 @@ from autotc.runtime.processor import tracked
 
 from .checkpoints import PROCESSORS
 from .families import FAMILIES
-from .test_exactness import PLAIN, SDPA
+from .test_exactness import COUNTED, PLAIN
 
 SIZES = [(30, 90), (48, 48), (100, 30), (64, 70)]
 SETTINGS = {"gemma3": {"images_kwargs": {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 16}}}
@@ -88,7 +88,7 @@ def test_counts_cost_and_generation(name: str, modality: str, ratio: float, monk
         predicted = prefill_cost(bound, policy, [request])
         prepared = call(name, processor, modality, [number], autotc.configure(processor, policy))
         (now,) = request_shapes(bound, prepared)
-        counter = FlopCounterMode(display=False, custom_mapping=SDPA)
+        counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
         with autotc.apply(model, policy) as handle, torch.no_grad(), counter:
             model(**prepared)
         whole, left = (sum(item.count for item in shape.items) for shape in (request, now))
@@ -132,7 +132,15 @@ def test_keeping_everything_changes_nothing(name: str) -> None:
     assert torch.equal(plain["input_ids"], prepared["input_ids"])
     with torch.no_grad(), autotc.apply(model, policy_of(modality, 1.0)):
         got = model(**prepared).logits
-    if name not in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_omni"):  # their pictures are resized by autotc
+    if name not in (
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_5",
+        "qwen3_omni",
+        "glm4v",
+        "glm46v",
+    ):  # their pictures are resized by autotc
         with torch.no_grad():
             assert torch.equal(got, model(**plain).logits)
 

@@ -20,7 +20,7 @@ NAMES = sorted(FAMILIES)
 
 
 def modality_of(family: Family) -> Any:
-    return next(iter(find_adapter(family.build()).offers(family.build().config)))
+    return next(m for m in find_adapter(family.build()).offers(family.build().config) if family.holds(m))
 
 
 def stage(family: Family, **changes: Any) -> Stage:
