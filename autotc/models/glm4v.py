@@ -61,7 +61,12 @@ class Glm4v(Qwen2VL):
         vision = config.vision_config
         # The blocks' MLP is as wide as the tower's output, and gated; ``intermediate_size`` is the merger's.
         return TowerShape(
-            vision.hidden_size, vision.num_heads, vision.out_hidden_size, True, vision.depth, vision.spatial_merge_size**2
+            vision.hidden_size,
+            vision.num_heads,
+            vision.out_hidden_size,
+            True,
+            vision.depth,
+            vision.spatial_merge_size**2,
         )
 
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:

@@ -43,5 +43,5 @@ class Qwen2VL(Qwen25VL):
         return torch.split(torch.arange(item.count), item.grid[1] * item.grid[2])
 
     def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
-        unit = config.vision_config.spatial_merge_size**2
+        unit = self.merge(config, modality) ** 2
         return torch.arange(sum(item.count for item in items) * unit).view(-1, unit)

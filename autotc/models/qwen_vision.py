@@ -54,11 +54,18 @@ class QwenVision(Adapter):
         unit = vision.spatial_merge_size**2
         return TowerShape(vision.hidden_size, vision.num_heads, vision.intermediate_size, True, vision.depth, unit)
 
-    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
+    def merge(self, config: PreTrainedConfig, modality: Modality) -> int:
+        """Side of the squares of patches that are joined into a token."""
+        return int(config.vision_config.spatial_merge_size)
+
+    def patch_values(self, config: PreTrainedConfig) -> int:
+        """Values of a patch: of its pixels, in all channels and frames."""
         vision = config.vision_config
-        patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        width = self.tower_shape(config, item.modality).width
-        return int(2 * item.count * vision.spatial_merge_size**2 * patch * width)
+        return int(vision.in_channels * vision.temporal_patch_size * vision.patch_size**2)
+
+    def stem_flops(self, config: PreTrainedConfig, item: Item) -> int:
+        shape = self.tower_shape(config, item.modality)
+        return int(2 * item.count * shape.unit * self.patch_values(config) * shape.width)
 
     def projector_flops(self, config: PreTrainedConfig, item: Item) -> int:
         shape = self.tower_shape(config, item.modality)
@@ -103,7 +110,7 @@ class QwenVision(Adapter):
 
     def geometry(self, config: PreTrainedConfig, modality: Modality, arguments: Mapping[str, Any]) -> list[Item]:
         grids = arguments[self.shape_inputs()[modality]]
-        merge, patch = config.vision_config.spatial_merge_size, config.vision_config.patch_size
+        merge, patch = self.merge(config, modality), config.vision_config.patch_size
         side = float(merge * patch)
         seconds = SECONDS_PER_FRAME if modality == "video" else 0.0
         out: list[Item] = []
@@ -190,12 +197,10 @@ class QwenVision(Adapter):
     def random_media(
         self, config: PreTrainedConfig, modality: Modality, tokens: int, generator: torch.Generator
     ) -> Media:
-        vision = config.vision_config
         frames = 1 if modality == "image" else max(1, min(_FRAMES, tokens // _FRAMES))
         y, x = nearest_grid(tokens / frames)
-        unit = vision.spatial_merge_size
-        patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        pixels = torch.randn(frames * y * x * unit**2, patch, generator=generator)
+        unit = self.merge(config, modality)
+        pixels = torch.randn(frames * y * x * unit**2, self.patch_values(config), generator=generator)
         grid = torch.tensor([[frames, y * unit, x * unit]])
         suffix = "" if modality == "image" else "_videos"
         inputs = {f"pixel_values{suffix}": pixels, self.shape_inputs()[modality]: grid}

@@ -20,12 +20,16 @@ from autotc.runtime.steps import Step, Steps
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
+_LENGTHS = ("cu_seqlens", "cu_seq_lens_q", "cu_seq_lens_k")
+_LONGEST = ("max_seqlen", "max_length_q", "max_length_k")
+"""Arguments of a block on one packed sequence: cumulative lengths of what sees itself, and the longest of them."""
+
 
 class TowerRun:
     """One pass of a modality's items through its tower.
 
     Rows are counted in the tower's own order, tile by tile where the tower takes a batch of tiles (T, L, D), else in
-    one packed sequence (S, D). Inside, what is left of them stands packed: (rows left, D). Where they stand is worked
+    one packed sequence (S, D) or (1, S, D). Inside, what is left of them stands packed: (rows left, D). Where they stand is worked
     out on the host.
 
     Args:
@@ -47,7 +51,8 @@ class TowerRun:
     ) -> None:
         self.modality, self.device = modality, hidden.device
         self.track = Track.start(items, hidden.device)
-        self.tiles: tuple[int, int] | None = (hidden.shape[0], hidden.shape[1]) if hidden.dim() == 3 else None
+        tiled = bound.tower(modality).tiled
+        self.tiles: tuple[int, int] | None = (hidden.shape[0], hidden.shape[1]) if tiled else None
         self.marked = True
         self.scores: dict[tuple[int, Score], tuple[Tensor, Tensor]] = {}
         self.expanded: dict[int, tuple[int, Tensor]] = {}
@@ -60,6 +65,9 @@ class TowerRun:
         self._columns: Columns | None = None
         self._before: dict[int, Tensor] = {}
         self._bounds: dict[int, tuple[Tensor, list[int], Tensor]] = {}
+        self._masks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._batched = hidden.dim() == 3 and not tiled
+        self._items_edges = self._edges_of(items)
         self._edges: list[int] = []
         self._position_embeddings: Any = None
         self._visible: Tensor | None = None
@@ -82,8 +90,10 @@ class TowerRun:
 
     def _as_called(self, rows: Tensor) -> Tensor:
         """The rows left as a block takes them; padding is zero."""
-        if self.tiles is None or self._columns is None:
-            return rows if self.tiles is None else rows.view(*self.tiles, -1)
+        if self.tiles is None:
+            return rows[None] if self._batched else rows
+        if self._columns is None:
+            return rows.view(*self.tiles, -1)
         shape = self._columns.index.shape
         if self._columns.full:
             return rows.view(*shape, -1)
@@ -122,22 +132,40 @@ class TowerRun:
         assert self.tiles is not None
         return torch.ones(self.tiles, dtype=torch.bool) if self._columns is None else self._columns.valid
 
+    def _edges_of(self, items: Sequence[Item]) -> Tensor:
+        """Cumulative rows of the items, from 0: where they end in one packed sequence."""
+        rows, unit = [0], self._bound.tower(self.modality).unit
+        for item in items:
+            segments, spare = self._bound.segments(item, 0), self._bound.spare_rows(item, 0)
+            rows.append(sum(len(part) * unit + more for part, more in zip(segments, spare, strict=True)))
+        return torch.tensor(rows).cumsum(0)
+
     def _call_packed(self, kwargs: dict[str, Any]) -> None:
-        """Bring cumulative lengths and position embeddings to the rows left."""
-        cu_seqlens: Tensor = kwargs["cu_seqlens"]
+        """Bring cumulative lengths, or a mask that stands for them, and position embeddings to the rows left."""
+        given = [name for name in _LENGTHS if kwargs.get(name) is not None]
+        cu_seqlens: Tensor = kwargs[given[0]] if given else self._items_edges
         if id(cu_seqlens) not in self._bounds:
             running = torch.cat([torch.zeros(1, dtype=torch.long), self._kept.cumsum(0)])
             host = torch.unique_consecutive(running[cu_seqlens.cpu().long()])
             self._bounds[id(cu_seqlens)] = cu_seqlens, host.tolist(), host.to(cu_seqlens)
         _, self._edges, bounds = self._bounds[id(cu_seqlens)]
         if not self.whole:
-            kwargs["cu_seqlens"] = bounds
-            if kwargs.get("max_seqlen") is not None:
-                kwargs["max_seqlen"] = max(b - a for a, b in zip(self._edges, self._edges[1:], strict=False))
+            longest = max(b - a for a, b in zip(self._edges, self._edges[1:], strict=False))
+            kwargs |= dict.fromkeys(given, bounds)
+            kwargs |= {name: longest for name in _LONGEST if kwargs.get(name) is not None}
+            if isinstance(kwargs.get("attention_mask"), Tensor):
+                kwargs["attention_mask"] = self._mask_left(kwargs["attention_mask"])
             if kwargs.get("position_embeddings") is not None:
                 kept = self._on(self._kept.nonzero()[:, 0])
                 kwargs["position_embeddings"] = tuple(p[kept] for p in kwargs["position_embeddings"])
         self._position_embeddings = kwargs.get("position_embeddings")
+
+    def _mask_left(self, mask: Tensor) -> Tensor:
+        """A mask (1, 1, S, S) of the rows left; blocks that share one share the result."""
+        if id(mask) not in self._masks:
+            kept = self._on(self._kept.nonzero()[:, 0])
+            self._masks[id(mask)] = mask, mask.index_select(2, kept).index_select(3, kept)
+        return self._masks[id(mask)][1]
 
     def attention(self, kwargs: dict[str, Any], hidden: Tensor, attention: nn.Module) -> dict[str, Any]:
         """Arguments of a tiled block's attention: the mask of the rows left, also where the block passes none on.
@@ -182,7 +210,7 @@ class TowerRun:
         self.marked = not torch.is_grad_enabled()
         out = rows.new_full((len(self._kept), rows.shape[1]), float("nan") if self.marked else 0.0)
         out.index_copy_(0, self._on(self._kept.nonzero()[:, 0]), rows)
-        restored = out if self.tiles is None else out.view(*self.tiles, -1)
+        restored = out.view(hidden.shape[0], -1, out.shape[1]) if hidden.dim() == 3 else out
         return (restored, *output[1:]) if isinstance(output, tuple) else restored
 
     def capture(self, block: int, part: str, projected: Tensor, projections: Projections, wanted: set[Score]) -> None:
@@ -330,6 +358,7 @@ class TowerRun:
         self._kept = self._kept.clone()
         self._kept[self._kept.nonzero()[:, 0][~stay]] = False
         self._bounds.clear()
+        self._masks.clear()
         if self.tiles is not None:
             self._columns = Columns.of(self._kept.view(self.tiles))
         return rows

@@ -140,6 +140,34 @@ def glm(name: str) -> Any:
     )
 
 
+def mistral3() -> Any:
+    from transformers import PixtralImageProcessor, PixtralProcessor
+
+    words = tokenizer({"image_token": (9, "[IMG]"), "row": (12, "[IMG_BREAK]"), "last": (13, "[IMG_END]")})
+    return PixtralProcessor(
+        image_processor=PixtralImageProcessor(size={"longest_edge": 64}, patch_size={"height": 4, "width": 4}, **HALF),
+        tokenizer=words,
+        patch_size=4,
+        spatial_merge_size=2,
+        chat_template=template(image="[IMG]"),
+    )
+
+
+def video_llama_3() -> Any:
+    import transformers
+
+    return transformers.VideoLlama3Processor(
+        image_processor=transformers.VideoLlama3ImageProcessor(
+            patch_size=4, size={"shortest_edge": 8 * 8, "longest_edge": 32 * 32}, **HALF
+        ),
+        video_processor=transformers.VideoLlama3VideoProcessor(
+            patch_size=4, size={"shortest_edge": 8 * 8, "longest_edge": 12 * 64 * 64}, **HALF
+        ),
+        tokenizer=tokenizer(QWEN_TOKENS),
+        chat_template=template(image="<|image_pad|>", video="<|video_pad|>"),
+    )
+
+
 def qwen3_omni() -> Any:
     import transformers
 
@@ -298,6 +326,8 @@ PROCESSORS: dict[str, Callable[[], Any]] = {
     "internvl": internvl,
     "idefics3": idefics3,
     "gemma3": gemma3,
+    "mistral3": mistral3,
+    "video_llama_3": video_llama_3,
     "qwen2_audio": qwen2_audio,
 }
 """Families with a real processor that fits their tiny model."""

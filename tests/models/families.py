@@ -10,6 +10,7 @@ import torch
 
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 from .families_glm import GLM
+from .families_packed import PACKED
 from .families_qwen import QWEN
 from .families_tiled import TILED
 
@@ -180,5 +181,6 @@ FAMILIES = {
         *TILED,
         *QWEN,
         *GLM,
+        *PACKED,
     )
 }

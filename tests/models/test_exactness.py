@@ -302,13 +302,16 @@ def test_removing_in_the_tower_equals_masking_keys(
         kwargs.pop("attention_mask", None)
         if state["block"] > block:
             alive = (~here)[:, None, None].expand(-1, 1, q.shape[2], -1)
-            mask = alive if mask is None else mask & alive
+            if mask is None or mask.dtype == torch.bool:
+                mask = alive if mask is None else mask & alive
+            else:
+                mask = mask.masked_fill(~alive, torch.finfo(mask.dtype).min)
         return sdpa_attention_forward(module, q, k, v, mask, *args, **kwargs)
 
     blocks = adapter.blocks(model, modality)  # type: ignore[arg-type]
     hooks = [b.register_forward_pre_hook(enter, with_kwargs=True) for b in blocks]
     tiled = adapter.tower_shape(model.config, modality).tiled  # type: ignore[arg-type]
-    inner = {name: part for name, part in blocks[0].named_children() if name in ("attn", "self_attn")}
+    inner = {name: part for name, part in blocks[0].named_children() if name in ("attn", "self_attn", "attention")}
     attention: Any = adapter.block_attention(blocks[0]) if tiled else next(iter(inner.values()))
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "hiding", hide)
     monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "hiding", sdpa_mask)
