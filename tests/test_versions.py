@@ -37,7 +37,14 @@ def test_omni_is_refused_where_its_modules_stand_elsewhere(monkeypatch: pytest.M
     with pytest.raises(UnsupportedModelError, match=r"the embedded model tiny-omni: transformers 5.19.0"):
         tiny.load()
     assert bind(llava).family == "llava"
-    assert {adapter.family for adapter in ADAPTERS if adapter.since} == {"qwen2_5_omni", "qwen3_omni", "qwen3_5"}
+    assert {adapter.family for adapter in ADAPTERS if adapter.since} == {
+        "glm4v",
+        "mistral3",
+        "qwen2_5_omni",
+        "qwen3_5",
+        "qwen3_omni",
+        "video_llama_3",
+    }
 
 
 @pytest.mark.parametrize(("absent", "told"), [("PIL", "pillow"), ("torchvision", "torchvision")])

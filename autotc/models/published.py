@@ -107,6 +107,43 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "glm-4.1v-9b": (
+        "Glm4vForConditionalGeneration",
+        {
+            "text_config": {
+                "hidden_size": 4096, "intermediate_size": 13696, "num_hidden_layers": 40, "num_attention_heads": 32,
+                "num_key_value_heads": 2, "vocab_size": 151552,
+                "rope_parameters": {
+                    "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12],
+                },
+            },
+            "vision_config": {
+                "depth": 24, "hidden_size": 1536, "intermediate_size": 13696, "num_heads": 12, "patch_size": 14,
+                "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 4096, "image_size": 336,
+            },
+        },
+    ),
+    "mistral-small-3.2-24b": (
+        "Mistral3ForConditionalGeneration",
+        {
+            "text_config": {
+                "model_type": "mistral", "hidden_size": 5120, "intermediate_size": 32768, "num_hidden_layers": 40,
+                "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072,
+                "sliding_window": None,
+            },
+            "vision_config": {
+                "model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+                "num_attention_heads": 16, "head_dim": 64, "patch_size": 14, "image_size": 1540,
+            },
+        },
+    ),
+    "videollama3-7b": (
+        "VideoLlama3ForConditionalGeneration",
+        {
+            "text_config": {"model_type": "qwen2", **_QWEN2_7B, "vocab_size": 152064},
+            "vision_config": {**_SIGLIP, "num_hidden_layers": 27},
+        },
+    ),
     "internvl3-8b": (
         "InternVLForConditionalGeneration",
         {
