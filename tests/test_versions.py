@@ -39,11 +39,13 @@ def test_omni_is_refused_where_its_modules_stand_elsewhere(monkeypatch: pytest.M
     assert bind(llava).family == "llava"
     assert {adapter.family for adapter in ADAPTERS if adapter.since} == {
         "glm4v",
+        "minicpmv",
         "mistral3",
         "qwen2_5_omni",
         "qwen3_5",
         "qwen3_omni",
         "video_llama_3",
+        "voxtral",
     }
 
 

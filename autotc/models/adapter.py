@@ -258,7 +258,7 @@ class Adapter(ABC):
         """Mel frames of a clip of so many tokens."""
         raise NotImplementedError(f"{self.family}: takes no audio")
 
-    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+    def video_settings(self, processor: Any) -> Mapping[str, object]:
         """What a processor must be told about videos so that the checkpoint's own settings hold."""
         return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from autotc.lazy import Tensor, torch
@@ -78,10 +78,27 @@ class Media:
     Attributes:
         ids: what stands for them in the prompt.
         inputs: the model's arguments; those of a batch are joined along their first dimension.
+        along: arguments that are joined along another.
     """
 
     ids: list[int]
     inputs: dict[str, Tensor]
+    along: dict[str, int] = field(default_factory=dict)
+
+
+def square_rows(grids: Sequence[tuple[int, int]], side: int) -> Tensor:
+    """(units, side x side) long: rows of each unit, a square of them, where pictures' rows stand line by line.
+
+    Args:
+        grids: rows and columns of each picture, in units.
+        side: of a unit, in rows.
+    """
+    start, out = 0, []
+    for y, x in grids:
+        rows = start + torch.arange(y * x * side**2).view(y * side, x * side)
+        out.append(rows.unfold(0, side, side).unfold(1, side, side).reshape(-1, side**2))
+        start += y * x * side**2
+    return torch.cat(out)
 
 
 def spread(total: int, sizes: Sequence[int]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotc.lazy import PreTrainedConfig
 from autotc.models.geometry import Item
@@ -49,7 +49,7 @@ class Glm4v(Qwen2VL):
         "vision_config.temporal_patch_size",
     )
 
-    def layer_shape(self, text: Any, index: int) -> LayerShape:
+    def layer_shape(self, text: PreTrainedConfig, index: int) -> LayerShape:
         shape = super().layer_shape(text, index)
         experts = getattr(text, "n_routed_experts", 0)
         if not experts or index < text.first_k_dense_replace:

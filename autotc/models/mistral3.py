@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
-from autotc.models.geometry import Item, Media
+from autotc.models.geometry import Item, Media, square_rows
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, setting
 from autotc.models.random_media import nearest_grid
 from autotc.models.rotary import RotaryDecoder
@@ -135,13 +135,7 @@ class Mistral3(RotaryDecoder):
         return out
 
     def unit_rows(self, config: PreTrainedConfig, modality: Modality, items: Sequence[Item]) -> Tensor:
-        merge, start, out = config.spatial_merge_size, 0, []
-        for item in items:
-            _, y, x = item.grid
-            rows = start + torch.arange(item.count * merge**2).view(y * merge, x * merge)
-            out.append(rows.unfold(0, merge, merge).unfold(1, merge, merge).reshape(-1, merge**2))
-            start += item.count * merge**2
-        return torch.cat(out)
+        return square_rows([item.grid[1:] for item in items], config.spatial_merge_size)
 
     def placeholders(self, config: PreTrainedConfig) -> Mapping[Modality, int]:
         return {"image": config.image_token_id}

@@ -114,7 +114,8 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
                 "hidden_size": 4096, "intermediate_size": 13696, "num_hidden_layers": 40, "num_attention_heads": 32,
                 "num_key_value_heads": 2, "vocab_size": 151552,
                 "rope_parameters": {
-                    "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12],
+                    "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+                    "mrope_section": [8, 12, 12],
                 },
             },
             "vision_config": {

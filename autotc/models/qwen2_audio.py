@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from autotc.depths import Depths
 from autotc.errors import InputsError
@@ -31,7 +31,7 @@ class Qwen2Audio(RotaryDecoder):
     family = "qwen2_audio"
     architectures = ("Qwen2AudioForConditionalGeneration",)
     processors = ("Qwen2AudioProcessor",)
-    structural = (
+    structural: ClassVar[tuple[str, ...]] = (
         "text_config.hidden_size",
         "text_config.num_hidden_layers",
         "text_config.num_attention_heads",

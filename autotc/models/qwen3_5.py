@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotc.depths import Depths
-from autotc.lazy import PreTrainedConfig, nn
+from autotc.lazy import PreTrainedConfig
+from autotc.models.hybrid import HybridDecoder
 from autotc.models.qwen3_vl import Qwen3VL
-from autotc.models.shapes import LayerShape, Projections, Recurrence
 from autotc.versions import TRIED_SINCE
 from autotc.vocabulary import Modality
 
-_CHAT = ((248045, 846), (248046,), (*range(248044, 248077), 198))
+CHAT = ((248045, 846), (248046,), (*range(248044, 248077), 198))
 """Qwen3.5's own vocabulary: <|im_start|>user, <|im_end|>, and the template: special tokens and the newline."""
 
 
-class Qwen35(Qwen3VL):
+class Qwen35(HybridDecoder, Qwen3VL):
     """`Qwen3_5ForConditionalGeneration`, and with a mixture of experts `Qwen3_5MoeForConditionalGeneration`.
 
     Three of four decoder layers are gated delta-nets: a token that has been removed in front of one is a token that its
@@ -51,37 +51,10 @@ class Qwen35(Qwen3VL):
     )
 
     def depths(self, config: PreTrainedConfig) -> Depths:
-        kinds = config.text_config.layer_types
-        recurrent = tuple(index for index, kind in enumerate(kinds) if kind == "linear_attention")
-        return replace(super().depths(config), recurrent=recurrent)
-
-    def layer_shape(self, text: Any, index: int) -> LayerShape:
-        experts = getattr(text, "num_experts", 0)
-        if experts:
-            # The router, and the gate of the expert that all tokens share.
-            hidden = text.num_experts_per_tok * text.moe_intermediate_size + text.shared_expert_intermediate_size
-            shape = LayerShape(
-                text.num_attention_heads, text.num_key_value_heads, text.head_dim, hidden, experts + 1, gated=True
-            )
-        else:
-            shape = replace(super().layer_shape(text, index), gated=True)
-        if text.layer_types[index] != "linear_attention":
-            return shape
-        recurrence = Recurrence(
-            text.linear_num_key_heads,
-            text.linear_key_head_dim,
-            text.linear_num_value_heads,
-            text.linear_value_head_dim,
-            text.linear_conv_kernel_dim,
-        )
-        return replace(shape, recurrence=recurrence)
+        return replace(super().depths(config), recurrent=self.recurrent(config.text_config))
 
     def deepstack(self, config: PreTrainedConfig, modality: Modality) -> tuple[int, ...]:
         return ()
 
-    def layer_projections(self, layer: nn.Module) -> Projections:
-        projections = super().layer_projections(layer)
-        return replace(projections, heads=projections.heads // 2, gated=True)
-
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        return _CHAT
+        return CHAT

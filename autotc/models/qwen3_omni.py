@@ -54,7 +54,7 @@ class Qwen3OmniThinker(Thinker, DeepStack):
         "audio_config.n_window_infer",
     )
 
-    def layer_shape(self, text: Any, index: int) -> LayerShape:
+    def layer_shape(self, text: PreTrainedConfig, index: int) -> LayerShape:
         return with_experts(super().layer_shape(text, index), text, self.family)
 
     def depths(self, config: PreTrainedConfig) -> Depths:

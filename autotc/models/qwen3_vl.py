@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig
@@ -58,11 +58,11 @@ class Qwen3VL(DeepStack):
         "vision_config.deepstack_visual_indexes",
     )
 
-    def layer_shape(self, text: Any, index: int) -> LayerShape:
+    def layer_shape(self, text: PreTrainedConfig, index: int) -> LayerShape:
         return with_experts(super().layer_shape(text, index), text, self.family)
 
 
-def with_experts(shape: LayerShape, text: Any, family: str) -> LayerShape:
+def with_experts(shape: LayerShape, text: PreTrainedConfig, family: str) -> LayerShape:
     """The shape of a layer of a decoder, all of whose layers are mixtures of experts if any is.
 
     Raises:

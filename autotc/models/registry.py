@@ -14,6 +14,7 @@ from autotc.models.internvl import InternVL
 from autotc.models.llava import Llava
 from autotc.models.llava_next import LlavaNext
 from autotc.models.llava_onevision import LlavaOnevision
+from autotc.models.minicpmv import MiniCPMV
 from autotc.models.mistral3 import Mistral3
 from autotc.models.qwen2_5_omni import Qwen25OmniThinker
 from autotc.models.qwen2_5_vl import Qwen25VL
@@ -24,6 +25,7 @@ from autotc.models.qwen3_omni import Qwen3OmniThinker
 from autotc.models.qwen3_vl import Qwen3VL
 from autotc.models.smolvlm import SmolVLM
 from autotc.models.video_llama_3 import VideoLlama3
+from autotc.models.voxtral import Voxtral
 from autotc.names import nearest
 from autotc.versions import check_transformers
 
@@ -41,9 +43,11 @@ ADAPTERS: tuple[Adapter, ...] = (
     InternVL(),
     Qwen2Audio(),
     Gemma3(),
+    MiniCPMV(),
     Mistral3(),
     SmolVLM(),
     VideoLlama3(),
+    Voxtral(),
 )
 """Every family the runtime knows."""
 

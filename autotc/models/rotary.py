@@ -20,7 +20,7 @@ class RotaryDecoder(Adapter):
         layers = tuple(self.layer_shape(text, index) for index in range(text.num_hidden_layers))
         return DecoderShape(text.hidden_size, text.vocab_size, layers)
 
-    def layer_shape(self, text: Any, index: int) -> LayerShape:
+    def layer_shape(self, text: PreTrainedConfig, index: int) -> LayerShape:
         """Dimensions of one layer.
 
         Args:

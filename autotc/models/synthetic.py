@@ -118,7 +118,7 @@ def random_request(
     ids = torch.tensor([[*opening, *media, *query, *closing]]).expand(batch, -1).contiguous()
     out = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for _, part in parts:
-        out |= {name: torch.cat([value] * batch) for name, value in part.inputs.items()}
+        out |= {name: torch.cat([value] * batch, part.along.get(name, 0)) for name, value in part.inputs.items()}
     names = inspect.signature(model.forward).parameters
     kinds = [0] * len(opening)
     for modality, part in parts:  # some families have one placeholder for pictures and videos

@@ -60,7 +60,7 @@ class Thinker(QwenVision):
         pace = {"video_second_per_grid": torch.ones(1)} if modality == "video" else {}
         return Media(media.ids, media.inputs | pace)
 
-    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+    def video_settings(self, processor: Any) -> Mapping[str, object]:
         # The processor's class overrides the checkpoint's own size for videos: pass it on.
         return {"size": dict(processor.video_processor.size), "cap_pixels_per_frame": False}
 

@@ -87,5 +87,5 @@ class VideoLlama3(Qwen2VL):
         media = super().random_media(config, modality, tokens, generator)
         return Media(media.ids, media.inputs | {f"{modality}_merge_sizes": torch.tensor([_MERGES[modality]])})
 
-    def video_settings(self, processor: Any) -> Mapping[str, Any]:
+    def video_settings(self, processor: Any) -> Mapping[str, object]:
         return {"use_token_compression": False}

@@ -104,7 +104,7 @@ class LayerMasks:
             **{CACHE: cache},
         )
 
-    def _of_recurrent(self, columns: Columns, hidden: Tensor, cache: Any) -> Tensor | None:
+    def _of_recurrent(self, columns: Columns, hidden: Tensor, cache: object) -> Tensor | None:
         """(B, Q) long: which tokens of a prompt a recurrent layer is to take in; None for all.
 
         Raises:

@@ -29,8 +29,8 @@ class TowerRun:
     """One pass of a modality's items through its tower.
 
     Rows are counted in the tower's own order, tile by tile where the tower takes a batch of tiles (T, L, D), else in
-    one packed sequence (S, D) or (1, S, D). Inside, what is left of them stands packed: (rows left, D). Where they stand is worked
-    out on the host.
+    one packed sequence (S, D) or (1, S, D). Inside, what is left of them stands packed: (rows left, D). Where they
+    stand is worked out on the host.
 
     Args:
         bound: of the model.

@@ -100,15 +100,23 @@ def qwen3_5() -> Any:
     vocabulary |= {sign: 20 + i for i, sign in enumerate(f"{string.ascii_lowercase}{string.digits}Ġ.<>")}
     marks = [token for token in vocabulary if token.startswith("<") and len(token) > 1]
     tokenizer = Qwen3_5Tokenizer(
-        vocab=vocabulary, merges=[], unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-        additional_special_tokens=marks, extra_special_tokens={key: token for key, (_, token) in QWEN_TOKENS.items()},
+        vocab=vocabulary,
+        merges=[],
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=marks,
+        extra_special_tokens={key: token for key, (_, token) in QWEN_TOKENS.items()},
         padding_side="right",
-    )  # fmt: skip
+    )
     tokenizer.vision_start_token, tokenizer.vision_end_token = held.vision_start_token, held.vision_end_token
     return type(processor)(
-        image_processor=processor.image_processor, video_processor=processor.video_processor, tokenizer=tokenizer,
+        image_processor=processor.image_processor,
+        video_processor=processor.video_processor,
+        tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE.replace("> ", ">"),
-    )  # fmt: skip
+    )
 
 
 def glm(name: str) -> Any:

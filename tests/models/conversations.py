@@ -18,6 +18,8 @@ BY_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"
 """Inputs with a column for each token."""
 BY_ROW = ("smolvlm", "idefics3")
 """Families whose pictures have a dimension for the row of the batch, and one for its pictures."""
+BY_PATCH = ("minicpmv4_6", "minicpmv4_7")
+"""Families whose pictures stand side by side, all patches of a batch in one line."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def conversation(family: Family, media_first: bool = True) -> Conversation:
     for key in {**first, **second}:
         parts = [turn[key] for turn in (first, second) if key in turn]
         by_picture = family.name in BY_ROW and key not in BY_TOKEN
-        whole[key] = torch.cat(parts, 1 if key in BY_TOKEN or by_picture else 0)
+        packed = family.name in BY_PATCH and key.startswith("pixel_values")
+        whole[key] = torch.cat(parts, 3 if packed else 1 if key in BY_TOKEN or by_picture else 0)
     return Conversation(first, second, whole)
 
 

@@ -142,6 +142,41 @@ def qwen2_audio_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
+@cache
+def voxtral() -> Any:
+    from transformers import VoxtralConfig, VoxtralForConditionalGeneration
+
+    config = VoxtralConfig(
+        text_config={"model_type": "llama", **TEXT_MODEL, "head_dim": 12},
+        audio_config={
+            "hidden_size": 16,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_mel_bins": 8,
+            "max_source_positions": 48,
+        },
+        audio_token_id=9,
+    )
+    config.chat_marks = MARKS
+    return seeded(lambda: VoxtralForConditionalGeneration(config))
+
+
+def voxtral_request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Clips as their number of windows, each of 96 mel frames and 12 tokens."""
+    ids, features = [], []
+    for row in rows:
+        line = [1, *USER, *words(row["seed"] + 100, 2)]
+        for j, windows in enumerate(row.get("audio", ())):
+            line += [7, *[9] * (12 * windows)]
+            features.append(noise(row["seed"] * 10 + j, windows, 8, 96))
+        ids.append([*line, *words(row["seed"], row.get("text", 4)), END, 6])
+    out: dict[str, Any] = padded(ids)
+    if features:
+        out["input_features"] = torch.cat(features)
+    return out
+
+
 FAMILIES = {
     family.name: family
     for family in (
@@ -177,6 +212,17 @@ FAMILIES = {
                 {"audio": [13], "seed": 4, "text": 1},
             ),
             qwen2_audio_request,
+        ),
+        Family(
+            "voxtral",
+            voxtral,
+            (
+                {"audio": [1], "seed": 1},
+                {"audio": [2], "seed": 2, "text": 7},
+                {"seed": 3},
+                {"audio": [1, 1], "seed": 4, "text": 1},
+            ),
+            voxtral_request,
         ),
         *TILED,
         *QWEN,

@@ -12,13 +12,25 @@ from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seede
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [2, 2, 2]}
 VISION = {
-    "depth": 3, "hidden_size": 32, "out_hidden_size": 48, "intermediate_size": 40, "num_heads": 4, "patch_size": 4,
-    "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "image_size": 32,
-}  # fmt: skip
+    "depth": 3,
+    "hidden_size": 32,
+    "out_hidden_size": 48,
+    "intermediate_size": 40,
+    "num_heads": 4,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "in_channels": 3,
+    "image_size": 32,
+}
 IDS = {
-    "image_token_id": 9, "video_token_id": 10, "image_start_token_id": 7, "image_end_token_id": 8,
-    "video_start_token_id": 12, "video_end_token_id": 13,
-}  # fmt: skip
+    "image_token_id": 9,
+    "video_token_id": 10,
+    "image_start_token_id": 7,
+    "image_end_token_id": 8,
+    "video_start_token_id": 12,
+    "video_end_token_id": 13,
+}
 
 
 def build(name: str, **text: Any) -> Any:
@@ -44,9 +56,13 @@ def glm46v() -> Any:
 @cache
 def glm4v_moe() -> Any:
     return build(
-        "Glm4vMoe", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, n_shared_experts=1,
+        "Glm4vMoe",
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        n_shared_experts=1,
         first_k_dense_replace=1,
-    )  # fmt: skip
+    )
 
 
 def request(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -105,16 +105,29 @@ def hybrid(experts: bool) -> Any:
     shared = {"shared_expert_intermediate_size": 32} if experts else {}
     kinds = ["linear_attention", "full_attention"] * 2
     text = {
-        **TEXT_MODEL, "head_dim": 16, "layer_types": kinds, "linear_num_key_heads": 2,
-        "linear_key_head_dim": 8, "linear_num_value_heads": 4, "linear_value_head_dim": 12, "rope_parameters": {
-            **ROPE, "partial_rotary_factor": 0.75,
-        }, **(EXPERTS if experts else {}), **shared,
-    }  # fmt: skip
+        **TEXT_MODEL,
+        "head_dim": 16,
+        "layer_types": kinds,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_num_value_heads": 4,
+        "linear_value_head_dim": 12,
+        "rope_parameters": {
+            **ROPE,
+            "partial_rotary_factor": 0.75,
+        },
+        **(EXPERTS if experts else {}),
+        **shared,
+    }
     vision = {key: value for key, value in DEEP.items() if key != "deepstack_visual_indexes"}
     config = getattr(transformers, f"{name}Config")(
-        text_config=text, vision_config=vision, image_token_id=9, video_token_id=10, vision_start_token_id=7,
+        text_config=text,
+        vision_config=vision,
+        image_token_id=9,
+        video_token_id=10,
+        vision_start_token_id=7,
         vision_end_token_id=8,
-    )  # fmt: skip
+    )
     config.chat_marks = MARKS
     return seeded(lambda: getattr(transformers, f"{name}ForConditionalGeneration")(config))
 

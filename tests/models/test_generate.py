@@ -95,7 +95,10 @@ def test_sampling_and_beams(name: str) -> None:
     # generate() of some classes repeats clips, or pictures, one by one: rows with several would get each other's, also
     # without a policy; some cannot repeat videos at all.
     apart = ("audio", "image") if name.startswith("glm") else ("audio",)
-    inputs = family.request([row for row in family.rows if all(len(row.get(kind, ())) < 2 for kind in apart)])
+    rows = [row for row in family.rows if all(len(row.get(kind, ())) < 2 for kind in apart)]
+    if name == "voxtral":  # whose clips are of several windows
+        rows = [row for row in rows if row.get("audio", [1]) == [1]]
+    inputs = family.request(rows)
     try:
         with torch.no_grad():
             model.generate(**inputs, num_beams=3, max_new_tokens=1, do_sample=False, **PLAIN)
