@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 USER, END = [2, 3], 4
 """Ids that open and close the user's turn."""
 MARKS = {"user": USER, "end": END, "template": [0, 1]}
+
+
+def installed_since(first: str) -> bool:
+    """Whether the installed transformers is of a version or newer."""
+    return Version(version("transformers")) >= Version(first)
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,19 @@ class Family:
         build: a model in eval mode.
         rows: batches of the exactness tests, one entry a row: modality -> shapes of its items.
         request: model inputs of such rows, left-padded.
+        since: first transformers that its adapter takes; None for every one that autotc takes.
     """
 
     name: str
     build: Callable[[], nn.Module]
     rows: tuple[dict[str, Any], ...]
     request: Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
+    since: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the installed transformers has it."""
+        return self.since is None or installed_since(self.since)
 
     def holds(self, modality: str) -> bool:
         """Whether its rows have items of a modality: where a request has one of two, there is a family for each."""

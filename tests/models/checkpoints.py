@@ -176,6 +176,30 @@ def video_llama_3() -> Any:
     )
 
 
+def minicpmv() -> Any:
+    import transformers
+
+    words = tokenizer(
+        {
+            "image_token": (9, "<|image_pad|>"),
+            "video_token": (10, "<|video_pad|>"),
+            "image_start_token": (7, "<image>"),
+            "image_end_token": (8, "</image>"),
+            "slice_start_token": (12, "<slice>"),
+            "slice_end_token": (13, "</slice>"),
+            "image_id_start_token": (14, "<image_id>"),
+            "image_id_end_token": (15, "</image_id>"),
+        }
+    )
+    sizes = {"scale_resolution": 32, "patch_size": 4, "max_slice_nums": 2, "use_image_id": False}
+    return transformers.MiniCPMV4_6Processor(
+        image_processor=transformers.MiniCPMV4_6ImageProcessor(**sizes, **HALF),
+        video_processor=transformers.MiniCPMV4_6VideoProcessor(**sizes, **HALF, do_sample_frames=False),
+        tokenizer=words,
+        chat_template=template(image="<|image_pad|>", video="<|video_pad|>"),
+    )
+
+
 def qwen3_omni() -> Any:
     import transformers
 
@@ -320,7 +344,7 @@ def qwen2_audio() -> Any:
     )
 
 
-PROCESSORS: dict[str, Callable[[], Any]] = {
+_PROCESSORS: dict[str, Callable[[], Any]] = {
     "qwen2_vl": lambda: qwen("Qwen2VL"),
     "qwen2_5_vl": lambda: qwen("Qwen2_5_VL"),
     "qwen3_vl": lambda: qwen("Qwen3VL", "Qwen3"),
@@ -335,9 +359,11 @@ PROCESSORS: dict[str, Callable[[], Any]] = {
     "idefics3": idefics3,
     "gemma3": gemma3,
     "mistral3": mistral3,
+    "minicpmv4_6": minicpmv,
     "video_llama_3": video_llama_3,
     "qwen2_audio": qwen2_audio,
 }
+PROCESSORS = {name: build for name, build in _PROCESSORS.items() if name in FAMILIES}
 """Families with a real processor that fits their tiny model."""
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from autotc.versions import TRIED_SINCE
+
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 from .families_glm import GLM
 from .families_packed import PACKED
@@ -223,10 +225,12 @@ FAMILIES = {
                 {"audio": [1, 1], "seed": 4, "text": 1},
             ),
             voxtral_request,
+            TRIED_SINCE,
         ),
         *TILED,
         *QWEN,
         *GLM,
         *PACKED,
     )
+    if family.known
 }

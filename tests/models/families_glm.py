@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from autotc.versions import TRIED_SINCE
+
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [2, 2, 2]}
@@ -106,7 +108,7 @@ VIDEOS: tuple[dict[str, Any], ...] = (
 )
 
 GLM = (
-    Family("glm4v", glm4v, IMAGES, request),
-    Family("glm4v_moe", glm4v_moe, VIDEOS, request),
-    Family("glm46v", glm46v, VIDEOS, request),
+    Family("glm4v", glm4v, IMAGES, request, TRIED_SINCE),
+    Family("glm4v_moe", glm4v_moe, VIDEOS, request, TRIED_SINCE),
+    Family("glm46v", glm46v, VIDEOS, request, TRIED_SINCE),
 )

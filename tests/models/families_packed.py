@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from autotc.versions import TRIED_SINCE
+
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 
 
@@ -187,8 +189,8 @@ SLICES: tuple[dict[str, Any], ...] = (
 )
 
 PACKED = (
-    Family("minicpmv4_6", minicpmv4_6, SLICES, minicpmv_request),
-    Family("minicpmv4_7", minicpmv4_7, SLICES, partial(minicpmv_request, types=True)),
+    Family("minicpmv4_6", minicpmv4_6, SLICES, minicpmv_request, TRIED_SINCE),
+    Family("minicpmv4_7", minicpmv4_7, SLICES, partial(minicpmv_request, types=True), TRIED_SINCE),
     Family(
         "video_llama_3",
         video_llama_3,
@@ -200,6 +202,7 @@ PACKED = (
             {"image": [(4, 4)], "video": [(2, 4, 4)], "seed": 5},
         ),
         video_llama_3_request,
+        TRIED_SINCE,
     ),
     Family(
         "mistral3",
@@ -211,5 +214,6 @@ PACKED = (
             {"image": [(2, 6)], "seed": 4, "text": 1},
         ),
         mistral3_request,
+        TRIED_SINCE,
     ),
 )

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autotc.versions import TRIED_SINCE
+
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 
 
@@ -210,7 +212,7 @@ QWEN = (
     Family("qwen2_5_vl", qwen2_5_vl, ROWS, partial(request, seconds="second_per_grid_ts")),
     Family("qwen3_vl", qwen3_vl, ROWS, partial(request, stamped=True)),
     Family("qwen3_vl_moe", qwen3_vl_moe, ROWS, partial(request, stamped=True)),
-    Family("qwen3_5", qwen3_5, ROWS, partial(request, stamped=True)),
-    Family("qwen3_5_moe", qwen3_5_moe, ROWS, partial(request, stamped=True)),
+    Family("qwen3_5", qwen3_5, ROWS, partial(request, stamped=True), TRIED_SINCE),
+    Family("qwen3_5_moe", qwen3_5_moe, ROWS, partial(request, stamped=True), TRIED_SINCE),
     Family("qwen3_omni", qwen3_omni, OMNI_ROWS, partial(request, seconds="video_second_per_grid", types=False)),
 )
