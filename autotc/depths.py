@@ -14,12 +14,20 @@ class Depths:
         encoder: modality -> blocks of its tower, up to the one whose output is read.
         unread: modality -> blocks behind that one.
         recurrent: decoder layers that have a recurrent state in place of attention.
+        shared: first decoder layer that no stage can stand in front of, since layers from there on take their keys
+            from earlier ones; None where there is no such layer.
     """
 
     decoder: int
     encoder: dict[str, int]
     unread: dict[str, int] = field(default_factory=dict)
     recurrent: tuple[int, ...] = ()
+    shared: int | None = None
+
+    @property
+    def standing(self) -> int:
+        """Decoder layers that a stage can stand in front of: 0 to this, which is not among them."""
+        return self.decoder if self.shared is None else self.shared
 
     def scored(self, offset: int) -> list[int]:
         """Decoder layers in front of which a stage may read attention.
@@ -27,7 +35,7 @@ class Depths:
         Args:
             offset: from a stage's layer to the one whose attention it reads: -1 the layer before, 0 its own.
         """
-        return [layer for layer in range(-offset, self.decoder) if layer + offset not in self.recurrent]
+        return [layer for layer in range(-offset, self.standing) if layer + offset not in self.recurrent]
 
     def nearest_scored(self, layer: int, offset: int | None) -> int:
         """The decoder layer nearest to ``layer`` in front of which a stage may read attention; the later of two.
@@ -37,5 +45,5 @@ class Depths:
             offset: as of `scored`; None for a stage that reads none, which may stand anywhere.
         """
         if offset is None or not self.recurrent:
-            return layer
+            return min(layer, self.standing - 1)
         return min(self.scored(offset), key=lambda legal: (abs(legal - layer), -legal), default=layer)

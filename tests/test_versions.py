@@ -38,6 +38,7 @@ def test_omni_is_refused_where_its_modules_stand_elsewhere(monkeypatch: pytest.M
         tiny.load()
     assert bind(llava).family == "llava"
     assert {adapter.family for adapter in ADAPTERS if adapter.since} == {
+        "gemma4",
         "glm4v",
         "minicpmv",
         "mistral3",

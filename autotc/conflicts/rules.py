@@ -55,6 +55,12 @@ def layer_out_of_range(policy: Policy, context: Context) -> str | None:
         decoder = stage.location == "decoder"
         depth = context.depths.decoder if decoder else context.depths.encoder.get(stage.modality, 0)
         for layer, _ in stage.steps():
+            if decoder and layer is not None and context.depths.standing <= layer < depth:
+                where = context.depths.standing
+                return (
+                    f"{stage.label()}: layer {layer} given, layers from {where} on take their keys from earlier ones;"
+                    f" 0 to {where - 1} are allowed"
+                )
             if layer is not None and layer >= depth:
                 allowed = f"0 to {depth - 1} are allowed" if depth else "it has none"
                 what = "the decoder" if decoder else f"the {stage.modality} tower"

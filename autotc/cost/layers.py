@@ -22,11 +22,11 @@ def layer_flops(width: int, layer: LayerShape, tokens: int) -> int:
         layer: its dimensions.
         tokens: of the row, at least 1.
     """
-    weights = width * (3 * layer.hidden + layer.routes)
+    weights = width * (3 * layer.hidden + layer.routes) + layer.extra
     if layer.recurrence is not None:
         return 2 * tokens * weights + _recurrence_flops(width, layer, tokens)
     attention = layer.heads * layer.head_dim
-    weights += width * ((2 + layer.gated) * attention + 2 * layer.kv_heads * layer.head_dim)
+    weights += width * ((2 + layer.gated) * attention + layer.kv_matrices * layer.kv_heads * layer.head_dim)
     return 2 * tokens * weights + 4 * tokens * tokens * attention
 
 
@@ -58,6 +58,6 @@ def kept_bytes(layer: LayerShape, tokens: int, element_bytes: int) -> int:
     """
     shape = layer.recurrence
     if shape is None:
-        return tokens * 2 * layer.kv_heads * layer.head_dim * element_bytes
+        return 0 if not layer.kv_matrices else tokens * 2 * layer.kv_heads * layer.head_dim * element_bytes
     state = shape.value_heads * shape.key_dim * shape.value_dim
     return shape.kernel * shape.mixed * element_bytes + state * STATE_BYTES

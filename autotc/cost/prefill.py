@@ -157,7 +157,7 @@ class _Prefill:
         return Cost(
             encoder=self._encoder,
             projector=self._projector,
-            decoder=sum(rows * layer_flops(decoder.width, *layer) for layer in layers),
+            decoder=rows * (sum(layer_flops(decoder.width, *of) for of in layers) + 2 * lengths[0] * decoder.entry),
             head=rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary,
             scoring=self._scoring,
             kv_bytes=sum(rows * kept_bytes(*layer, element_bytes) for layer in layers),

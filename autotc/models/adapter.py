@@ -26,6 +26,7 @@ class Adapter(ABC):
         structural: configuration fields, dotted, that the fingerprint covers.
         processors: class names of its processors in transformers.
         since: first version of transformers that the family works with, where that is not autotc's own.
+        blocks_within_windows: whether tokens see each other in both directions in layers with a window alone.
         video_as_images: whether a video's feature method calls the one for images.
         containers: class of a checkpoint that holds the model as a part -> the part's name.
     """
@@ -33,6 +34,7 @@ class Adapter(ABC):
     family: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
     since: ClassVar[str | None] = None
+    blocks_within_windows: ClassVar[bool] = False
     video_as_images: ClassVar[bool] = False
     containers: ClassVar[Mapping[str, str]] = {}
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {}

@@ -111,7 +111,7 @@ class MiniCPMV(HybridDecoder):
     def block_projections(self, block: nn.Module) -> Projections:
         return plain_projections(child(block, "self_attn"))
 
-    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: object) -> tuple[Tensor, Tensor]:
         return query, key
 
     def feature_methods(self) -> Mapping[Modality, str]:

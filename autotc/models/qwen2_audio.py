@@ -78,7 +78,7 @@ class Qwen2Audio(RotaryDecoder):
     def block_attention(self, block: nn.Module) -> nn.Module:
         return child(block, "self_attn")
 
-    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: Any) -> tuple[Tensor, Tensor]:
+    def rotate_block(self, query: Tensor, key: Tensor, position_embeddings: object) -> tuple[Tensor, Tensor]:
         return query, key
 
     def feature_methods(self) -> Mapping[Modality, str]:

@@ -9,6 +9,7 @@ from autotc.lazy import PreTrainedConfig, nn
 from autotc.models.adapter import Adapter
 from autotc.models.bound import BoundAdapter
 from autotc.models.gemma3 import Gemma3
+from autotc.models.gemma4 import Gemma4
 from autotc.models.glm4v import Glm4v
 from autotc.models.internvl import InternVL
 from autotc.models.llava import Llava
@@ -43,6 +44,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     InternVL(),
     Qwen2Audio(),
     Gemma3(),
+    Gemma4(),
     MiniCPMV(),
     Mistral3(),
     SmolVLM(),

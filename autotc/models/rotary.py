@@ -62,8 +62,16 @@ class RotaryDecoder(Adapter):
             attention.scaling,
             norms=norms,
             norm_heads=by_head,
-            rotation=_rotation(attention),
+            rotation=self.rotation(attention),
         )
+
+    def rotation(self, attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The function that rotates queries and keys of an attention, which stands beside its class."""
+        from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+        own = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", apply_rotary_pos_emb)
+        rotation: Callable[..., tuple[Tensor, Tensor]] = own
+        return rotation
 
     def query_mask(self, config: PreTrainedConfig, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         opening, closing, template = self.chat(config)
@@ -81,12 +89,3 @@ class RotaryDecoder(Adapter):
     def released_chat(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Ids of the user's turn, as `chat` returns them, in the vocabulary of the released checkpoints."""
         return QWEN_CHAT
-
-
-def _rotation(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The function that rotates queries and keys of an attention, which stands beside its class."""
-    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
-    own = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", apply_rotary_pos_emb)
-    rotation: Callable[..., tuple[Tensor, Tensor]] = own
-    return rotation

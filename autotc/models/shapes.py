@@ -62,6 +62,8 @@ class LayerShape:
         routes: outputs of the MLP's routers and gates, one for each expert; 0 without any.
         gated: whether attention's output is multiplied by a gate, projected with the queries and as wide.
         recurrence: what stands in place of attention, if anything does.
+        kv_matrices: that make its keys and values: 2; 1 where keys are values too; 0 where another layer's are taken.
+        extra: weights that a token passes beside those, in matrices.
     """
 
     heads: int
@@ -71,6 +73,8 @@ class LayerShape:
     routes: int = 0
     gated: bool = False
     recurrence: Recurrence | None = None
+    kv_matrices: int = 2
+    extra: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ class DecoderShape:
     Attributes:
         width, vocabulary: as the configuration has them.
         layers: its layers.
+        entry: weights that a token passes in front of the first layer, in matrices.
     """
 
     width: int
     vocabulary: int
     layers: tuple[LayerShape, ...]
+    entry: int = 0
 
     @property
     def depth(self) -> int:
@@ -93,8 +99,8 @@ class DecoderShape:
 
     @property
     def attending(self) -> tuple[int, ...]:
-        """Layers that have attention, and so scores of it."""
-        return tuple(index for index, layer in enumerate(self.layers) if layer.recurrence is None)
+        """Layers that have attention on keys of their own, and so scores of it."""
+        return tuple(i for i, layer in enumerate(self.layers) if layer.recurrence is None and layer.kv_matrices)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
     depths = bound.depths
     limit = {"encoder": depths.encoder.get(stage.modality, 0), "decoder": depths.decoder}.get(stage.location)
     for layer, _ in stage.steps():
+        if stage.location == "decoder" and layer is not None and depths.standing <= layer < depths.decoder:
+            where = depths.standing
+            right = f"0 to {where - 1} are right"
+            return Refusal("layer", f"{layer} given; layers from {where} on take their keys from earlier ones; {right}")
         if limit is not None and layer is not None and layer >= limit:
             return Refusal("layer", f"{layer} given; the {stage.location} has layers 0 to {limit - 1}")
         if stage.location == "decoder" and layer == 0 and mechanism.score_source == "previous":

@@ -40,6 +40,8 @@ class DecoderLayers:
         self._captured: dict[tuple[int, str], Tensor] = {}
         self._rotary: dict[int, Any] = {}
         self._gathered: tuple[Any, Columns, Any] | None = None
+        before = 0 if state.past is None else state.past.length
+        self._everything = Columns.all(len(state.valid), before + state.valid.shape[1])
 
     def before(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """A layer's arguments on the tokens left; None to leave them."""
@@ -50,23 +52,35 @@ class DecoderLayers:
             if track is not None:
                 hidden = self._reduce(track, step, index, hidden, kwargs)
         here, keys = state.here[index], state.keys(index)
+        # generate() runs layers that take their keys from earlier ones on the last tokens alone.
+        length = state.valid.shape[1]
+        last = hidden.shape[1] if hidden.shape[1] < length else None
         if index in self._shift_from:
             self._before = {index: hidden}
         rotary = kwargs["position_embeddings"]
-        if here is not None:
+        if here is not None and last is None:
             rotary = self._rotary_of(rotary, here)
         self._rotary = {index: rotary}
         # A layer that gets all that the language model got has the mask that was made for just that, but for a past.
         goes_on = state.past is not None
+        if keys is None and state.past is not None and state.past.compressed:
+            keys = self._everything  # the language model was given no mask, which would be of layers that hold less
         if keys is None or (here is None and not state.masks.special and not goes_on):
             return None
         changed = kwargs | {"position_embeddings": rotary}
-        changed["attention_mask"] = state.masks(index, keys, hidden, given_cache(kwargs) if goes_on else None, None)
+        whole = hidden if last is None else hidden[:, :1].expand(-1, length, -1)
+        changed["attention_mask"] = state.masks(index, keys, whole, given_cache(kwargs) if goes_on else None, None)
+        if last is not None and isinstance(changed["attention_mask"], Tensor):
+            changed["attention_mask"] = changed["attention_mask"][:, :, -last:]
         if here is not None and kwargs.get("position_ids") is not None:
             changed["position_ids"] = here.positions(kwargs["position_ids"])
         if "hidden_states" in changed:
             changed["hidden_states"] = hidden
-        return (hidden, *args[1:]) if args else args, changed
+        if not args:
+            return args, changed
+        # What a layer gets for each token beside its hidden state: embeddings of its own.
+        more = [here.gather(arg) if here is not None and last is None and arg is not None else arg for arg in args[1:]]
+        return (hidden, *more), changed
 
     def capture(self, index: int, part: str, output: Tensor) -> None:
         """Keep a layer's projected queries or keys (B, L, heads x D)."""

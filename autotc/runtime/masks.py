@@ -37,6 +37,7 @@ class LayerMasks:
         self.valid = valid
         self._config: PreTrainedConfig = bound.config.get_text_config()
         self._windows, self._blocks, self._recurrent = bound.windows, blocks, frozenset(bound.depths.recurrent)
+        self._blocks_within_windows = bound.adapter.blocks_within_windows
         self._made: dict[tuple[int, int | None, torch.device], tuple[Columns, Any]] = {}
 
     @property
@@ -74,11 +75,14 @@ class LayerMasks:
         """
         if layer in self._recurrent:
             return self._of_recurrent(columns, hidden, cache)
-        window = self._windows[layer]
+        window, queries = self._windows[layer], hidden.shape[1]
         key = (id(columns), window, hidden.device)
         if key not in self._made:
             self._made[key] = columns, self._make(layer, columns, hidden, cache, tail, window)
-        return self._made[key][1]
+        mask = self._made[key][1]
+        # Layers that take their keys from an earlier one may run on the last tokens alone.
+        fewer = isinstance(mask, Tensor) and mask.dim() == 4 and mask.shape[2] > queries
+        return mask[:, :, -queries:] if fewer else mask
 
     def _make(
         self, layer: int, columns: Columns, hidden: Tensor, cache: Any, tail: Tensor | None, window: int | None
@@ -92,13 +96,14 @@ class LayerMasks:
             mask = torch.cat([valid.to(device), after.to(device)], 1)
         later = torch.arange(columns.size, columns.size + additions).expand(len(valid), -1)
         original = torch.cat([columns.index, later], 1)
+        blind = self._blocks_within_windows and window is None
         return create_causal_mask(
             config=self._config,
             inputs_embeds=hidden,
             attention_mask=mask,
             layer_idx=layer,
             and_mask_function=None if window is None else _within(original.to(device), window),
-            or_mask_function=self._both_ways(columns, additions, device),
+            or_mask_function=None if blind else self._both_ways(columns, additions, device),
             # Where there is padding transformers need not look for it, which would wait for the device.
             allow_is_causal_skip=mask is None,
             **{CACHE: cache},

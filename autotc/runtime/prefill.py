@@ -100,10 +100,13 @@ class Prefill:
 
     def _blocks(self, before: int) -> Tensor | None:
         """(B, before + L) long: blocks of the prompt that see each other in both directions, if any."""
-        blocks = self._bound.blocks_seen_whole(self._prompt.arguments)
-        if blocks is None or not before:
+        blocks, length = self._bound.blocks_seen_whole(self._prompt.arguments), self._embeds.shape[1]
+        if blocks is None:
+            return None
+        if blocks.shape[1] < length:  # drafts of an assistant stand behind what the call says of its tokens
+            blocks = torch.nn.functional.pad(blocks, (0, length - blocks.shape[1]), value=-1)
+        if not before:
             return blocks
-        length = self._embeds.shape[1]
         return torch.nn.functional.pad(blocks[:, -length:], (before, 0), value=-1)
 
     def _ids(self) -> Tensor:
@@ -210,6 +213,8 @@ class Prefill:
         else:
             changed["attention_mask"] = dict.fromkeys(given) if isinstance(given, dict) else None
         changed["inputs_embeds"] = columns.gather(values)
+        if kwargs.get("per_layer_inputs") is not None:
+            changed["per_layer_inputs"] = columns.gather(kwargs["per_layer_inputs"])
         changed["position_ids"] = self._positions(columns)
         return kwargs | changed
 

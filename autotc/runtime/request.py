@@ -64,7 +64,9 @@ class Request:
         past = None
         if self._before is not None:
             length = self._before.length(given_cache(kwargs))
-            past = Past(length, [None if c is None else c.extended(length) for c in self._before.columns])
+            # Layers that hold the same go on sharing it, and with it their masks.
+            longer = {id(c): c.extended(length) for c in self._before.columns if c is not None}
+            past = Past(length, [None if c is None else longer[id(c)] for c in self._before.columns])
         prefill = Prefill(self._bound, self._model, self._steps, self._prompt, kwargs, past)
         self._state, self._deepstack = prefill.state, prefill.deepstack
         self._held.valid = self._state.masks.valid

@@ -148,6 +148,29 @@ def glm(name: str) -> Any:
     )
 
 
+def gemma4() -> Any:
+    import transformers
+
+    words = tokenizer(
+        {
+            "boi_token": (7, "<|image>"),
+            "eoi_token": (8, "<image|>"),
+            "image_token": (9, "<|image|>"),
+            "video_token": (10, "<|video|>"),
+            "audio_token": (11, "<|audio|>"),
+            "boa_token": (12, "<|audio>"),
+            "eoa_token": (13, "<audio|>"),
+        }
+    )
+    return transformers.Gemma4Processor(
+        feature_extractor=transformers.Gemma4AudioFeatureExtractor(feature_size=8),
+        image_processor=transformers.Gemma4ImageProcessor(patch_size=4, max_soft_tokens=70),
+        video_processor=transformers.Gemma4VideoProcessor(patch_size=4, max_soft_tokens=70, do_sample_frames=False),
+        tokenizer=words,
+        chat_template=template(image="<|image|>", video="<|video|>", audio="<|audio|>"),
+    )
+
+
 def mistral3() -> Any:
     from transformers import PixtralImageProcessor, PixtralProcessor
 
@@ -358,6 +381,7 @@ _PROCESSORS: dict[str, Callable[[], Any]] = {
     "internvl": internvl,
     "idefics3": idefics3,
     "gemma3": gemma3,
+    "gemma4": gemma4,
     "mistral3": mistral3,
     "minicpmv4_6": minicpmv,
     "video_llama_3": video_llama_3,

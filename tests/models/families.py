@@ -11,6 +11,7 @@ import torch
 from autotc.versions import TRIED_SINCE
 
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
+from .families_gemma import GEMMA
 from .families_glm import GLM
 from .families_packed import PACKED
 from .families_qwen import QWEN
@@ -229,6 +230,7 @@ FAMILIES = {
         ),
         *TILED,
         *QWEN,
+        *GEMMA,
         *GLM,
         *PACKED,
     )

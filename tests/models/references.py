@@ -27,7 +27,7 @@ def entry(family: Family, inputs: Any) -> dict[str, Any]:
             model(**inputs)
     finally:
         hook.remove()
-    given = ("inputs_embeds", "position_ids", "visual_pos_masks", "deepstack_visual_embeds")
+    given = ("inputs_embeds", "position_ids", "visual_pos_masks", "deepstack_visual_embeds", "per_layer_inputs")
     out = {name: caught[name] for name in given if caught.get(name) is not None}
     return {"position_ids": torch.arange(out["inputs_embeds"].shape[1])[None], **out}
 

@@ -38,11 +38,11 @@ def test_policies_of_another_model(name: str) -> None:
     family = FAMILIES[name]
     model = family.build()
     other = "LlavaForConditionalGeneration" if name != "llava" else "Gemma3ForConditionalGeneration"
-    mine = bind(model).reference
+    mine, depth = bind(model).reference, bind(model).depths.decoder
     wrong = (
         (ModelReference(architecture=other), {}, f"model.architecture: the policy is for {other}"),
         (ModelReference(architecture=mine.architecture, fingerprint="sha256:0"), {}, "model.fingerprint"),
-        (None, {"layer": 4}, r"stages\.0\.layer: 4 given; the decoder has layers 0 to 3"),
+        (None, {"layer": depth}, rf"stages\.0\.layer: {depth} given; the decoder has layers 0 to {depth - 1}"),
         (None, {"layer": 0, "mechanism": "fastv"}, "needs last_query_attention of the layer before"),
     )
     before = snapshot(model)
