@@ -48,16 +48,18 @@ def _recurrence_flops(width: int, layer: LayerShape, tokens: int) -> int:
     return 2 * tokens * weights + 2 * convolved * shape.mixed * shape.kernel + padded * shape.value_heads * rule
 
 
-def kept_bytes(layer: LayerShape, tokens: int, element_bytes: int) -> int:
+def kept_bytes(layer: LayerShape, tokens: int, window: int | None, element_bytes: int) -> int:
     """Bytes that a layer keeps of one row of so many tokens: keys and values, or a recurrent state of one size.
 
     Args:
         layer: its dimensions.
         tokens: of the row.
+        window: tokens that its attention reaches back, the token itself among them; None for all of them.
         element_bytes: size of an element of keys and values.
     """
     shape = layer.recurrence
     if shape is None:
-        return 0 if not layer.kv_matrices else tokens * 2 * layer.kv_heads * layer.head_dim * element_bytes
+        held = tokens if window is None else min(tokens, window - 1)
+        return 0 if not layer.kv_matrices else held * 2 * layer.kv_heads * layer.head_dim * element_bytes
     state = shape.value_heads * shape.key_dim * shape.value_dim
     return shape.kernel * shape.mixed * element_bytes + state * STATE_BYTES

@@ -160,7 +160,10 @@ class _Prefill:
             decoder=rows * (sum(layer_flops(decoder.width, *of) for of in layers) + 2 * lengths[0] * decoder.entry),
             head=rows * 2 * lengths[-1] * decoder.width * decoder.vocabulary,
             scoring=self._scoring,
-            kv_bytes=sum(rows * kept_bytes(*layer, element_bytes) for layer in layers),
+            kv_bytes=sum(
+                rows * kept_bytes(*layer, window, element_bytes)
+                for layer, window in zip(layers, self._bound.windows, strict=True)
+            ),
             tokens=dict(tokens),
             lm_tokens=lm_tokens,
             lengths=lengths,
