@@ -30,6 +30,7 @@ from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.mmtok import MMTok
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
 from autotc.mechanisms.query.speechprune import SpeechPrune
@@ -57,6 +58,7 @@ from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
+from autotc.mechanisms.similarity.scope import Scope
 from autotc.mechanisms.similarity.sttm import Sttm
 from autotc.mechanisms.similarity.tome import ToMe
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
@@ -89,6 +91,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AdaFV,
     CDPruner,
     DualAttention,
+    MMTok,
     PooledQuery,
     SparseVLM,
     SpeechPrune,
@@ -116,6 +119,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     PactDbdpc,
     PruneVid,
     Scissor,
+    Scope,
     Sttm,
     ToMe,
     VidCom2,

@@ -142,8 +142,9 @@ class Preset:
             last_part = part is self.parts_of(modality)[-1]
             ratio = part.fixed or (keep if last_part else round(part.keep**exponent, 6))
             layer = part.place(modality, depths, keep)
-            offset = MECHANISMS[part.mechanism].scored_offset() if part.location == "decoder" else None
-            layer = None if layer is None else depths.nearest_scored(layer, offset)
+            decoder, offset = part.location == "decoder", MECHANISMS[part.mechanism].scored_offset()
+            if layer is not None and decoder:
+                layer = depths.nearest_scored(layer, offset)
             last = stages[-1] if stages else None
             same_place = last is not None and last.location == part.location
             if layer is None or last is None or not same_place:
@@ -156,7 +157,7 @@ class Preset:
                 continue
             after = max(key for key in steps if key is not None) + 1
             depth = depths.decoder if part.location == "decoder" else depths.encoder[modality]
-            later = [k for k in range(max(layer, after), depth) if depths.nearest_scored(k, offset) == k]
+            later = [k for k in range(max(layer, after), depth) if not decoder or depths.nearest_scored(k, offset) == k]
             if not later:
                 raise PolicyError(f"layer: {self.name} needs more than {depth} layers at the {part.location}")
             stages.append(_stage(modality, part, {later[0]: ratio}))

@@ -11,6 +11,13 @@ QUERY = (
         paper="2506.10967",
         adaptation="relevance by the model's own text embeddings for CLIP's, scaled over the item for the batch",
     ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "mmtok",
+        (Part("mmtok", "projector", keep=64 / 576),),
+        paper="2508.18264",
+        adaptation="all words of the query, stop words too; features after the projector for the item's own coverage",
+    ),
     Preset(
         "text_similarity",
         (Part("text_similarity", "projector"),),

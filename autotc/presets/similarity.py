@@ -213,6 +213,15 @@ SIMILARITY = (
         adaptation="exact components; the most alike join first until the budget is met, in equal shares",
         modalities=("image", "video"),
     ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "scope",
+        parts=(Part("scope", "projector", keep=64 / 576),),
+        paper="2510.24214",
+        flash_safe=False,
+        adaptation="features after the projector in place of the tower's",
+        modalities=("image", "video", "audio"),
+    ),
     # The keep ratio is a choice made here.
     Preset(
         "floc",

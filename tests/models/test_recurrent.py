@@ -54,6 +54,23 @@ def test_presets_and_spaces_stand_where_attention_is() -> None:
     assert free.placed("image", DEEP).layers == (0, 1, 2, 3)
 
 
+def test_a_tower_deeper_than_the_decoder_is_its_own_measure() -> None:
+    short = Depths(8, {"image": 32}, recurrent=(0, 1, 2, 4, 5, 6), shared=4)
+    (stage,) = get_preset("folder").build("image", short, 0.1)
+    assert stage.layer == 30
+    inner = Choice(mechanism="tome", location="encoder", depth=(0.8, 0.9), keep_ratio=(0.1, 0.9))
+    assert inner.placed("image", short).layers == (26, 27, 28)
+
+
+def test_no_stage_stands_where_keys_are_taken_from_earlier_layers() -> None:
+    shared = Depths(30, {"image": 16}, shared=14)
+    assert [shared.nearest_scored(layer, -1) for layer in (2, 13, 14, 29)] == [2, 13, 13, 13]
+    late = Choice(mechanism="divprune", location="decoder", depth=(0.4, 0.9), keep_ratio=(0.1, 0.9))
+    assert late.placed("image", shared).layers == (12, 13)
+    with pytest.raises(ConflictError, match="layers from 14 on take their keys from earlier ones; 0 to 13 are allowed"):
+        check_rules(decoder("divprune", 14), shared)
+
+
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_attention_is_read_where_it_is(name: str) -> None:
     bound = bind(FAMILIES[name].build())

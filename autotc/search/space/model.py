@@ -73,10 +73,13 @@ class Choice(_Strict):
         if self.depth is None or not layers:
             return self
         low, high = self.depth
-        offset = MECHANISMS[self.mechanism].scored_offset() if decoder else None
+        offset = MECHANISMS[self.mechanism].scored_offset()
         within = [k for k in range(layers) if low - 1e-9 <= k / layers <= high + 1e-9]
-        within = [k for k in within if depths.nearest_scored(k, offset) == k]
-        within = within or [depths.nearest_scored(min(layers - 1, round((low + high) / 2 * layers)), offset)]
+        middle = min(layers - 1, round((low + high) / 2 * layers))
+        if decoder:
+            within = [k for k in within if depths.nearest_scored(k, offset) == k]
+            middle = depths.nearest_scored(middle, offset)
+        within = within or [middle]
         count = min(MOST_LAYERS, len(within))
         chosen = [within[round(i * (len(within) - 1) / max(1, count - 1))] for i in range(count)]
         schedules = self.schedules
