@@ -106,8 +106,8 @@ def qwen3_5() -> Any:
         pad_token="<pad>",
         bos_token="<s>",
         eos_token="</s>",
-        additional_special_tokens=marks,
-        extra_special_tokens={key: token for key, (_, token) in QWEN_TOKENS.items()},
+        extra_special_tokens={token: token for token in marks}
+        | {key: token for key, (_, token) in QWEN_TOKENS.items()},
         padding_side="right",
     )
     tokenizer.vision_start_token, tokenizer.vision_end_token = held.vision_start_token, held.vision_end_token
