@@ -27,6 +27,8 @@ DEPTH_LIMIT = 20
 """Mappings and lists within each other."""
 VALUE_LIMIT = 20_000
 """Values of a document, counted with its aliases expanded."""
+_NESTED = re.compile(r"[&*\[{?]|-[ \t]+-|^ {8}", re.MULTILINE)
+"""Without any of these a text names nothing twice and is nested 18 levels deep at most."""
 
 T = TypeVar("T", bound=BaseModel)
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -93,6 +95,8 @@ def _line(cause: yaml.YAMLError) -> str:
 
 def _too_large(text: str) -> str | None:
     """What is too much of in a document, or None; counts values with aliases expanded, without expanding them."""
+    if len(text) < VALUE_LIMIT and not _NESTED.search(text):
+        return None
     depth = values = 0
     anchored: dict[str, int] = {}
     open_anchors: list[

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotc.errors import DataError, one_line, quote
 from autotc.files import replacing
@@ -57,28 +59,105 @@ class SampleResult:
     cluster: str = ""
 
 
-@dataclass(frozen=True)
 class Results:
-    """Per-sample results of one policy on one split."""
+    """Per-sample results of one policy on one split, kept as columns: a study holds those of thousands of policies.
 
-    samples: tuple[SampleResult, ...]
+    Args:
+        samples: in order.
+
+    Attributes:
+        words, numbers: the columns of texts and of numbers, by the names of `SampleResult`'s attributes.
+    """
+
+    __slots__ = ("numbers", "words")
+
+    def __init__(self, samples: Iterable[SampleResult]) -> None:
+        rows = tuple(samples)
+        self.words = {name: _one(tuple(getattr(row, name) for row in rows)) for name in WORDS}
+        self.numbers = {name: np.array([getattr(row, name) for row in rows], dtype=float) for name in NUMBERS}
+
+    @classmethod
+    def of_columns(cls, words: Mapping[str, tuple[str, ...]], numbers: Mapping[str, Array]) -> Results:
+        """From the columns of texts and of numbers, by the names of `SampleResult`'s attributes."""
+        out = cls(())
+        out.words, out.numbers = {name: _one(column) for name, column in words.items()}, dict(numbers)
+        return out
+
+    @classmethod
+    def joined(cls, parts: Iterable[Results]) -> Results:
+        """Results one after the other."""
+        parts = list(parts)
+        words = {name: tuple(word for part in parts for word in part.words[name]) for name in WORDS}
+        numbers = {name: np.concatenate([np.empty(0), *(part.numbers[name] for part in parts)]) for name in NUMBERS}
+        return cls.of_columns(words, numbers)
+
+    @property
+    def samples(self) -> tuple[SampleResult, ...]:
+        """Each sample's outcome, in order; made anew each time."""
+        # Numbers that are none are one object, so that equal outcomes are equal.
+        numbers = {
+            name: [value if value == value else math.nan for value in column.tolist()]
+            for name, column in self.numbers.items()
+        }
+        columns = {**self.words, **numbers}
+        return tuple(map(SampleResult, *(columns[name] for name in _COLUMNS)))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the samples, in order."""
+        return self.words["id"]
+
+    @property
+    def correct(self) -> Array:
+        """(n,) scores of the answers."""
+        return self.numbers["correct"]
+
+    @property
+    def log_probabilities(self) -> Array:
+        """(n,) of the right answers."""
+        return self.numbers["log_probability"]
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.correct)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Results):
+            return NotImplemented
+        same = (np.array_equal(self.numbers[name], other.numbers[name], equal_nan=True) for name in NUMBERS)
+        return self.words == other.words and all(same)
+
+    def __hash__(self) -> int:
+        return hash((self.ids, self.correct.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Results({len(self)} samples)"
+
+    def _take(self, at: slice | NDArray[np.int64]) -> Results:
+        """The samples at places, in ascending order."""
+        if not isinstance(at, slice) and len(at) and at[-1] - at[0] + 1 == len(at):
+            at = slice(int(at[0]), int(at[-1]) + 1)  # shares the columns' memory
+        if isinstance(at, slice):
+            words = {name: values[at] for name, values in self.words.items()}
+        else:
+            words = {name: tuple(values[i] for i in at.tolist()) for name, values in self.words.items()}
+        return Results.of_columns(words, {name: column[at] for name, column in self.numbers.items()})
+
+    def first(self, count: int) -> Results:
+        """The first samples."""
+        return self if count >= len(self) else self._take(slice(count))
+
+    def by(self, key: Literal["modality", "task"]) -> dict[str, Results]:
+        """Results of each modality or task, in order of first appearance."""
+        return {name: self._take(at) for name, at in _places(self.words[key]).items()}
 
     def groups(self, key: Literal["modality", "task"]) -> dict[str, Array]:
         """``correct`` (n,) of each modality or task, in order of first appearance."""
-        out: dict[str, list[float]] = {}
-        for sample in self.samples:
-            out.setdefault(getattr(sample, key), []).append(sample.correct)
-        return {name: np.array(values) for name, values in out.items()}
+        return {name: self.correct[at] for name, at in _places(self.words[key]).items()}
 
     def clusters(self, key: Literal["modality", "task"]) -> dict[str, list[str]]:
         """The cluster of each sample of each modality or task, in the order of `groups`."""
-        out: dict[str, list[str]] = {}
-        for sample in self.samples:
-            out.setdefault(getattr(sample, key), []).append(sample.cluster)
-        return out
+        clusters = self.words["cluster"]
+        return {name: [clusters[i] for i in at.tolist()] for name, at in _places(self.words[key]).items()}
 
     def accuracy(self, key: Literal["modality", "task"] = "modality") -> dict[str, Interval]:
         """Mean and 95% interval of each modality or task."""
@@ -98,19 +177,16 @@ class Results:
 
         A sample without one counts as right for sure or as wrong as can be.
         """
-        groups: dict[str, list[float]] = {}
-        for sample in self.samples:
-            known = math.isfinite(sample.log_probability)
-            value = max(sample.log_probability, -10.0) if known else 10.0 * (sample.correct - 1.0)
-            groups.setdefault(sample.modality, []).append(value)
-        return float(np.mean([np.mean(values) for values in groups.values()]))
+        log = self.log_probabilities
+        values = np.where(np.isfinite(log), np.maximum(log, -10.0), 10.0 * (self.correct - 1.0))
+        return self._mean_over_modalities(values)
 
     def divergence(self) -> float:
         """Mean over modalities of the divergence to the uncompressed model, none above 10; NaN where not known."""
-        groups: dict[str, list[float]] = {}
-        for sample in self.samples:
-            groups.setdefault(sample.modality, []).append(min(sample.divergence, 10.0))
-        return float(np.mean([np.mean(values) for values in groups.values()]))
+        return self._mean_over_modalities(np.minimum(self.numbers["divergence"], 10.0))
+
+    def _mean_over_modalities(self, values: Array) -> float:
+        return float(np.mean([values[at].mean() for at in _places(self.words["modality"]).values()]))
 
     def counts(self) -> dict[str, int]:
         """Number of samples of each modality."""
@@ -118,7 +194,7 @@ class Results:
 
     def only(self, task: str) -> Results:
         """The samples of one task."""
-        return Results(tuple(sample for sample in self.samples if sample.task == task))
+        return self.by("task").get(task, Results(()))
 
     def difference(self, other: Results) -> dict[str, Interval]:
         """Paired change in accuracy (this minus other) of each modality and ``overall`` (mean over modalities).
@@ -137,14 +213,13 @@ class Results:
         Raises:
             DataError: the two hold different samples.
         """
-        theirs = {sample.id: sample for sample in other.samples}
-        if len(theirs) != len(self.samples) or any(s.id not in theirs for s in self.samples):
+        theirs = {name: place for place, name in enumerate(other.ids)}
+        if len(theirs) != len(self) or any(name not in theirs for name in self.ids):
             raise DataError("results of different samples cannot be paired; evaluate both on the same split")
-        deltas: dict[str, list[float]] = {}
-        for sample in self.samples:
-            deltas.setdefault(getattr(sample, key), []).append(sample.correct - theirs[sample.id].correct)
+        delta = self.correct - other.correct[[theirs[name] for name in self.ids]]
         clusters = self.clusters(key)
-        return {name: paired_difference(np.array(values), clusters[name]) for name, values in deltas.items()}
+        places = _places(self.words[key])
+        return {name: paired_difference(delta[at], clusters[name]) for name, at in places.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write ``x.samples.parquet`` whole or not at all; returns its path.
@@ -154,9 +229,9 @@ class Results:
         """
         import pandas as pd
 
-        columns = {name: [getattr(sample, name) for sample in self.samples] for name in _COLUMNS}
+        columns = {**self.words, **self.numbers}
         with replacing(path) as beside:
-            pd.DataFrame(columns).to_parquet(beside, index=False)
+            pd.DataFrame({name: columns[name] for name in _COLUMNS}).to_parquet(beside, index=False)
         return Path(path)
 
     @classmethod
@@ -176,47 +251,67 @@ class Results:
             raise DataError(f"{path}: is not a samples file ({one_line(error, 120)})") from error
         if not table.num_rows:
             raise DataError(f"{path}: holds no samples; a samples file with at least one is expected")
-        samples = _samples(table)
-        if samples is None:
+        results = _columns(table)
+        if results is None:
             rows = table.to_pandas().to_dict("records")
-            samples = tuple(_sample(row, f"{path}: row {number}") for number, row in enumerate(rows))
-        ids = set[str]()
-        for number, sample in enumerate(samples):
-            if sample.id in ids:
-                raise DataError(f"{path}: row {number}: id: {quote(sample.id)} given twice; one row a sample is right")
-            ids.add(sample.id)
-        return cls(samples)
+            results = cls(_sample(row, f"{path}: row {number}") for number, row in enumerate(rows))
+        met = set[str]()
+        for number, name in enumerate(results.ids if len({*results.ids}) < len(results) else ()):
+            if name in met:
+                raise DataError(f"{path}: row {number}: id: {quote(name)} given twice; one row a sample is right")
+            met.add(name)
+        return results
 
 
 _COLUMNS = tuple(field.name for field in fields(SampleResult))
-_WORDS = ("id", "task", "modality", "answer", "cluster")
+WORDS = ("id", "task", "modality", "answer", "cluster")
+NUMBERS = ("correct", "log_probability", "divergence")
 _ABSENT: dict[str, float | str] = {"divergence": math.nan, "cluster": ""}
 """What files of before a column say in its place."""
 
 
-def _samples(table: pa.Table) -> tuple[SampleResult, ...] | None:
+@lru_cache(maxsize=1024)
+def _one(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Of equal columns the one that was met first: those of a split recur in every policy that ran on it."""
+    return words
+
+
+@lru_cache(maxsize=1024)
+def _places(words: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
+    """Word -> its places in a column, ascending, in order of first appearance."""
+    out: dict[str, list[int]] = {}
+    for place, word in enumerate(words):
+        out.setdefault(word, []).append(place)
+    return {word: np.array(places) for word, places in out.items()}
+
+
+def _columns(table: pa.Table) -> Results | None:
     """A table of the columns and kinds that `Results.save` writes, read at once; None where it is another."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {}
+    words: dict[str, tuple[str, ...]] = {}
+    numbers: dict[str, Array] = {}
     for name in _COLUMNS:
-        if name not in table.column_names:
-            if name not in _ABSENT:
+        absent = name not in table.column_names
+        if absent and name not in _ABSENT:
+            return None
+        if name in WORDS:
+            column = pa.chunked_array([pa.repeat("", table.num_rows)]) if absent else table.column(name)
+            if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or column.null_count:
                 return None
-            columns[name] = [_ABSENT[name]] * table.num_rows
-            continue
-        column = table.column(name)
-        words = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if words != (name in _WORDS) or not (words or pa.types.is_floating(column.type)):
-            return None
-        if words and column.null_count:
-            return None
-        # Equal words of many files are one object: ids, tasks and most answers recur in every trial of a study. Numbers
-        # that are none are stored as missing.
-        columns[name] = [*map(sys.intern, column.to_pylist())] if words else column.to_numpy().tolist()
-    if not all(0 <= value <= 1 for value in columns["correct"]):
+            # Equal words of many files are one object.
+            words[name] = tuple(map(sys.intern, column.to_pylist()))
+        elif absent:
+            numbers[name] = np.full(table.num_rows, _ABSENT[name])
+        else:
+            column = table.column(name)
+            if not pa.types.is_floating(column.type):
+                return None
+            # Numbers that are none are stored as missing.
+            numbers[name] = np.array(column.to_numpy(), dtype=float)
+    if not ((numbers["correct"] >= 0) & (numbers["correct"] <= 1)).all():
         return None
-    return tuple(map(SampleResult, *(columns[name] for name in _COLUMNS)))
+    return Results.of_columns(words, numbers)
 
 
 def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
@@ -225,10 +320,10 @@ def _sample(row: Mapping[Hashable, Any], where: str) -> SampleResult:
     missing = [name for name in _COLUMNS if name not in row]
     if missing:
         raise DataError(f"{where}: has no column {missing[0]!r}; a samples file (.samples.parquet) is expected")
-    for name in _WORDS:
+    for name in WORDS:
         if not isinstance(row[name], str):
             raise DataError(f"{where}: {name}: {quote(row[name])} given; a text is right")
-    numbers = {name: row[name] for name in _COLUMNS if name not in _WORDS}
+    numbers = {name: row[name] for name in _COLUMNS if name not in WORDS}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"{where}: {name}: {quote(value)} given; a number is right")

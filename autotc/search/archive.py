@@ -6,12 +6,13 @@ every policy with the same stages there: nothing runs twice, and groups are judg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
-from autotc.results import SampleResult
+from autotc.results import Results
 from autotc.search.race import Evidence
 from autotc.vocabulary import Group
 
@@ -29,23 +30,23 @@ class Entry:
         policy: its stages there.
         cost: on the group's samples, relative to the uncompressed model: FLOPs, time or bytes of keys and values, of
             what is budgeted that of which it takes the largest share.
-        samples: results on the first samples of the group.
+        results: on the first samples of the group.
         evidence: what these say.
         complete: whether these are all.
     """
 
     policy: Policy
     cost: float
-    samples: tuple[SampleResult, ...]
+    results: Results
     evidence: Evidence
     complete: bool
 
-    @property
+    @cached_property
     def accuracy(self) -> float:
         """Mean score on the samples seen."""
         return float(self.evidence.correct.mean())
 
-    @property
+    @cached_property
     def soft_accuracy(self) -> float:
         """Mean of score and probability on the samples seen."""
         return float(self.evidence.soft.mean())
@@ -71,10 +72,10 @@ class Archive:
         entry = self.find(policy, group)
         return 0 if entry is None else len(entry.evidence)
 
-    def put(self, policy: Policy, group: str, cost: float, samples: Sequence[SampleResult], complete: bool) -> Entry:
+    def put(self, policy: Policy, group: str, cost: float, results: Results, complete: bool) -> Entry:
         """Keep what was seen of a policy on a group, in place of what was known."""
         part = restricted(policy, group)
-        entry = Entry(part, cost, tuple(samples), Evidence.of(samples), complete)
+        entry = Entry(part, cost, results, Evidence.of(results), complete)
         self._entries[group][part.content_hash()] = entry
         return entry
 

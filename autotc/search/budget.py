@@ -97,6 +97,10 @@ class Costs:
             self._known[key] = self._evaluator.cost(policy, split, groups=groups, latency=self._latency)
         return self._known[key]
 
+    def remember(self, policy: Policy, cost: SplitCost) -> None:
+        """Take what a policy costs on the whole search split from who has computed it."""
+        self._known[policy.content_hash(), "search", None] = cost
+
 
 def bounds(stage: Stage, space: SearchSpace) -> tuple[int, int, int]:
     """Lowest ratio, highest ratio and step of a stage's grid, in percent; of the space's step if it lies outside."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from autotc.conflicts.rules import check_rules
 from autotc.errors import ConflictError, PolicyError, one_line
 from autotc.evaluate.base import Evaluator
 from autotc.policy import UNCOMPRESSED, Policy, Stage
-from autotc.results import Results, SampleResult
+from autotc.results import Results
 from autotc.search.archive import Archive, restricted
 from autotc.search.budget import Budget, Costs, move_onto_budget
 from autotc.search.failures import MechanismFailures, mechanisms_of
@@ -158,20 +158,26 @@ class Engine:
     def start(self, uncompressed: Results) -> None:
         """Take the uncompressed model's results, which everything is compared with."""
         self.tried.add(UNCOMPRESSED.content_hash())
+        by_group = uncompressed.by("modality")
         for group in self.sizes:
-            samples = [sample for sample in uncompressed.samples if sample.modality == group]
-            entry = self.archive.put(UNCOMPRESSED, group, 1.0, samples, True)
+            entry = self.archive.put(UNCOMPRESSED, group, 1.0, by_group.get(group, Results(())), True)
             self.uncompressed[group] = entry.accuracy
 
-    def restore(self, policy: Policy, results: Results, complete: bool) -> None:
-        """Take results of an earlier call; ``complete``: they are of the whole split."""
+    def restore(
+        self, policy: Policy, results: Results, complete: bool, prices: Mapping[str, float] | None = None
+    ) -> None:
+        """Take results of an earlier call, or of another process.
+
+        Args:
+            policy: that ran.
+            results: on the search split.
+            complete: they are of the whole split.
+            prices: modality group -> `price`; what is not given is computed.
+        """
         self.tried.add(policy.content_hash())
-        by_group: dict[str, list[SampleResult]] = {}
-        for sample in results.samples:
-            by_group.setdefault(sample.modality, []).append(sample)
-        for group, samples in by_group.items():
-            self.forwards += max(0, len(samples) - self.archive.samples_seen(policy, group))
-            self._note(policy, group, samples)
+        for group, part in results.by("modality").items():
+            self.forwards += max(0, len(part) - self.archive.samples_seen(policy, group))
+            self._note(policy, group, part, (prices or {}).get(group))
         if complete:
             self._complete(policy, results)
 
@@ -326,6 +332,11 @@ class Engine:
             estimates.append(base + change)
         return float(np.mean(estimates))
 
+    def prices(self, policy: Policy) -> dict[str, float]:
+        """`price` on each group that a policy has run on."""
+        entries = {group: self.archive.find(policy, group) for group in self.sizes}
+        return {group: entry.cost for group, entry in entries.items() if entry is not None}
+
     def price(self, policy: Policy, group: str) -> float:
         """What a policy costs on a group relative to the uncompressed model, in the scarcest of what is budgeted."""
         uncompressed = self.budget.used(self.costs(UNCOMPRESSED, group=group))
@@ -335,25 +346,25 @@ class Engine:
         self.tried.add(policy.content_hash())
         cost = self.costs(policy)
         excess = self.budget.excess(cost)
-        samples: dict[str, tuple[SampleResult, ...]] = {}
+        parts: dict[str, Results] = {}
         lost = ""
         try:
             with time_limit(self._conduct.timeout):
-                lost = self._race(policy, samples) if self._conduct.races and race else ""
+                lost = self._race(policy, parts) if self._conduct.races and race else ""
                 for group, size in self.sizes.items():
                     if not lost:
-                        samples[group] = self._samples(policy, group, size)
+                        parts[group] = self._results(policy, group, size)
         except _FAILURES as error:  # whatever a mechanism raises costs its own trial only
             return self._failed(origin, policy, error)
         self.failures.went_well(policy)
-        results = Results(tuple(sample for group in self.sizes for sample in samples.get(group, ())))
+        results = Results.joined(parts[group] for group in self.sizes if group in parts)
         if lost:
             return Raced(origin, policy, excess, results, cost, audited, reason=lost)
         self._complete(policy, results)
         return Ran(origin, policy, excess, results, cost, audited)
 
-    def _race(self, policy: Policy, samples: dict[str, tuple[SampleResult, ...]]) -> str:
-        """Run rung by rung, group by group; results go into ``samples``.
+    def _race(self, policy: Policy, parts: dict[str, Results]) -> str:
+        """Run rung by rung, group by group; results go into ``parts``.
 
         Returns:
             What the policy lost to, or nothing where it may still be better than the front.
@@ -364,7 +375,7 @@ class Engine:
                 entry = self.archive.find(policy, group)
                 if turn >= len(steps[group]) - 1 or (entry is not None and entry.complete):
                     continue
-                samples[group] = self._samples(policy, group, steps[group][turn])
+                parts[group] = self._results(policy, group, steps[group][turn])
                 entry = self.archive.find(policy, group)
                 assert entry is not None  # it has just run
                 best = self.archive.incumbent(group, entry.cost)
@@ -375,21 +386,22 @@ class Engine:
                     )
         return ""
 
-    def _samples(self, policy: Policy, group: str, stop: int) -> tuple[SampleResult, ...]:
-        """A group's first samples under a policy; what has run before neither runs nor counts again."""
+    def _results(self, policy: Policy, group: str, stop: int) -> Results:
+        """Of a group's first samples under a policy; what has run before neither runs nor counts again."""
         known = self.archive.find(policy, group)
-        if known is not None and len(known.samples) >= stop:
-            return known.samples[:stop]
+        if known is not None and len(known.results) >= stop:
+            return known.results.first(stop)
         check_interrupts()
-        samples = self.evaluator.run(policy, "search", limit=stop, groups=[group]).samples
-        self.forwards += max(0, len(samples) - self.archive.samples_seen(policy, group))
-        self._note(policy, group, samples)
-        return samples
+        results = self.evaluator.run(policy, "search", limit=stop, groups=[group])
+        self.forwards += max(0, len(results) - self.archive.samples_seen(policy, group))
+        self._note(policy, group, results)
+        return results
 
-    def _note(self, policy: Policy, group: str, samples: Sequence[SampleResult]) -> None:
-        if len(samples) > self.archive.samples_seen(policy, group):
-            complete = len(samples) >= self.sizes[group]
-            self.archive.put(policy, group, self.price(policy, group), samples, complete)
+    def _note(self, policy: Policy, group: str, results: Results, price: float | None = None) -> None:
+        if len(results) > self.archive.samples_seen(policy, group):
+            complete = len(results) >= self.sizes[group]
+            price = self.price(policy, group) if price is None else price
+            self.archive.put(policy, group, price, results, complete)
 
     def _complete(self, policy: Policy, results: Results) -> None:
         by_group = {key: float(values.mean()) for key, values in results.groups("modality").items()}

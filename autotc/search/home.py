@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -254,4 +255,7 @@ def import_optuna() -> Any:
     except ImportError as error:
         raise MissingDependencyError("optuna: not installed; pip install 'autotc[search]' brings it") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A signal may end what its pool does with a connection, which it then logs with the whole stack; what matters of a
+    # connection is raised where it is used.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     return optuna

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotc.results import SampleResult
+from autotc.results import Results
 
 Array = NDArray[np.float64]
 RUNGS = (1 / 8, 3 / 8)
@@ -34,11 +33,10 @@ class Evidence:
     probability: Array
 
     @classmethod
-    def of(cls, samples: Sequence[SampleResult]) -> Evidence:
+    def of(cls, results: Results) -> Evidence:
         """From per-sample results."""
-        correct = np.array([sample.correct for sample in samples], dtype=float)
+        correct, log = results.correct, results.log_probabilities
         # Without a log-probability, as of tasks that are only generated, the score stands alone.
-        log = np.array([sample.log_probability for sample in samples], dtype=float)
         return cls(correct, np.where(np.isfinite(log), np.exp(np.clip(log, -60, 0)), correct))
 
     def __len__(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from autotc.policy import Policy
@@ -17,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def stored_trial(
-    outcome: Ran | Raced | Refused | Failed, *, forwards: int, calibration_forwards: int = 0
+    outcome: Ran | Raced | Refused | Failed,
+    *,
+    forwards: int,
+    calibration_forwards: int = 0,
+    prices: Mapping[str, float] = MappingProxyType({}),
 ) -> StoredTrial:
     """An outcome as it is stored.
 
@@ -25,6 +32,7 @@ def stored_trial(
         outcome: of a proposal.
         forwards: samples that were run for it, which were not known from policies with the same stages.
         calibration_forwards: samples that were run for it to predict conflicts.
+        prices: see `StoredTrial`.
     """
     policy = outcome.policy
     values: dict[str, object] = {
@@ -39,9 +47,9 @@ def stored_trial(
         case Failed():
             values["error"] = outcome.reason
         case Raced():
-            values.update(_measurements(outcome), raced=outcome.reason, forwards=forwards)
+            values.update(_measurements(outcome), raced=outcome.reason, forwards=forwards, prices=dict(prices))
         case Ran():
-            values.update(_measurements(outcome), ran=forwards > 0, forwards=forwards)
+            values.update(_measurements(outcome), ran=forwards > 0, forwards=forwards, prices=dict(prices))
     return StoredTrial.model_validate(values)
 
 
@@ -124,15 +132,14 @@ def restored_outcome(
 
 def _measurements(outcome: Ran | Raced) -> dict[str, object]:
     """What is stored of a trial that ran."""
-    results, cost = outcome.results, outcome.cost
+    results, cost = outcome.results, asdict(outcome.cost)
     return {
         **({"audited": True} if outcome.audited else {}),
         "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},
         "guide": results.mean_log_probability(),
         "divergence": results.divergence(),
         "tasks": {key: float(groups.mean()) for key, groups in results.groups("task").items()},
-        "tokens": dict(cost.tokens),
-        "flops_ratio_by": dict(cost.flops_ratio_by),
-        "scoring_share": cost.scoring_share,
+        **{name: cost.pop(name) for name in ("tokens", "flops_ratio_by", "scoring_share")},
+        "cost": cost,
         "samples": len(results),
     }

@@ -182,6 +182,7 @@ class Searcher:
         self.engine.start(self.uncompressed)
         self.chance = chance_level(self.uncompressed, self._evaluator.info("search").chance)
         self.catch_up()
+        self.runs.gather()
         self.study.note(CONTEXT, describe(self._evaluator, self.chance))
         problem = self.problem
         self._seeds = Waiting(
@@ -222,8 +223,10 @@ class Searcher:
         self.tally.add(stored, state)
         policy = stored_policy(stored.policy, trial.number)
         results = None if stored.refused or state == "FAIL" else self._results(trial.number, policy, state)
+        if stored.split_cost is not None:
+            self.problem.costs.remember(policy, stored.split_cost)
         if results is not None:
-            self.engine.restore(policy, results, state == "COMPLETE")
+            self.engine.restore(policy, results, state == "COMPLETE", stored.prices)
             self.engine.failures.went_well(policy)
         outcome = restored_outcome(trial, stored, policy, results, self.problem.costs)
         if isinstance(outcome, Failed):
@@ -335,7 +338,12 @@ class Searcher:
         from autotc.search.strategies.sampled import frozen_trial
 
         watched = 0 if self._judge is None else self._judge.forwards
-        stored = stored_trial(outcome, forwards=forwards, calibration_forwards=watched - self._calibration_forwards)
+        stored = stored_trial(
+            outcome,
+            forwards=forwards,
+            calibration_forwards=watched - self._calibration_forwards,
+            prices=self.engine.prices(outcome.policy),
+        )
         self._calibration_forwards = watched
         state, values = trial_state(outcome), None
         if isinstance(outcome, Ran | Raced):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from autotc.errors import DataError, one_line
 from autotc.evaluate.base import Evaluator
-from autotc.policy import Policy
+from autotc.policy import UNCOMPRESSED, Policy
 from autotc.progress import Progress
 from autotc.results import Results
 from autotc.search.deaths import WORK, Deaths
 from autotc.search.errors import SearchError
+from autotc.search.gathered import Gathered
 from autotc.search.home import import_optuna
 from autotc.search.interrupts import check_interrupts
 from autotc.search.leases import Lease, Leases, Worker
@@ -54,6 +55,7 @@ class SplitRuns:
         self._study, self._evaluator, self._tell, self._watch = study, evaluator, tell, watch
         self._stored = study.split_runs()
         self._leases = Leases(self._stored, study.home, worker)
+        self._gathered = Gathered(study.samples_file(UNCOMPRESSED).parent, tell)
         self._failed: set[str] = set()
         self._lead: Lease | None = None
 
@@ -67,6 +69,7 @@ class SplitRuns:
             with suppress(SearchError):  # told already, by what ended the search
                 self._lead.finish("COMPLETE", [1.0]) if done else self._lead.give_back()
         self._leases.close()
+        self.gather()
 
     @property
     def led(self) -> bool:
@@ -94,10 +97,14 @@ class SplitRuns:
         if not self._study.samples.find(path):
             return None
         try:
-            return Results.load(path)
+            return self._gathered.load(path) if path == self._study.samples_file(policy) else Results.load(path)
         except DataError as error:
             self._tell(f"{error}; what it held runs again")
             return None
+
+    def gather(self) -> None:
+        """Keep the results of many trials together, for the next process that reads them."""
+        self._gathered.save()
 
     def once(self, policy: Policy, split: Split, make: Make, *, again: bool = False) -> Results:
         """Results that are kept, awaited from another worker, or made here; what ``make`` raises is raised.

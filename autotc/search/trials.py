@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autotc.pareto import pareto_front
 from autotc.policy import Policy
+from autotc.results import SplitCost
 
 if TYPE_CHECKING:
     import optuna
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 RECORD = "record"
 """User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
+_SHOWN = {"tokens", "flops_ratio_by", "scoring_share"}
+_REST = {field.name for field in fields(SplitCost)} - _SHOWN
 
 
 class StoredTrial(BaseModel):
@@ -36,6 +39,9 @@ class StoredTrial(BaseModel):
         log_probability: mean over modality groups, see `Results`; stored as ``guide``.
         divergence: from the uncompressed model's predictions, in nats.
         tokens, flops_ratio_by, scoring_share: analytic, see `SplitCost`.
+        cost: the rest of it; empty in studies of before.
+        prices: modality group -> what the policy costs there relative to the uncompressed model, of what is budgeted
+            that of which it takes the largest share; empty in studies of before.
         samples: how many it ran on.
         forwards: samples that were run for it, which were not known from policies with the same stages.
         ran: whether any sample was run; if not, all was known from policies with the same stages.
@@ -59,9 +65,19 @@ class StoredTrial(BaseModel):
     tokens: dict[str, float] = Field(default_factory=dict)
     flops_ratio_by: dict[str, float] = Field(default_factory=dict)
     scoring_share: float | None = None
+    cost: dict[str, Any] = Field(default_factory=dict)
+    prices: dict[str, float] = Field(default_factory=dict)
     samples: int | None = None
     forwards: int = 0
     ran: bool = True
+
+    @property
+    def split_cost(self) -> SplitCost | None:
+        """The analytic cost on the search split; None where it is not stored whole."""
+        if {*self.cost} != _REST:
+            return None
+        shown: dict[str, Any] = self.model_dump(include=_SHOWN)
+        return SplitCost(**shown, **self.cost)
 
     def as_attributes(self) -> dict[str, Any]:
         """As it is stored, as user attributes of a trial: what was set, under the names that it is stored with."""

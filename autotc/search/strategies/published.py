@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotc.policy import UNCOMPRESSED, Policy, Stage
-from autotc.results import Results
 from autotc.search.archive import Entry
 from autotc.search.engine import Engine, Strategy
 from autotc.search.outcome import Outcome
@@ -205,7 +204,7 @@ class VFlowOpt(Published):
     def plan(self, engine: Engine, modality: Modality, choice: Choice) -> Iterator[Policy]:
         def closeness(policy: Policy) -> float | None:
             entry = self.entry(engine, policy, modality)
-            return None if entry is None else -Results(entry.samples).divergence()
+            return None if entry is None else -entry.results.divergence()
 
         def falling(x: Array) -> Ratios:
             return [float(ratio) for ratio in np.minimum.accumulate(x)]
