@@ -13,9 +13,11 @@ from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
+from autotc.mechanisms.attention.globalcom2 import GlobalCom2
 from autotc.mechanisms.attention.hiprune import HiPrune
 from autotc.mechanisms.attention.hired import HiRed
 from autotc.mechanisms.attention.holov import HoloV
+from autotc.mechanisms.attention.illava import ILlava
 from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
 from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
@@ -23,6 +25,7 @@ from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
+from autotc.mechanisms.attention.vscan import VScan
 from autotc.mechanisms.attention.withdraw import Withdraw
 from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
@@ -75,9 +78,11 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     ClsAttention,
     FastV,
     FitPrune,
+    GlobalCom2,
     HiPrune,
     HiRed,
     HoloV,
+    ILlava,
     OmniZipAudio,
     PruMerge,
     PyramidDrop,
@@ -85,6 +90,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     RepShift,
     VisionZip,
     VisPruner,
+    VScan,
     Withdraw,
     Random,
     UniformStride,
