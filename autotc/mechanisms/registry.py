@@ -50,6 +50,7 @@ from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
+from autotc.mechanisms.similarity.ficoco import FiCoCo
 from autotc.mechanisms.similarity.floc import Floc
 from autotc.mechanisms.similarity.folder import Folder
 from autotc.mechanisms.similarity.framefusion import FrameFusion
@@ -114,6 +115,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Evs,
     FastAdaSP,
     FastVid,
+    FiCoCo,
     Floc,
     Folder,
     FrameFusion,

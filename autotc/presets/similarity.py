@@ -230,4 +230,18 @@ SIMILARITY = (
         adaptation="over the whole item at once; features, clips and ratio of the published form not confirmed",
         modalities=("image", "video", "audio"),
     ),
+    # FiCoCo-V on LLaVA-1.5-7B as the official code is set: 42 tokens a layer in the blocks 12 to 22 of 24, which leaves
+    # 114 of 576. Four stages take what the layers have taken by then.
+    Preset(
+        "ficoco",
+        parts=(
+            Part("ficoco", "encoder", keep=492 / 576, layer=13 / 23),
+            Part("ficoco", "encoder", keep=366 / 576, layer=16 / 23),
+            Part("ficoco", "encoder", keep=240 / 576, layer=19 / 23),
+            Part("ficoco", "encoder", keep=114 / 576, layer=22 / 23),
+        ),
+        paper="2411.17686",
+        flash_safe=False,
+        adaptation="cosines of keys for the attention between patches; four stages for eleven; targets are survivors",
+    ),
 )
