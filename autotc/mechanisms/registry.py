@@ -46,6 +46,7 @@ from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
+from autotc.mechanisms.similarity.dymu import DyMU
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
@@ -111,6 +112,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     DartEmbedding,
     DivPrune,
     Dtd,
+    DyMU,
     DynTtm,
     Evs,
     FastAdaSP,

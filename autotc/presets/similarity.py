@@ -244,4 +244,12 @@ SIMILARITY = (
         flash_safe=False,
         adaptation="cosines of keys for the attention between patches; four stages for eleven; targets are survivors",
     ),
+    # LLaVA-1.5-7B: 16 tokens a block in all 24 blocks (r_total 384) leave 192 of 576 on average. Four stages take what
+    # the blocks have taken by then. Thresholds by block come with the official checkpoints; `adaptive: true` takes one.
+    Preset(
+        "dymu",
+        parts=tuple(Part("dymu", "encoder", keep=(576 - 96 * i) / 576, layer=(6 * i - 1) / 23) for i in (1, 2, 3, 4)),
+        paper="2504.17040",
+        adaptation="a given count for one set by thresholds (adaptive: true); four stages; no virtual unmerging",
+    ),
 )
