@@ -61,6 +61,7 @@ from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
+from autotc.mechanisms.similarity.pixelprune import PixelPrune
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
@@ -127,6 +128,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     MustDrop,
     OmniZipVideo,
     PactDbdpc,
+    PixelPrune,
     PruneVid,
     Scissor,
     Scope,

@@ -252,4 +252,12 @@ SIMILARITY = (
         paper="2504.17040",
         adaptation="a given count for one set by thresholds (adaptive: true); four stages; no virtual unmerging",
     ),
+    # Content sets the count (threshold 0 on Qwen3-VL, documents and screens; adaptive: true), so the ratio is a choice
+    # made here.
+    Preset(
+        "pixelprune",
+        (Part("pixelprune", "encoder", keep=0.5, layer=0.0),),
+        paper="2604.00886",
+        adaptation="behind the tower's first block, by patch embeddings; a given count in place of a threshold",
+    ),
 )
