@@ -13,9 +13,11 @@ from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
+from autotc.mechanisms.attention.globalcom2 import GlobalCom2
 from autotc.mechanisms.attention.hiprune import HiPrune
 from autotc.mechanisms.attention.hired import HiRed
 from autotc.mechanisms.attention.holov import HoloV
+from autotc.mechanisms.attention.illava import ILlava
 from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
 from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
@@ -23,6 +25,7 @@ from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
+from autotc.mechanisms.attention.vscan import VScan
 from autotc.mechanisms.attention.withdraw import Withdraw
 from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
@@ -43,10 +46,12 @@ from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
+from autotc.mechanisms.similarity.dymu import DyMU
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
+from autotc.mechanisms.similarity.ficoco import FiCoCo
 from autotc.mechanisms.similarity.floc import Floc
 from autotc.mechanisms.similarity.folder import Folder
 from autotc.mechanisms.similarity.framefusion import FrameFusion
@@ -56,6 +61,7 @@ from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
+from autotc.mechanisms.similarity.pixelprune import PixelPrune
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
@@ -75,9 +81,11 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     ClsAttention,
     FastV,
     FitPrune,
+    GlobalCom2,
     HiPrune,
     HiRed,
     HoloV,
+    ILlava,
     OmniZipAudio,
     PruMerge,
     PyramidDrop,
@@ -85,6 +93,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     RepShift,
     VisionZip,
     VisPruner,
+    VScan,
     Withdraw,
     Random,
     UniformStride,
@@ -104,10 +113,12 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     DartEmbedding,
     DivPrune,
     Dtd,
+    DyMU,
     DynTtm,
     Evs,
     FastAdaSP,
     FastVid,
+    FiCoCo,
     Floc,
     Folder,
     FrameFusion,
@@ -117,6 +128,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     MustDrop,
     OmniZipVideo,
     PactDbdpc,
+    PixelPrune,
     PruneVid,
     Scissor,
     Scope,

@@ -19,6 +19,7 @@ Score = Literal[
     "keys",
     "text_keys",
     "representation_shift",
+    "patch_embeddings",
     "concurrent_retention",
 ]
 """What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
@@ -39,6 +40,8 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
 - ``text_keys`` (B, T, Dk) (decoder): the query span's keys.
 - ``representation_shift``: norm of the change that the block before made to a token.
+- ``patch_embeddings`` (B, N, P) (encoder): what the tower's first block gets of a token, its patches side by side; with
+  positions where the tower adds them before that block.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
   time; 1 where there is none (see `Mechanism.companion`).
 """
@@ -76,7 +79,7 @@ RANK_TEMPERATURE = 0.1
 
 SCORES_AT: dict[Location, frozenset[Score]] = {
     "input": frozenset(),
-    "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift"},
+    "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift", "patch_embeddings"},
     "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
     "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
 }

@@ -165,4 +165,38 @@ ATTENTION = (
         flash_safe=False,
         adaptation="what full crops cannot take goes to the others; received attention where there is no class token",
     ),
+    # LLaVA-1.5-7B at "64 tokens", the mean over layers: 96 of 576 after the tower, 32 from layer 16 of 32 on (README).
+    # Qwen2.5-VL-7B: 16.7%, then a third of that from layer 14 of 28 on, windows of 4.
+    Preset(
+        "vscan",
+        parts=(
+            Part("vscan", "projector", keep=96 / 576),
+            Part("pyramiddrop", "decoder", keep=32 / 576, layer=(16, 32)),
+        ),
+        paper="2505.22654",
+        flash_safe=False,
+        adaptation="windows by the middle block's received attention in place of a shallow one's; averages by mass",
+        modalities=("image", "video"),
+    ),
+    # LLaVA-OneVision-7B: 92 of 729 tokens merged in each of the blocks 5 to 8 of 27 (3 to 6 for video), then 30% before
+    # layer 8 of 28 (README).
+    Preset(
+        "illava",
+        parts=(
+            *(Part("illava", "encoder", keep=(729 - 92 * (i + 1)) / 729, layer=(5 + i) / 26) for i in range(4)),
+            Part("fastv", "decoder", keep=0.7 * 361 / 729, layer=(8, 28)),
+        ),
+        paper="2412.06263",
+        flash_safe=False,
+        adaptation="the decoder drops what the published form merges into one token; merging after the block",
+        modalities=("image", "video"),
+    ),
+    # LLaVA-NeXT-7B, retention ratio 0.25 (the official code's default), temperature 10.
+    Preset(
+        "globalcom2",
+        (Part("globalcom2", "projector", keep=0.25),),
+        paper="2501.05179",
+        flash_safe=False,
+        adaptation="an image of one view is thumbnail and crops at once, as its own 2 x 2 parts; near-equal crops",
+    ),
 )

@@ -230,4 +230,34 @@ SIMILARITY = (
         adaptation="over the whole item at once; features, clips and ratio of the published form not confirmed",
         modalities=("image", "video", "audio"),
     ),
+    # FiCoCo-V on LLaVA-1.5-7B as the official code is set: 42 tokens a layer in the blocks 12 to 22 of 24, which leaves
+    # 114 of 576. Four stages take what the layers have taken by then.
+    Preset(
+        "ficoco",
+        parts=(
+            Part("ficoco", "encoder", keep=492 / 576, layer=13 / 23),
+            Part("ficoco", "encoder", keep=366 / 576, layer=16 / 23),
+            Part("ficoco", "encoder", keep=240 / 576, layer=19 / 23),
+            Part("ficoco", "encoder", keep=114 / 576, layer=22 / 23),
+        ),
+        paper="2411.17686",
+        flash_safe=False,
+        adaptation="cosines of keys for the attention between patches; four stages for eleven; targets are survivors",
+    ),
+    # LLaVA-1.5-7B: 16 tokens a block in all 24 blocks (r_total 384) leave 192 of 576 on average. Four stages take what
+    # the blocks have taken by then. Thresholds by block come with the official checkpoints; `adaptive: true` takes one.
+    Preset(
+        "dymu",
+        parts=tuple(Part("dymu", "encoder", keep=(576 - 96 * i) / 576, layer=(6 * i - 1) / 23) for i in (1, 2, 3, 4)),
+        paper="2504.17040",
+        adaptation="a given count for one set by thresholds (adaptive: true); four stages; no virtual unmerging",
+    ),
+    # Content sets the count (threshold 0 on Qwen3-VL, documents and screens; adaptive: true), so the ratio is a choice
+    # made here.
+    Preset(
+        "pixelprune",
+        (Part("pixelprune", "encoder", keep=0.5, layer=0.0),),
+        paper="2604.00886",
+        adaptation="behind the tower's first block, by patch embeddings; a given count in place of a threshold",
+    ),
 )

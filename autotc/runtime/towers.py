@@ -107,6 +107,10 @@ class TowerRun:
             rows = args[0].reshape(-1, args[0].shape[-1]).index_select(0, self._on(self._kept.nonzero()[:, 0]))
         else:
             rows = self._packed(args[0])
+        if index == 0 and any(
+            "patch_embeddings" in s.mechanism.needs for s in self._steps.at("encoder", self.modality)
+        ):
+            self.scores[0, "patch_embeddings"] = self._by_item(rows[self._on(self._rows)].flatten(1)), self.track.ids
         for step in self._steps.at("encoder", self.modality, index - 1):
             rows = self._reduce(step, rows)
         self._before = {index: rows}
@@ -288,6 +292,8 @@ class TowerRun:
             if "representation_shift" in step.mechanism.needs:
                 shift = (rows - self._before[step.layer]).float()
                 scores["representation_shift"] = self._by_item(shift[self._on(self._rows)].mean(1).norm(dim=-1))
+            if "patch_embeddings" in step.mechanism.needs:
+                scores["patch_embeddings"] = self.scored(0, "patch_embeddings", self.track)
             tokens = self.track.tokens(values.mean(2))
             if len(torch.unique(self._tile)) > len(self.track.items):
                 reduction = self._run_by_tile(step, targets, values, scores)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 import autotc
-from autotc.mechanisms import SCORES_AT, Reduction, Tokens
+from autotc.mechanisms import SCORES_AT, Reduction, Tokens, target_count
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.scores import RANK_ROUNDS, RANK_TEMPERATURE
 from autotc.mechanisms.similarity.evs import Evs
-from autotc.models import find_adapter
+from autotc.mechanisms.similarity.pixelprune import PixelPrune
+from autotc.models import bind, find_adapter
 from autotc.policy import Policy, Stage
 from tests.runtime.helpers import media, model, request, single
 
@@ -156,3 +157,52 @@ def test_one_modalitys_reduction_guides_anothers(monkeypatch: pytest.MonkeyPatch
         expected = sum(i in alive for i in there) / len(there) if there else 1.0
         assert given["concurrent_retention"][0, column] == pytest.approx(expected, abs=1e-5)
     assert (given["concurrent_retention"][1][given["tokens"].valid[1]] == 1).all()
+
+
+def test_patch_embeddings_are_what_the_first_block_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Tensor] = []
+    rule = PixelPrune.reduce
+
+    def reduce(self: PixelPrune, tokens: Tokens, budget: Tensor, scores: Any) -> Reduction:
+        given.append(scores["patch_embeddings"])
+        return rule(self, tokens, budget, scores)
+
+    monkeypatch.setattr(PixelPrune, "reduce", reduce)
+    inputs = request(ROWS[:1])
+    bound = bind(model())
+    (item,) = bound.geometry("image", inputs)
+    entering: list[Tensor] = []
+    block = bound.adapter.blocks(model(), "image")[0]
+    handle = block.register_forward_pre_hook(lambda module, args: entering.append(args[0]))
+    try:
+        with torch.no_grad():
+            model()(**inputs)
+    finally:
+        handle.remove()
+    expected = entering[0][bound.unit_rows("image", [item])].flatten(1)
+    # Behind a later block they are those of the tokens left.
+    policy = Policy.of([Stage(modality="image", location="encoder", mechanism="pixelprune", layers={0: 0.7, 1: 0.3})])
+    with autotc.apply(model(), policy) as handle, torch.no_grad():
+        model()(**inputs)
+        assert handle.last["image"].lengths == [target_count(0.3, item.n0, item.n0)]
+    assert torch.equal(given[0][0], expected)
+    left = {tuple(row) for row in given[1][0].tolist()}
+    assert left < {tuple(row) for row in expected.tolist()}
+    assert given[1].shape[1] == target_count(0.7, item.n0, item.n0)
+
+
+def test_duplicate_patches_are_found() -> None:
+    inputs = request(ROWS[:1])
+    pixels = inputs["pixel_values"]
+    # Of the units of four patches one differs from the others. It cannot be told from its neighbours; the one on its
+    # right is predicted from it, and so is the one below, since an edge seems to run down between it and its left.
+    inputs["pixel_values"] = torch.zeros_like(pixels)
+    (item,) = bind(model()).geometry("image", inputs)
+    _, rows, columns = item.grid
+    assert min(rows, columns) >= 3
+    inputs["pixel_values"][4 * (columns + 1) : 4 * (columns + 2)] = pixels[:4]
+    policy = single("image", "encoder", "pixelprune", 1.0, 0, adaptive=True)
+    with autotc.apply(model(), policy) as handle, torch.no_grad():
+        model()(**inputs)
+        kept = handle.last["image"].ids[0].tolist()
+    assert kept == [0, columns + 1, columns + 2, 2 * columns + 1]

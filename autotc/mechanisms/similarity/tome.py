@@ -13,7 +13,13 @@ from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 
-def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Tensor | None = None) -> Tensor:
+def merge_rounds(
+    weighted: Tensor,
+    valid: Tensor,
+    budget: Tensor,
+    reluctance: Tensor | None = None,
+    threshold: float | None = None,
+) -> Tensor:
     """Rounds of bipartite soft matching, each of which removes at most half of what is left.
 
     Args:
@@ -22,6 +28,7 @@ def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Te
         budget: (B,) long, at least 1 where the row has tokens, at most its tokens.
         reluctance: (B, N) float, taken off a token's cosines when those who leave are chosen; tokens that meet in a
             round have its plain mean from then on.
+        threshold: cosine above which pairs merge in the first round whatever the budget; None for none.
 
     Returns:
         (B, N) long, the token that each has flowed into; itself for survivors and padding.
@@ -29,7 +36,7 @@ def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Te
     place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
     root = place.clone()
     left = valid.sum(1)
-    while bool((left > budget).any()):
+    while (threshold is not None and bool((left > 1).any())) or bool((left > budget).any()):
         # Cosine ignores scale, so the sum stands for the mean.
         sums = torch.zeros_like(weighted).scatter_add_(1, root[..., None].expand_as(weighted), weighted)
         unit = sums / sums.norm(dim=-1, keepdim=True).clamp_min(1e-6)
@@ -44,7 +51,10 @@ def merge_rounds(weighted: Tensor, valid: Tensor, budget: Tensor, reluctance: Te
         best, match = similarity.max(-1)
         if reluctance is not None:
             best = best - reluctance.gather(1, source)
-        removed = torch.minimum(left - budget, left // 2)
+        removed = torch.minimum(left - budget, left // 2).clamp_min(0)
+        if threshold is not None:
+            removed = removed.maximum((present[:, 0::2] & (best > threshold)).sum(1))
+            threshold = None
         leaves = top_mask(best, removed, present[:, 0::2])
         step = place.scatter(1, source, torch.where(leaves, sink.gather(1, match), source))
         root = step.gather(1, root)
