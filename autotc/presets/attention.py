@@ -20,6 +20,17 @@ ATTENTION = (
         adaptation="features after the projector for the tower's; received attention where there is no class token",
     ),
     Preset("rep_shift", (Part("rep_shift", "decoder", layer=(2, 32)),), paper="2508.00367"),
+    # V2Drop, LLaVA-1.5-7B: the official code keeps 288 of 576 tokens from layer 3 on, 144 from layer 17 on and one from
+    # layer 22 on. The paper's settings for 192, 128 and 64 tokens: 50, 28 and 5% at layer 3, then 30, 25, 5% of them.
+    Preset(
+        "v2drop",
+        (
+            Part("rep_shift", "decoder", keep=288 / 576, layer=(3, 32)),
+            Part("rep_shift", "decoder", keep=144 / 576, layer=(17, 32)),
+            Part("rep_shift", "decoder", keep=144 / 576, layer=(22, 32), fixed=1e-6),
+        ),
+        paper="2509.01552",
+    ),
     # drop_loc = (3, 6, 9) of 12 blocks, keep rate 0.7 of what is left at each.
     Preset(
         "top_k_audio",
