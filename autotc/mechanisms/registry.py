@@ -21,6 +21,7 @@ from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
 from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
+from autotc.mechanisms.attention.tokencarve import TokenCarve
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
 from autotc.mechanisms.attention.withdraw import Withdraw
@@ -83,6 +84,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     PyramidDrop,
     ReceivedAttention,
     RepShift,
+    TokenCarve,
     VisionZip,
     VisPruner,
     Withdraw,

@@ -31,6 +31,14 @@ ATTENTION = (
         ),
         paper="2509.01552",
     ),
+    # LLaVA-1.5-7B at 128 of 576 tokens, before layer 2 (192 and 64 as well).
+    Preset(
+        "tokencarve",
+        (Part("tokencarve", "decoder", keep=128 / 576, layer=(2, 32)),),
+        paper="2503.10501",
+        flash_safe=False,
+        adaptation="tokens of equal mean rank in order of position, where the code's order is that of its sort",
+    ),
     # drop_loc = (3, 6, 9) of 12 blocks, keep rate 0.7 of what is left at each.
     Preset(
         "top_k_audio",
