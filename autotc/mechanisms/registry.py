@@ -11,6 +11,7 @@ from autotc.errors import MechanismError, PolicyError, quote
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
+from autotc.mechanisms.attention.clse import Clse
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.hiprune import HiPrune
@@ -74,6 +75,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
     Btp,
     ClsAttention,
+    Clse,
     FastV,
     FitPrune,
     HiPrune,

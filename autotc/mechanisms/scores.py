@@ -19,6 +19,7 @@ Score = Literal[
     "keys",
     "text_keys",
     "representation_shift",
+    "features_before",
     "concurrent_retention",
 ]
 """What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
@@ -39,6 +40,7 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
 - ``text_keys`` (B, T, Dk) (decoder): the query span's keys.
 - ``representation_shift``: norm of the change that the block before made to a token.
+- ``features_before`` (B, N, D) (decoder): the features as they stood in front of the layer before.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
   time; 1 where there is none (see `Mechanism.companion`).
 """
@@ -56,6 +58,10 @@ LAYER_SCORES: frozenset[Score] = frozenset(
     }
 )
 """Scores that the decoder computes from a layer's queries and keys."""
+
+
+BLOCK_SCORES: frozenset[Score] = frozenset({"representation_shift", "features_before"})
+"""Scores of what the block before has made of a token: there are none in front of the first."""
 
 
 TOWER_SCORES: frozenset[Score] = frozenset({"received_attention", "cls_attention", "middle_attention", "keys"})
@@ -78,6 +84,6 @@ SCORES_AT: dict[Location, frozenset[Score]] = {
     "input": frozenset(),
     "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift"},
     "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
-    "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
+    "decoder": LAYER_SCORES | BLOCK_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
 }
 """Scores that exist at each location."""

@@ -39,6 +39,19 @@ ATTENTION = (
         flash_safe=False,
         adaptation="tokens of equal mean rank in order of position, where the code's order is that of its sort",
     ),
+    # CLSE, LLaVA-1.5-7B at "192 tokens", the mean over layers: by change of spectrum and attention before layer 1, then
+    # by attention alone. Video-LLaVA-7B: 194 of 2,048 tokens before layer 3.
+    Preset(
+        "clse",
+        (
+            Part("clse", "decoder", keep=330 / 576, layer=(1, 32), modalities=("image",)),
+            Part("fastv", "decoder", keep=210 / 576, layer=(11, 32), modalities=("image",)),
+            Part("fastv", "decoder", keep=62 / 576, layer=(21, 32), modalities=("image",)),
+            Part("clse", "decoder", keep=194 / 2048, layer=(3, 32), modalities=("video",)),
+        ),
+        paper="2606.24165",
+        flash_safe=False,
+    ),
     # drop_loc = (3, 6, 9) of 12 blocks, keep rate 0.7 of what is left at each.
     Preset(
         "top_k_audio",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, Score
+from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, TEXT_SCORES, Score
 from autotc.models import Adapter
 from autotc.runtime.cache import given_cache
 from autotc.runtime.columns import Columns, gather_columns, query_columns
@@ -33,8 +33,8 @@ class DecoderLayers:
 
     def __init__(self, adapter: Adapter, model: nn.Module, steps: Steps, state: PromptState) -> None:
         self._adapter, self._model, self._steps, self._state = adapter, model, steps, state
-        # Layers in front of which hidden states are kept, for stages that read how far a layer has moved them.
-        self._shift_from = {s.layer - 1 for s in steps.at("decoder") if "representation_shift" in s.mechanism.needs}
+        # Layers in front of which hidden states are kept, for stages that read what a layer has made of them.
+        self._shift_from = {s.layer - 1 for s in steps.at("decoder") if BLOCK_SCORES & {*s.mechanism.needs}}
         # What the layer before has left for a stage that reads its scores: never more than one layer's.
         self._before: dict[int, Tensor] = {}
         self._captured: dict[tuple[int, str], Tensor] = {}
@@ -134,10 +134,13 @@ class DecoderLayers:
         state = self._state
         scores = context_scores(state, track, step, features, hidden)
         needs = step.mechanism.needs
-        if "representation_shift" in needs:
+        if BLOCK_SCORES & {*needs}:
             before = self._before[index - 1].to(hidden.device)
-            shift = (hidden - before).float().norm(dim=-1)
-            scores["representation_shift"] = track.features(shift[..., None])[..., 0]
+            if "representation_shift" in needs:
+                shift = (hidden - before).float().norm(dim=-1)
+                scores["representation_shift"] = track.features(shift[..., None])[..., 0]
+            if "features_before" in needs:
+                scores["features_before"] = track.features(before)
         of_layer = [need for need in needs if need in LAYER_SCORES]
         if not of_layer:
             return scores

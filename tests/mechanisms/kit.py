@@ -143,6 +143,7 @@ def scores(tokens: Tokens, seed: int) -> dict[Score, torch.Tensor]:
         "received_attention": along(),
         "text_similarity": along() * 2 - 1,
         "representation_shift": along(),
+        "features_before": along(width, normal=True),
         "keys": along(6, normal=True),
         "global_query_attention": along(),
         "attention_rank": along(),

@@ -103,6 +103,20 @@ def test_text_features_are_the_query_spans_embeddings(asked: Any, monkeypatch: p
         torch.testing.assert_close(asked["text_features"][row, -len(expected) :], expected)
 
 
+def test_features_before_are_those_in_front_of_the_layer_before(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastV, "needs", ("features_before", "representation_shift"))
+    inputs = request(ROWS)
+    with autotc.apply(model(), single("image", "decoder", "fastv", 0.3, LAYER)), torch.no_grad():
+        model()(**inputs)
+    with torch.no_grad():
+        hidden = model()(**inputs, output_hidden_states=True).hidden_states
+    for row in range(len(ROWS)):
+        at = columns(inputs, row)
+        before, now = hidden[LAYER - 1][row, at], hidden[LAYER][row, at]
+        torch.testing.assert_close(asked["features_before"][row, -len(at) :], before)
+        torch.testing.assert_close(asked["representation_shift"][row, -len(at) :], (now - before).norm(dim=-1))
+
+
 def test_global_query_attention_by_hand() -> None:
     from autotc.runtime.scores import global_query_attention
 
