@@ -65,6 +65,5 @@ ROW = Row(
         Case(_X, 2, [1, 2], scores=_ATTENTION, params={"candidates": 1.0}),
         Case(_X, 1, [1], scores=_ATTENTION),
     ),
-    exact_flops=False,
     params=({}, {"attention": 0.3}, {"candidates": 1.9}),
 )
