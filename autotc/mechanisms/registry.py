@@ -32,6 +32,7 @@ from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.ivc_prune import IvcPrune
 from autotc.mechanisms.query.mmtok import MMTok
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
@@ -95,6 +96,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AdaFV,
     CDPruner,
     DualAttention,
+    IvcPrune,
     MMTok,
     PooledQuery,
     SparseVLM,

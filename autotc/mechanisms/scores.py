@@ -18,6 +18,9 @@ Score = Literal[
     "text_features",
     "keys",
     "text_keys",
+    "values",
+    "text_values",
+    "rotation",
     "representation_shift",
     "features_before",
     "concurrent_retention",
@@ -39,6 +42,9 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``text_features`` (B, T, D): the query span's tokens as they stand where the stage acts.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
 - ``text_keys`` (B, T, Dk) (decoder): the query span's keys.
+- ``values`` (B, N, G, Dv) (decoder): of each head that has values of its own.
+- ``text_values`` (B, T, G, Dv) (decoder): the query span's values.
+- ``rotation`` (B, N, 2) (decoder): means over channels of the cosine and the sine that rotate a token's query and key.
 - ``representation_shift``: norm of the change that the block before made to a token.
 - ``features_before`` (B, N, D) (decoder): the features as they stood in front of the layer before.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
@@ -55,9 +61,12 @@ LAYER_SCORES: frozenset[Score] = frozenset(
         "attention_rank",
         "keys",
         "text_keys",
+        "values",
+        "text_values",
+        "rotation",
     }
 )
-"""Scores that the decoder computes from a layer's queries and keys."""
+"""Scores that the decoder computes from a layer's queries, keys, values and rotation."""
 
 
 BLOCK_SCORES: frozenset[Score] = frozenset({"representation_shift", "features_before"})
@@ -68,7 +77,9 @@ TOWER_SCORES: frozenset[Score] = frozenset({"received_attention", "cls_attention
 """Scores that a tower computes from a block's queries and keys."""
 
 
-TEXT_SCORES: frozenset[Score] = frozenset({"text_attention", "text_similarity", "text_features", "text_keys"})
+TEXT_SCORES: frozenset[Score] = frozenset(
+    {"text_attention", "text_similarity", "text_features", "text_keys", "text_values"}
+)
 """Scores that read the query span."""
 
 

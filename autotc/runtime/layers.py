@@ -83,7 +83,7 @@ class DecoderLayers:
         return (hidden, *more), changed
 
     def capture(self, index: int, part: str, output: Tensor) -> None:
-        """Keep a layer's projected queries or keys (B, L, heads x D)."""
+        """Keep a layer's projected queries, keys or values (B, L, heads x D)."""
         self._captured[index, part] = output
 
     def forget(self) -> None:
@@ -160,9 +160,11 @@ class DecoderLayers:
         adapter, own = self._adapter, step.mechanism.score_source == "own"
         module = adapter.layers(self._model)[index if own else index - 1]
         projections = adapter.layer_projections(module)
+        with_values = bool({"values", "text_values"} & {*step.mechanism.needs})
         if own:
             normed = adapter.layer_norm(module)(hidden)
             key = projections.key(normed)
+            value = projections.value(normed) if with_values and projections.value is not None else None
             rotary, here = kwargs["position_embeddings"], self._state.here[index]
             if here is not None:
                 rotary = self._rotary_of(rotary, here)
@@ -172,6 +174,7 @@ class DecoderLayers:
                 return projected
         else:
             key = self._captured[index - 1, "key"]
+            value = self._captured[index - 1, "value"] if with_values else None
             captured = self._captured[index - 1, "query"]
             rotary = self._rotary[index - 1]
 
@@ -180,7 +183,7 @@ class DecoderLayers:
 
         heads = step.mechanism.head_reduction
         past = self._past_keys(index if own else index - 1, given_cache(kwargs))
-        return LayerScores(projections, query, key, rotary, self._state.scored, heads, past)
+        return LayerScores(projections, query, key, rotary, self._state.scored, heads, past, value)
 
     def _past_keys(self, layer: int, cache: Any) -> tuple[Tensor, Tensor] | None:
         """Keys (B, G, P, D), rotary applied, that a layer holds of earlier turns, and which are real (B, P) bool.
