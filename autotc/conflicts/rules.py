@@ -8,7 +8,7 @@ from itertools import combinations
 
 from autotc.depths import Depths
 from autotc.errors import ConflictError
-from autotc.mechanisms import LAYER_SCORES, SCORES_AT, TEXT_SCORES
+from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, SCORES_AT, TEXT_SCORES
 from autotc.policy import Policy, Stage
 from autotc.vocabulary import LOCATIONS, Location, Modality
 
@@ -123,7 +123,7 @@ def _no_scores(stage: Stage) -> str | None:
     if missing:
         where = [place for place in LOCATIONS if missing <= SCORES_AT[place]]
         return f"{', '.join(sorted(missing))} cannot be had there; put it at the {' or '.join(where)}"
-    read = needs & (LAYER_SCORES | {"representation_shift"})
+    read = needs & (LAYER_SCORES | BLOCK_SCORES)
     if stage.location == "decoder" and mechanism.score_source == "previous" and stage.steps()[0][0] == 0 and read:
         return f"no layer has computed {', '.join(sorted(read))} before layer 0; use layer 1 or deeper"
     return None

@@ -32,10 +32,13 @@ def _work(bound: BoundAdapter, step: Reduced, frames: int, batch: Batch | None) 
     """Shape of one reduction, as `Mechanism.flops` takes it; ``batch``: that the language model sees."""
     stage, tower, query = step.stage, bound.tower(step.stage.modality), 0 if batch is None else batch.query
     width = tower.width if stage.location == "encoder" else bound.decoder.width
-    key_width = tower.width // tower.heads
-    if batch is not None and stage.location == "decoder":
-        key_width = batch.scored.head_dim
-    keys = key_width if "keys" in stage.build().needs else width
+    needs, keys = stage.build().needs, width
+    if "keys" in needs:
+        keys = tower.width // tower.heads
+        if batch is not None and stage.location == "decoder":
+            keys = batch.scored.head_dim
+    elif "values" in needs and batch is not None:
+        keys = batch.scored.kv_heads * batch.scored.head_dim
     return Work(step.before, step.after, width, keys, frames, query)
 
 
@@ -119,8 +122,9 @@ def _attention_scores(bound: BoundAdapter, step: Reduced, batch: Batch, needs: s
     if "global_query_attention" in needs:
         flops += 2 * media * width
     if step.stage.build().score_source == "own":
-        # Nothing was captured: keys of the whole sequence and the queries asked for are projected once more.
-        flops += 2 * rows * length * bound.decoder.width * layer.kv_heads * layer.head_dim
+        # Nothing was captured: keys (and values) of the whole sequence and the queries asked for are projected anew.
+        matrices = 2 if needs & {"values", "text_values"} else 1
+        flops += matrices * 2 * rows * length * bound.decoder.width * layer.kv_heads * layer.head_dim
         projected = sum(queries[need] for need in needs & {*queries})
         projected += media if "global_query_attention" in needs else 0
         flops += 2 * projected * bound.decoder.width * width

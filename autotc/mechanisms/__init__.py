@@ -17,6 +17,7 @@ from autotc.mechanisms.counting import engine_count, pruning_rate, target_count
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.registry import MECHANISMS, build_mechanism, input_mechanism
 from autotc.mechanisms.scores import (
+    BLOCK_SCORES,
     LAYER_SCORES,
     RANK_ROUNDS,
     RANK_TEMPERATURE,
@@ -29,6 +30,7 @@ from autotc.mechanisms.selection import top_mask
 from autotc.mechanisms.tokens import Tokens
 
 __all__ = [
+    "BLOCK_SCORES",
     "LAYER_SCORES",
     "MECHANISMS",
     "RANK_ROUNDS",

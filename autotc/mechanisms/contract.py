@@ -29,7 +29,7 @@ class Work:
     Attributes:
         n, m: tokens before and after.
         d: width of the features.
-        k: width of the keys; of the features where the stage gets no keys.
+        k: width of the keys, or of the values of all heads; of the features where the stage gets neither.
         frames: of the item's grid.
         query: tokens of the query span.
     """

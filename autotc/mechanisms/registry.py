@@ -11,6 +11,7 @@ from autotc.errors import MechanismError, PolicyError, quote
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
+from autotc.mechanisms.attention.clse import Clse
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.globalcom2 import GlobalCom2
@@ -23,6 +24,7 @@ from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
 from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
+from autotc.mechanisms.attention.tokencarve import TokenCarve
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
 from autotc.mechanisms.attention.vscan import VScan
@@ -33,6 +35,7 @@ from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.ivc_prune import IvcPrune
 from autotc.mechanisms.query.mmtok import MMTok
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
@@ -79,6 +82,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
     Btp,
     ClsAttention,
+    Clse,
     FastV,
     FitPrune,
     GlobalCom2,
@@ -91,6 +95,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     PyramidDrop,
     ReceivedAttention,
     RepShift,
+    TokenCarve,
     VisionZip,
     VisPruner,
     VScan,
@@ -100,6 +105,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AdaFV,
     CDPruner,
     DualAttention,
+    IvcPrune,
     MMTok,
     PooledQuery,
     SparseVLM,

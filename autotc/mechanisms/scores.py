@@ -18,8 +18,12 @@ Score = Literal[
     "text_features",
     "keys",
     "text_keys",
+    "values",
+    "text_values",
+    "rotation",
     "representation_shift",
     "patch_embeddings",
+    "features_before",
     "concurrent_retention",
 ]
 """What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
@@ -39,9 +43,13 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``text_features`` (B, T, D): the query span's tokens as they stand where the stage acts.
 - ``keys`` (B, N, Dk): mean over heads, before rotation: of the tower at encoder and projector, of the layer at decoder.
 - ``text_keys`` (B, T, Dk) (decoder): the query span's keys.
+- ``values`` (B, N, G, Dv) (decoder): of each head that has values of its own.
+- ``text_values`` (B, T, G, Dv) (decoder): the query span's values.
+- ``rotation`` (B, N, 2) (decoder): means over channels of the cosine and the sine that rotate a token's query and key.
 - ``representation_shift``: norm of the change that the block before made to a token.
 - ``patch_embeddings`` (B, N, P) (encoder): what the tower's first block gets of a token, its patches side by side; with
   positions where the tower adds them before that block.
+- ``features_before`` (B, N, D) (decoder): the features as they stood in front of the layer before.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
   time; 1 where there is none (see `Mechanism.companion`).
 """
@@ -56,16 +64,25 @@ LAYER_SCORES: frozenset[Score] = frozenset(
         "attention_rank",
         "keys",
         "text_keys",
+        "values",
+        "text_values",
+        "rotation",
     }
 )
-"""Scores that the decoder computes from a layer's queries and keys."""
+"""Scores that the decoder computes from a layer's queries, keys, values and rotation."""
+
+
+BLOCK_SCORES: frozenset[Score] = frozenset({"representation_shift", "features_before"})
+"""Scores of what the block before has made of a token: there are none in front of the first."""
 
 
 TOWER_SCORES: frozenset[Score] = frozenset({"received_attention", "cls_attention", "middle_attention", "keys"})
 """Scores that a tower computes from a block's queries and keys."""
 
 
-TEXT_SCORES: frozenset[Score] = frozenset({"text_attention", "text_similarity", "text_features", "text_keys"})
+TEXT_SCORES: frozenset[Score] = frozenset(
+    {"text_attention", "text_similarity", "text_features", "text_keys", "text_values"}
+)
 """Scores that read the query span."""
 
 
@@ -81,6 +98,6 @@ SCORES_AT: dict[Location, frozenset[Score]] = {
     "input": frozenset(),
     "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift", "patch_embeddings"},
     "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
-    "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
+    "decoder": LAYER_SCORES | BLOCK_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
 }
 """Scores that exist at each location."""

@@ -95,7 +95,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def layer_projections(self, layer: nn.Module) -> Projections:
-        """Query and key projections of a decoder layer."""
+        """Query, key and value projections of a decoder layer."""
 
     @abstractmethod
     def blocks(self, model: nn.Module, modality: Modality) -> Sequence[nn.Module]:

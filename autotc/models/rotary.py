@@ -62,6 +62,8 @@ class RotaryDecoder(Adapter):
             attention.scaling,
             norms=norms,
             norm_heads=by_head,
+            value=attention.k_proj if attention.v_proj is None else attention.v_proj,
+            value_norm=getattr(attention, "v_norm", None),
             rotation=self.rotation(attention),
         )
 

@@ -105,7 +105,7 @@ class DecoderShape:
 
 @dataclass(frozen=True)
 class Projections:
-    """Where an attention module makes queries and keys.
+    """Where an attention module makes queries, keys and, in a decoder, values.
 
     Attributes:
         query, key: the linear layers.
@@ -115,6 +115,8 @@ class Projections:
         norms: of queries and keys, behind the linear layers and in front of the rotation, if any.
         norm_heads: whether they take each head's vector (..., D), and not all heads side by side (..., heads x D).
         gated: whether each head's query stands in front of a gate as wide, made by the same layer.
+        value: the layer that makes a decoder's values, which may be the keys'; None in a tower.
+        value_norm: of each head's values, if any.
         rotation: rotates queries and keys (B, heads, L, D) by a decoder's position embeddings, given as further
             arguments; None in a tower.
     """
@@ -128,6 +130,8 @@ class Projections:
     norms: tuple[nn.Module, nn.Module] | None = None
     norm_heads: bool = True
     gated: bool = False
+    value: nn.Module | None = None
+    value_norm: nn.Module | None = None
     rotation: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     def rotate(self, query: Tensor, key: Tensor, position_embeddings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -135,8 +139,11 @@ class Projections:
         assert self.rotation is not None  # of a decoder layer
         return self.rotation(query, key, *position_embeddings)
 
-    def split(self, projected: Tensor, part: Literal["query", "key"]) -> Tensor:
-        """Queries or keys as projected (..., heads x D), normed: (..., heads, D)."""
+    def split(self, projected: Tensor, part: Literal["query", "key", "value"]) -> Tensor:
+        """Queries, keys or values as projected (..., heads x D), normed: (..., heads, D)."""
+        if part == "value":
+            values = projected.reshape(*projected.shape[:-1], self.kv_heads, -1)
+            return values if self.value_norm is None else self.value_norm(values)
         heads = self.heads if part == "query" else self.kv_heads
         norm = self.norms[0 if part == "query" else 1] if self.norms is not None else None
         if norm is not None and not self.norm_heads:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from autotc.depths import Depths
 from autotc.errors import PolicyError
-from autotc.mechanisms import LAYER_SCORES, MechanismBase
+from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, MechanismBase
 from autotc.policy import ModelReference, Policy, Stage
 from autotc.vocabulary import Location, Modality
 
@@ -66,7 +66,7 @@ def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
         if limit is not None and layer is not None and layer >= limit:
             return Refusal("layer", f"{layer} given; the {stage.location} has layers 0 to {limit - 1}")
         if stage.location == "decoder" and layer == 0 and mechanism.score_source == "previous":
-            lacking = [need for need in mechanism.needs if need in LAYER_SCORES or need == "representation_shift"]
+            lacking = [need for need in mechanism.needs if need in LAYER_SCORES | BLOCK_SCORES]
             if lacking:
                 return Refusal(
                     "layer",

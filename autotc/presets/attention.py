@@ -20,6 +20,38 @@ ATTENTION = (
         adaptation="features after the projector for the tower's; received attention where there is no class token",
     ),
     Preset("rep_shift", (Part("rep_shift", "decoder", layer=(2, 32)),), paper="2508.00367"),
+    # V2Drop, LLaVA-1.5-7B: the official code keeps 288 of 576 tokens from layer 3 on, 144 from layer 17 on and one from
+    # layer 22 on. The paper's settings for 192, 128 and 64 tokens: 50, 28 and 5% at layer 3, then 30, 25, 5% of them.
+    Preset(
+        "v2drop",
+        (
+            Part("rep_shift", "decoder", keep=288 / 576, layer=(3, 32)),
+            Part("rep_shift", "decoder", keep=144 / 576, layer=(17, 32)),
+            Part("rep_shift", "decoder", keep=144 / 576, layer=(22, 32), fixed=1e-6),
+        ),
+        paper="2509.01552",
+    ),
+    # LLaVA-1.5-7B at 128 of 576 tokens, before layer 2 (192 and 64 as well).
+    Preset(
+        "tokencarve",
+        (Part("tokencarve", "decoder", keep=128 / 576, layer=(2, 32)),),
+        paper="2503.10501",
+        flash_safe=False,
+        adaptation="tokens of equal mean rank in order of position, where the code's order is that of its sort",
+    ),
+    # CLSE, LLaVA-1.5-7B at "192 tokens", the mean over layers: by change of spectrum and attention before layer 1, then
+    # by attention alone. Video-LLaVA-7B: 194 of 2,048 tokens before layer 3.
+    Preset(
+        "clse",
+        (
+            Part("clse", "decoder", keep=330 / 576, layer=(1, 32), modalities=("image",)),
+            Part("fastv", "decoder", keep=210 / 576, layer=(11, 32), modalities=("image",)),
+            Part("fastv", "decoder", keep=62 / 576, layer=(21, 32), modalities=("image",)),
+            Part("clse", "decoder", keep=194 / 2048, layer=(3, 32), modalities=("video",)),
+        ),
+        paper="2606.24165",
+        flash_safe=False,
+    ),
     # drop_loc = (3, 6, 9) of 12 blocks, keep rate 0.7 of what is left at each.
     Preset(
         "top_k_audio",

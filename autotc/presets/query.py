@@ -18,6 +18,13 @@ QUERY = (
         paper="2508.18264",
         adaptation="all words of the query, stop words too; features after the projector for the item's own coverage",
     ),
+    # Qwen2.5-VL-7B (28 layers): half of the tokens before layer 16, a tenth by cosine, a tenth by sine, 1% seeds.
+    Preset(
+        "ivc_prune",
+        (Part("ivc_prune", "decoder", keep=0.5, layer=(16, 28)),),
+        paper="2602.03060",
+        adaptation="text is the query span; coordinates by the rotation applied; earlier layers' cache stays whole",
+    ),
     Preset(
         "text_similarity",
         (Part("text_similarity", "projector"),),

@@ -130,10 +130,14 @@ class Handle:
             for step in self._steps.at("decoder")
             if step.mechanism.score_source == "previous" and LAYER_SCORES & {*step.mechanism.needs}
         }
+        with_values = any({"values", "text_values"} & {*step.mechanism.needs} for step in self._steps.at("decoder"))
         # All layers alike: what torch.compile has made of one layer serves the others too, hooks and all.
         for i in bound.decoder.attending if captured else ():
             projections = adapter.layer_projections(layers[i])
-            for part, module in (("query", projections.query), ("key", projections.key)):
+            parts = {"query": projections.query, "key": projections.key}
+            if with_values and projections.value is not None:
+                parts["value"] = projections.value
+            for part, module in parts.items():
                 self._hooks.after(module, functools.partial(self._capture, i, part, i in captured))
 
     # --- the model ---

@@ -30,6 +30,7 @@ class LayerScores:
         heads: how heads are joined.
         past: keys (B, G, P, D), rotary applied, of earlier turns of the conversation, and which of them are real
             (B, P) bool. Queries of this turn see them; scores are of this turn's tokens.
+        value: (B, L, G x D), projected; None where none are asked for.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class LayerScores:
         valid: Tensor,
         heads: Literal["mean", "max"],
         past: tuple[Tensor, Tensor] | None = None,
+        value: Tensor | None = None,
     ) -> None:
         self._projections, self._query, self._heads = projections, query, heads
         b = valid.shape[0]
         self._rotary = [part.expand(b, *part.shape[1:]) for part in rotary]
         self._key = projections.split(key, "key").transpose(1, 2)
+        self._value = None if value is None else projections.split(value, "value")
         self._valid = valid.to(key.device, non_blocking=True)
         empty = self._key[:, :, :0], self._valid[:, :0]
         past_key, past_valid = empty if past is None else past
@@ -140,6 +143,26 @@ class LayerScores:
         """(I, T, D) of the query span's columns ``text`` (B, T)."""
         rows, _ = self._placed(track)
         return gather_columns(self._key.mean(1), rows, text.to(rows.device, non_blocking=True)[rows])
+
+    def values(self, track: Track) -> Tensor:
+        """(I, N, G, D)."""
+        return self._values_at(*self._placed(track))
+
+    def text_values(self, track: Track, text: Tensor) -> Tensor:
+        """(I, T, G, D) of the query span's columns ``text`` (B, T)."""
+        rows, _ = self._placed(track)
+        return self._values_at(rows, text.to(rows.device, non_blocking=True)[rows])
+
+    def rotation(self, track: Track) -> Tensor:
+        """(I, N, 2)."""
+        means = torch.stack([part.float().mean(-1) for part in self._rotary], -1)
+        rows, columns = self._placed(track)
+        return gather_columns(means.to(rows.device), rows, columns)
+
+    def _values_at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        assert self._value is not None  # asked for
+        flat = gather_columns(self._value.flatten(2), rows, columns)
+        return flat.view(*flat.shape[:2], *self._value.shape[2:])
 
     def _at(self, row: Tensor, track: Track) -> Tensor:
         rows, columns = self._placed(track)

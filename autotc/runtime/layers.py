@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotc.mechanisms import LAYER_SCORES, TEXT_SCORES, Score
+from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, TEXT_SCORES, Score
 from autotc.models import Adapter
 from autotc.runtime.cache import given_cache
 from autotc.runtime.columns import Columns, gather_columns, query_columns
@@ -33,8 +33,8 @@ class DecoderLayers:
 
     def __init__(self, adapter: Adapter, model: nn.Module, steps: Steps, state: PromptState) -> None:
         self._adapter, self._model, self._steps, self._state = adapter, model, steps, state
-        # Layers in front of which hidden states are kept, for stages that read how far a layer has moved them.
-        self._shift_from = {s.layer - 1 for s in steps.at("decoder") if "representation_shift" in s.mechanism.needs}
+        # Layers in front of which hidden states are kept, for stages that read what a layer has made of them.
+        self._shift_from = {s.layer - 1 for s in steps.at("decoder") if BLOCK_SCORES & {*s.mechanism.needs}}
         # What the layer before has left for a stage that reads its scores: never more than one layer's.
         self._before: dict[int, Tensor] = {}
         self._captured: dict[tuple[int, str], Tensor] = {}
@@ -83,7 +83,7 @@ class DecoderLayers:
         return (hidden, *more), changed
 
     def capture(self, index: int, part: str, output: Tensor) -> None:
-        """Keep a layer's projected queries or keys (B, L, heads x D)."""
+        """Keep a layer's projected queries, keys or values (B, L, heads x D)."""
         self._captured[index, part] = output
 
     def forget(self) -> None:
@@ -134,10 +134,13 @@ class DecoderLayers:
         state = self._state
         scores = context_scores(state, track, step, features, hidden)
         needs = step.mechanism.needs
-        if "representation_shift" in needs:
+        if BLOCK_SCORES & {*needs}:
             before = self._before[index - 1].to(hidden.device)
-            shift = (hidden - before).float().norm(dim=-1)
-            scores["representation_shift"] = track.features(shift[..., None])[..., 0]
+            if "representation_shift" in needs:
+                shift = (hidden - before).float().norm(dim=-1)
+                scores["representation_shift"] = track.features(shift[..., None])[..., 0]
+            if "features_before" in needs:
+                scores["features_before"] = track.features(before)
         of_layer = [need for need in needs if need in LAYER_SCORES]
         if not of_layer:
             return scores
@@ -157,9 +160,11 @@ class DecoderLayers:
         adapter, own = self._adapter, step.mechanism.score_source == "own"
         module = adapter.layers(self._model)[index if own else index - 1]
         projections = adapter.layer_projections(module)
+        with_values = bool({"values", "text_values"} & {*step.mechanism.needs})
         if own:
             normed = adapter.layer_norm(module)(hidden)
             key = projections.key(normed)
+            value = projections.value(normed) if with_values and projections.value is not None else None
             rotary, here = kwargs["position_embeddings"], self._state.here[index]
             if here is not None:
                 rotary = self._rotary_of(rotary, here)
@@ -169,6 +174,7 @@ class DecoderLayers:
                 return projected
         else:
             key = self._captured[index - 1, "key"]
+            value = self._captured[index - 1, "value"] if with_values else None
             captured = self._captured[index - 1, "query"]
             rotary = self._rotary[index - 1]
 
@@ -177,7 +183,7 @@ class DecoderLayers:
 
         heads = step.mechanism.head_reduction
         past = self._past_keys(index if own else index - 1, given_cache(kwargs))
-        return LayerScores(projections, query, key, rotary, self._state.scored, heads, past)
+        return LayerScores(projections, query, key, rotary, self._state.scored, heads, past, value)
 
     def _past_keys(self, layer: int, cache: Any) -> tuple[Tensor, Tensor] | None:
         """Keys (B, G, P, D), rotary applied, that a layer holds of earlier turns, and which are real (B, P) bool.

@@ -17,6 +17,8 @@ from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
 Grid = tuple[int, int, int]
+OF_TEXT = ("text_features", "text_keys", "text_values")
+"""Scores that are the query span's, and no token's."""
 TEXT = 3
 """Tokens of the query span; a padding row of zeros stands before them."""
 
@@ -133,9 +135,9 @@ def scores(tokens: Tokens, seed: int) -> dict[Score, torch.Tensor]:
         out[:, pad:] = torch.from_numpy(values).float()
         return out
 
-    def text(size: int) -> torch.Tensor:
-        out = torch.zeros(1, TEXT + 1, size)
-        out[:, 1:] = torch.from_numpy(random.standard_normal((TEXT, size))).float()
+    def text(*shape: int) -> torch.Tensor:
+        out = torch.zeros(1, TEXT + 1, *shape)
+        out[:, 1:] = torch.from_numpy(random.standard_normal((TEXT, *shape))).float()
         return out
 
     out: dict[Score, torch.Tensor] = {
@@ -153,6 +155,10 @@ def scores(tokens: Tokens, seed: int) -> dict[Score, torch.Tensor]:
         "text_features": text(width),
         "text_keys": text(6),
         "patch_embeddings": along(5, normal=True),
+        "features_before": along(width, normal=True),
+        "values": along(2, 3, normal=True),
+        "text_values": text(2, 3),
+        "rotation": along(2, normal=True),
     }
     return out
 
@@ -163,8 +169,8 @@ def given(tokens: Tokens, grid: Grid, scored: Mapping[Score, torch.Tensor], para
     plain: dict[str, Array] = {}
     for name, values in scored.items():
         one = values[0].double().numpy()
-        if name in ("text_features", "text_keys"):
-            plain[name] = one[np.abs(one).sum(1) > 0]
+        if name in OF_TEXT:
+            plain[name] = one[np.abs(one).reshape(len(one), -1).sum(1) > 0]
         elif name == "text_attention":
             plain[name] = one[pad:, -TEXT:]
         else:

@@ -20,7 +20,7 @@ from autotc.mechanisms import MECHANISMS, InputMechanism, Mechanism, Reduction, 
 from autotc.mechanisms.registry import by_name
 from autotc.vocabulary import Location, Modality
 
-from .kit import SHAPES, TEXT, Grid, item, rows, scores, stack, stack_scores
+from .kit import OF_TEXT, SHAPES, TEXT, Grid, item, rows, scores, stack, stack_scores
 
 ROWS = rows()
 CASES = [
@@ -57,8 +57,7 @@ def thinned(tokens: Tokens, given: dict[Score, torch.Tensor], seed: int) -> tupl
     stay = torch.cat([torch.arange(pad), stay])
     kept = Tokens(*(v[:, stay] for v in (tokens.features, tokens.valid, tokens.grid, tokens.box, tokens.mass)))
     mass = torch.where(kept.valid, 1.0 + torch.rand(kept.mass.shape, generator=generator), 0.0)
-    fixed = ("text_features", "text_keys")
-    return dataclasses.replace(kept, mass=mass), {k: v if k in fixed else v[:, stay] for k, v in given.items()}
+    return dataclasses.replace(kept, mass=mass), {k: v if k in OF_TEXT else v[:, stay] for k, v in given.items()}
 
 
 def make(
@@ -158,8 +157,7 @@ def three(
             left(tokens.box, 0),
             left(tokens.mass, 0),
         )
-        fixed = ("text_features", "text_keys")
-        return whole, {k: v if k in fixed else left(v, torch.nan) for k, v in given.items()}
+        return whole, {k: v if k in OF_TEXT else left(v, torch.nan) for k, v in given.items()}
 
     parts = [padded(*single) for single in singles]
     batch, given = stack([p[0] for p in parts]), stack_scores([p[1] for p in parts])
@@ -206,7 +204,7 @@ def test_flops_are_what_is_multiplied(case: tuple[str, Modality, Location]) -> N
         for seed, grid in enumerate(SHAPES[modality].values()):
             tokens = item(grid, 8, seed)
             given = {score: values for score, values in scores(tokens, seed).items() if score in mechanism.needs}
-            n, k = int(tokens.count), 6 if "keys" in mechanism.needs else 8
+            n, k = int(tokens.count), 6 if {"keys", "values"} & {*mechanism.needs} else 8
             for m in sorted({budget_of(ratio, n) for ratio in RATIOS}):
                 with FlopCounterMode(display=False) as counter:
                     mechanism.reduce(tokens, torch.tensor([m]), given)
@@ -230,11 +228,10 @@ def test_reordered_tokens_are_kept_alike(case: tuple[str, Modality, Location]) -
             given = {score: values for score, values in scores(tokens, seed).items() if score in mechanism.needs}
             n = int(tokens.count)
             order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-            fixed = ("text_features", "text_keys")
             moved = Tokens(
                 *(v[:, order] for v in (tokens.features, tokens.valid, tokens.grid, tokens.box, tokens.mass))
             )
-            shuffled = {k: v if k in fixed else v[:, order] for k, v in given.items()}
+            shuffled = {k: v if k in OF_TEXT else v[:, order] for k, v in given.items()}
             budget = torch.tensor([max(1, n // 3)])
             before = mechanism.reduce(tokens, budget, given)
             after = mechanism.reduce(moved, budget, shuffled)

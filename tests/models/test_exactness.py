@@ -43,6 +43,7 @@ MERGING_OR_SELECTING = (
     "attention_rank",
     "pact_dbdpc",
     "dart",
+    "ivc_prune",
     "avg_pool",
     "rep_shift",
     "folder",

@@ -104,6 +104,49 @@ def test_text_features_are_the_query_spans_embeddings(asked: Any, monkeypatch: p
         torch.testing.assert_close(asked["text_features"][row, -len(expected) :], expected)
 
 
+def test_features_before_are_those_in_front_of_the_layer_before(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastV, "needs", ("features_before", "representation_shift"))
+    inputs = request(ROWS)
+    with autotc.apply(model(), single("image", "decoder", "fastv", 0.3, LAYER)), torch.no_grad():
+        model()(**inputs)
+    with torch.no_grad():
+        hidden = model()(**inputs, output_hidden_states=True).hidden_states
+    for row in range(len(ROWS)):
+        at = columns(inputs, row)
+        before, now = hidden[LAYER - 1][row, at], hidden[LAYER][row, at]
+        torch.testing.assert_close(asked["features_before"][row, -len(at) :], before)
+        torch.testing.assert_close(asked["representation_shift"][row, -len(at) :], (now - before).norm(dim=-1))
+
+
+@pytest.mark.parametrize("source", ["previous", "own"])
+def test_values_and_rotation_are_the_layers(asked: Any, source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastV, "needs", ("values", "text_values", "rotation"))
+    monkeypatch.setattr(FastV, "score_source", source)
+    inputs = request(ROWS)
+    adapter = find_adapter(model())
+    layer = adapter.layers(model())[LAYER if source == "own" else LAYER - 1]
+    kept: dict[str, Any] = {}
+    hooks = [
+        layer.self_attn.v_proj.register_forward_hook(lambda module, args, out: kept.update(value=out)),
+        layer.register_forward_pre_hook(lambda m, args, kw: kept.update(kw), with_kwargs=True),
+    ]
+    with torch.no_grad():
+        model()(**inputs)
+    for hook in hooks:
+        hook.remove()
+    with autotc.apply(model(), single("image", "decoder", "fastv", 0.3, LAYER)), torch.no_grad():
+        model()(**inputs)
+    query = adapter.query_mask(model().config, inputs["input_ids"], inputs["attention_mask"])
+    heads, width = adapter.layer_projections(layer).kv_heads, layer.self_attn.head_dim
+    for row in range(len(ROWS)):
+        at, text = columns(inputs, row), query[row].nonzero()[:, 0]
+        value = kept["value"][row].view(-1, heads, width)
+        torch.testing.assert_close(asked["values"][row, -len(at) :], value[at])
+        torch.testing.assert_close(asked["text_values"][row, -len(text) :], value[text])
+        cosine, sine = (part.expand(len(ROWS), -1, -1)[row, at].mean(-1) for part in kept["position_embeddings"])
+        torch.testing.assert_close(asked["rotation"][row, -len(at) :], torch.stack([cosine, sine], -1))
+
+
 def test_global_query_attention_by_hand() -> None:
     from autotc.runtime.scores import global_query_attention
 
