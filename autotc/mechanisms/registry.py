@@ -11,6 +11,7 @@ from autotc.errors import MechanismError, PolicyError, quote
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
+from autotc.mechanisms.attention.dash_audio import DashAudio
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.hiprune import HiPrune
@@ -41,6 +42,7 @@ from autotc.mechanisms.similarity.a_tome import ATome
 from autotc.mechanisms.similarity.aim import Aim
 from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
+from autotc.mechanisms.similarity.dash_video import DashVideo
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
@@ -73,6 +75,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
     Btp,
     ClsAttention,
+    DashAudio,
     FastV,
     FitPrune,
     HiPrune,
@@ -102,6 +105,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Aim,
     Dart,
     DartEmbedding,
+    DashVideo,
     DivPrune,
     Dtd,
     DynTtm,
@@ -148,7 +152,7 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
-PRESETS_ALONE = frozenset({"fastervlm", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+PRESETS_ALONE = frozenset({"dash", "fastervlm", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
 """Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""

@@ -20,6 +20,7 @@ Score = Literal[
     "text_keys",
     "representation_shift",
     "concurrent_retention",
+    "concurrent_cosine",
 ]
 """What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
 tokens of the query span, right-aligned, zeros on padding.
@@ -41,6 +42,8 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``representation_shift``: norm of the change that the block before made to a token.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
   time; 1 where there is none (see `Mechanism.companion`).
+- ``concurrent_cosine`` (projector): lowest cosine between neighbours of the companion modality's tokens, as they were
+  before its stages there, of which the second begins within a token's time; 1 where there is none.
 """
 
 
@@ -77,7 +80,7 @@ RANK_TEMPERATURE = 0.1
 SCORES_AT: dict[Location, frozenset[Score]] = {
     "input": frozenset(),
     "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift"},
-    "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
+    "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention", "concurrent_cosine"},
     "decoder": LAYER_SCORES | {"text_similarity", "text_features", "representation_shift", "concurrent_retention"},
 }
 """Scores that exist at each location."""

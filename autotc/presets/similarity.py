@@ -169,6 +169,17 @@ SIMILARITY = (
         flash_safe=False,
         adaptation="anchors are chosen without the video; windows' budgets in proportion, so that the count is met",
     ),
+    # The official eval.sh: rho_audio 0.45, rho_video 0.76, contextual_ratio 0.05, G = 3; anchors come on top.
+    Preset(
+        "dash",
+        parts=(
+            Part("dash_audio", "projector", keep=0.6, modalities=("audio",)),
+            Part("dash_video", "projector", keep=0.24, modalities=("video",)),
+        ),
+        paper="2603.15685",
+        flash_safe=False,
+        adaptation="segments begin with a frame; anchors are chosen without the video; counts are met exactly",
+    ),
     # R = 25% of the tokens (LLaVA-OneVision, LLaVA-Video, Qwen2-VL; R_RATIO=0.25 in the official code).
     Preset(
         "vidcom2",

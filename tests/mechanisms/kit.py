@@ -152,6 +152,7 @@ def scores(tokens: Tokens, seed: int) -> dict[Score, torch.Tensor]:
         "text_attention": torch.cat([torch.zeros(1, pad + n, 1), along(TEXT)], 2),
         "text_features": text(width),
         "text_keys": text(6),
+        "concurrent_cosine": along() * 2 - 1,
     }
     return out
 
