@@ -24,6 +24,7 @@ from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
+from autotc.mechanisms.attention.window_attention import WindowAttention
 from autotc.mechanisms.attention.withdraw import Withdraw
 from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
@@ -61,6 +62,7 @@ from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
+from autotc.mechanisms.similarity.seats import Seats
 from autotc.mechanisms.similarity.sttm import Sttm
 from autotc.mechanisms.similarity.tome import ToMe
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
@@ -88,6 +90,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     RepShift,
     VisionZip,
     VisPruner,
+    WindowAttention,
     Withdraw,
     Random,
     UniformStride,
@@ -124,6 +127,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     PruneVid,
     Scissor,
     Scope,
+    Seats,
     Sttm,
     ToMe,
     VidCom2,

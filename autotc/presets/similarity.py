@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from autotc.presets.base import Part, Preset, middle
+from autotc.vocabulary import Modality
+
+
+def _seats(modality: Modality, mean: float) -> tuple[Part, ...]:
+    """SEATS for one modality, of which the share ``mean`` is left on average over the layers."""
+    only = (modality,)
+    return (
+        Part("seats", "projector", keep=round(1.4 * mean, 4), modalities=only),
+        Part("window_attention", "decoder", keep=round(1.3017 * mean, 4), layer=(16, 28), modalities=only),
+        Part("window_attention", "decoder", keep=round(1.0347 * mean, 4), layer=(18, 28), modalities=only),
+        Part("window_attention", "decoder", keep=round(0.309 * mean, 4), layer=(20, 28), modalities=only),
+        Part("withdraw", "decoder", keep=mean, layer=(23, 28), modalities=only, fixed=1e-6),
+    )
+
 
 SIMILARITY = (
     Preset(
@@ -179,6 +193,19 @@ SIMILARITY = (
         paper="2603.15685",
         flash_safe=False,
         adaptation="segments begin with a frame; anchors are chosen without the video; counts are met exactly",
+    ),
+    # Qwen2.5-Omni-7B (28 layers) at R = 25%, the means over the layers being 0.2 of the video and 0.55 of the audio:
+    # 1.4 times these before the language model, fewer before layers 16, 18 and 20 by the official
+    # `block_wise_ratio_decay_schedule`, and none from layer 23 on.
+    Preset(
+        "seats",
+        parts=(
+            *_seats("video", 0.2),
+            *_seats("audio", 0.55),
+        ),
+        paper="2605.20035",
+        flash_safe=False,
+        adaptation="windows share each modality's budget by its own attention; the last token of each item stays",
     ),
     # R = 25% of the tokens (LLaVA-OneVision, LLaVA-Video, Qwen2-VL; R_RATIO=0.25 in the official code).
     Preset(
