@@ -68,10 +68,12 @@ def merge_within(tokens: Tokens, group: Tensor, quota: Tensor) -> Reduction:
     """
     valid = tokens.valid
     rows = group_rows(group.masked_fill(~valid, 0), valid, quota.shape[1])
+    held = (rows >= 0).any(1)
+    rows, quota = rows[held], quota.flatten()[held]
     present = rows >= 0
     weighted = tokens.features.float().masked_fill(~valid[..., None], 0.0) * tokens.mass.float()[..., None]
     packed = weighted.flatten(0, 1)[rows.clamp_min(0)].masked_fill(~present[..., None], 0.0)
-    root = rows.gather(1, merge_rounds(packed, present, quota.flatten()))
+    root = rows.gather(1, merge_rounds(packed, present, quota))
     target = torch.full((valid.numel(),), -1, dtype=torch.long, device=valid.device)
     target[rows[present]] = root[present] % valid.shape[1]
     target = target.view(valid.shape)

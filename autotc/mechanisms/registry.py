@@ -33,6 +33,8 @@ from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
 from autotc.mechanisms.query.mmtok import MMTok
+from autotc.mechanisms.query.omniscope_audio import OmniScopeAudio
+from autotc.mechanisms.query.omniscope_video import OmniScopeVideo
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
 from autotc.mechanisms.query.speechprune import SpeechPrune
@@ -98,6 +100,8 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     CDPruner,
     DualAttention,
     MMTok,
+    OmniScopeAudio,
+    OmniScopeVideo,
     PooledQuery,
     SparseVLM,
     SpeechPrune,
@@ -156,7 +160,7 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
-PRESETS_ALONE = frozenset({"dash", "fastervlm", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+PRESETS_ALONE = frozenset({"dash", "fastervlm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
 """Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""

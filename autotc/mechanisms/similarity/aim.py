@@ -46,7 +46,6 @@ class Aim(Mechanism):
         total = 0
         while any(a > b for a, b in zip(left, quota, strict=True)):
             widest = max(left)
-            # Rows stay apart also where frames are matched together; all but the first are empty then.
-            total += 2 * work.frames * ((widest + 1) // 2) * (widest // 2) * work.d
+            total += 2 * rows * ((widest + 1) // 2) * (widest // 2) * work.d
             left = [a - min(a - b, a // 2) for a, b in zip(left, quota, strict=True)]
         return total
