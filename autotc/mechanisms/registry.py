@@ -42,6 +42,7 @@ from autotc.mechanisms.query.text_attention import TextAttention
 from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
+from autotc.mechanisms.similarity.affinity_pooling import AffinityPooling
 from autotc.mechanisms.similarity.aim import Aim
 from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
@@ -109,6 +110,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     TextSimilarity,
     Trim,
     ATome,
+    AffinityPooling,
     Aim,
     Dart,
     DartEmbedding,
@@ -160,7 +162,7 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
-PRESETS_ALONE = frozenset({"dash", "fastervlm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+PRESETS_ALONE = frozenset({"dash", "fastervlm", "ltbm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
 """Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""

@@ -32,6 +32,26 @@ SIMILARITY = (
         paper="2306.16009",
         adaptation="training-free; one stage in the middle of the tower, its threshold set to leave the budget",
     ),
+    # Qwen2-Audio (32 layers), the more aggressive setting: thresholds 0.8 and 0.7 at the input and layer 29, lookback 1
+    # and 3. The first leaves about 74% of the tokens of clean speech; 14.9% are left in the end.
+    Preset(
+        "affinity_pooling",
+        parts=(
+            Part("affinity_pooling", "projector", keep=0.743),
+            Part("affinity_pooling", "decoder", keep=0.149, layer=(29, 32), params={"lookback": 3}),
+        ),
+        paper="2604.06871",
+        adaptation="counts in place of thresholds; how a lookback of several tokens decides is not confirmed",
+        modalities=("audio",),
+    ),
+    # LTBM: ToMe's matching between tokens near in time, in the encoder's space. Keep ratio and window are choices made
+    # here.
+    Preset(
+        "ltbm",
+        (Part("tome", "encoder", layer=-1, params={"window": 8}, modalities=("audio",)),),
+        paper="2605.25179",
+        adaptation="matched on the last block's keys, in rounds; window, features and ratio not confirmed",
+    ),
     Preset(
         "dyn_ttm",
         (Part("dyn_ttm", "projector"),),
