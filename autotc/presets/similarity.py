@@ -6,11 +6,11 @@ from autotc.presets.base import Part, Preset, middle
 from autotc.vocabulary import Modality
 
 
-def _seats(modality: Modality, mean: float) -> tuple[Part, ...]:
+def _seats(modality: Modality, mean: float, window: int) -> tuple[Part, ...]:
     """SEATS for one modality, of which the share ``mean`` is left on average over the layers."""
     only = (modality,)
     return (
-        Part("seats", "projector", keep=round(1.4 * mean, 4), modalities=only),
+        Part("seats", "projector", keep=round(1.4 * mean, 4), params={"window": window}, modalities=only),
         Part("window_attention", "decoder", keep=round(1.3017 * mean, 4), layer=(16, 28), modalities=only),
         Part("window_attention", "decoder", keep=round(1.0347 * mean, 4), layer=(18, 28), modalities=only),
         Part("window_attention", "decoder", keep=round(0.309 * mean, 4), layer=(20, 28), modalities=only),
@@ -220,8 +220,8 @@ SIMILARITY = (
     Preset(
         "seats",
         parts=(
-            *_seats("video", 0.2),
-            *_seats("audio", 0.55),
+            *_seats("video", 0.2, 2),
+            *_seats("audio", 0.55, 50),
         ),
         paper="2605.20035",
         flash_safe=False,

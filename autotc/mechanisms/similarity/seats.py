@@ -14,13 +14,12 @@ from autotc.mechanisms.grouping import count_groups, group_rows
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
 from autotc.mechanisms.tokens import Tokens
-from autotc.mechanisms.windows import windows
 
 
 class SeatsParams(Params):
-    """Parameters of `Seats`; ``seconds``: length of a window, published 2 (two frames of Qwen2.5-Omni's video)."""
+    """Parameters of `Seats`; ``window``: its length on the grid's time axis, published 2 frames or 50 audio tokens."""
 
-    seconds: float = Field(2.0, gt=0)
+    window: int = Field(2, ge=1)
 
 
 class Seats(Mechanism):
@@ -44,7 +43,7 @@ class Seats(Mechanism):
 
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid
-        window = windows(tokens, self.params.seconds)
+        window = tokens.grid[..., 0].masked_fill(~valid, 0) // self.params.window
         size = count_groups(window, valid, int(window.max()) + 1)
         count = allocate(budget, size.double(), size)
 
@@ -68,5 +67,7 @@ class Seats(Mechanism):
         return Reduction.select(kept.view(valid.shape))
 
     def flops(self, work: Work) -> int:
-        # R windows of at most P tokens: R x P is below n + P, and P is at most n.
-        return 2 * 2 * work.n**2 * work.d
+        frames = min(self.params.window, work.frames)
+        widest = -(-work.n * frames // work.frames)
+        # At most as many windows have a share as there are survivors.
+        return 2 * min(-(-work.frames // frames), work.m) * widest**2 * work.d

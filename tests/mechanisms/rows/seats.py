@@ -1,4 +1,4 @@
-"""SEATS's first stage, window by window; tokens of one frame or of one second of audio begin together."""
+"""SEATS's first stage, window by window."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .speechprune import shares
 def reference(given: Given, m: int) -> list[int]:
     """Every candidate's product is looked at anew in every step."""
     attention = given.scores["received_attention"]
-    seconds = float(str(given.params.get("seconds", 2.0)))
+    length = int(str(given.params.get("window", 2)))
     members: dict[int, list[int]] = {}
     for i, (t, _, _) in enumerate(given.places):
-        members.setdefault(int(t / seconds + 1e-4), []).append(i)
+        members.setdefault(int(t) // length, []).append(i)
     last = max(members)
     sizes = [len(members.get(w, [])) for w in range(last + 1)]
     kept = list[int]()
@@ -61,9 +61,9 @@ ROW = Row(
             [0, 3],
             grid=(4, 1, 2),
             scores={"received_attention": [1.0] * 8},
-            params={"seconds": 4.0},
+            params={"window": 4},
         ),
     ),
-    params=({}, {"seconds": 1.0}, {"seconds": 5.0}),
+    params=({}, {"window": 1}, {"window": 5}),
     exact_flops=False,
 )
