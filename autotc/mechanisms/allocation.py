@@ -48,3 +48,33 @@ def allocate(budget: Tensor, weight: Tensor, capacity: Tensor, least: int = 0) -
     )
     more = rank < left - floor_share.sum(1, keepdim=True)
     return given + floor_share.long() + more.long()
+
+
+def share_between(budget: Tensor, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Shares in proportion to weights, none outside its bounds: what `allocate` turns into counts.
+
+    Args:
+        budget: (B,) long; below the sum of ``low`` that is what is returned, above that of ``high`` the same.
+        weight: (B, G) float, not negative; weights of zero grow past ``low`` when all others are full.
+        low, high: (B, G) float or long, with 0 <= low <= high.
+
+    Returns:
+        (B, G) float64.
+    """
+    weight, low, high = torch.nan_to_num(weight.double()), low.double(), high.double()
+    top = weight.amax(1, keepdim=True)
+    weight = torch.where(top > 0, weight / top.clamp_min(1e-300), 1.0).clamp_min(1e-9)
+
+    def shares(factor: Tensor) -> Tensor:
+        return (factor[..., None] * weight[:, None]).clamp(low[:, None], high[:, None])
+
+    # The sum of the shares grows with their factor, in straight lines between the factors at which one meets a bound.
+    bends = torch.cat([low / weight, high / weight], 1).sort(1).values
+    sums = shares(bends).sum(2)
+    wanted = budget.double()[:, None].clamp(sums[:, :1], sums[:, -1:])
+    after = torch.searchsorted(sums, wanted).clamp(1, sums.shape[1] - 1)
+    before = after - 1
+    rise = (sums.gather(1, after) - sums.gather(1, before)).clamp_min(1e-300)
+    part = ((wanted - sums.gather(1, before)) / rise).clamp(0.0, 1.0)
+    factor = bends.gather(1, before) + part * (bends.gather(1, after) - bends.gather(1, before))
+    return shares(factor)[:, 0]

@@ -1,11 +1,11 @@
-"""Clusters by density peaks, and the nearest of a set."""
+"""Clusters by density peaks, the nearest of a set, and how crowded tokens stand."""
 
 from __future__ import annotations
 
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.grouping import group_rows
+from autotc.mechanisms.grouping import group_rows, weighted
 from autotc.mechanisms.reduction import Reduction
-from autotc.mechanisms.selection import top_mask, unit
+from autotc.mechanisms.selection import rank_in_group, top_mask, unit
 
 
 def nearest(values: Tensor, among: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,6 +28,63 @@ def nearest(values: Tensor, among: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
         return torch.zeros_like(among, dtype=torch.long), cosine.new_full(among.shape, -torch.inf)
     best, at = cosine.masked_fill((chosen.keep < 0)[:, None], -torch.inf).max(2)
     return chosen.keep.gather(1, at).clamp_min(0), best
+
+
+def fill_anchors(features: Tensor, kept: Tensor, anchors: Tensor, most: int, valid: Tensor) -> Reduction:
+    """Some tokens as they are; of the rest, evenly spaced anchors take in the few most like them (OmniZip, 2511.14582).
+
+    An anchor becomes the mean of itself and of the average, weighted by a softmax of the cosine, of the tokens it
+    takes; what no anchor takes is dropped. Multiplies N x A x D, where A is the largest number of anchors.
+
+    Args:
+        features: (B, N, D) float.
+        kept: (B, N) bool, survivors as they are.
+        anchors: (B,) long, anchors wanted of the rest, at most as many as it has.
+        most: tokens that an anchor takes.
+        valid: (B, N) bool.
+    """
+    rest = valid & ~kept
+    step = (rest.sum(1) // anchors.clamp_min(1)).clamp_min(1)[:, None]
+    rank = rest.cumsum(1) - 1
+    anchor = rest & (rank % step == 0) & (rank // step < anchors[:, None])
+    survivors = kept | anchor
+
+    into, cosine = nearest(features, anchor, valid)
+    open_to = rest & ~anchor & anchor.any(1, keepdim=True)
+    taken = open_to & (rank_in_group(cosine, torch.where(open_to, into, 0), open_to) < most)
+    row, source = taken.nonzero(as_tuple=True)
+    target = into[row, source]
+    strength = cosine[row, source].exp()
+    total = torch.zeros(valid.shape, device=valid.device).index_put_((row, target), strength, accumulate=True)
+    stays, token = survivors.nonzero(as_tuple=True)
+    own = torch.where(total[stays, token] > 0, 0.5, 1.0)
+    return weighted(survivors, (stays, token, token, own), (row, source, target, 0.5 * strength / total[row, target]))
+
+
+def crowding(scaled: Tensor, group: Tensor, members: Tensor, neighbours: int) -> Tensor:
+    """Mean cosine of each token to the most similar ones of its group, (B, N) float; 0 for those outside and alone.
+
+    Multiplies R x P^2 x D for the R groups that have members, P the size of the largest.
+
+    Args:
+        scaled: (B, N, D) float, of norm 1.
+        group: (B, N) long, from 0.
+        members: (B, N) bool.
+        neighbours: how many of the most similar ones.
+    """
+    out = torch.zeros(members.numel(), device=members.device)
+    rows = group_rows(group, members, int(group.masked_fill(~members, 0).max()) + 1)
+    rows = rows[(rows >= 0).any(1)]
+    if rows.numel():
+        present = rows >= 0
+        cells = scaled.flatten(0, 1)[rows.clamp_min(0)]
+        cosine = torch.bmm(cells, cells.mT).masked_fill(~present[:, None], -torch.inf)
+        cosine.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+        near = cosine.topk(min(neighbours, rows.shape[1]), dim=2).values
+        real = near.isfinite()
+        mean = near.masked_fill(~real, 0.0).sum(2) / real.sum(2).clamp_min(1)
+        out[rows[present]] = mean[present]
+    return out.view(members.shape)
 
 
 def distances(values: Tensor, valid: Tensor) -> Tensor:

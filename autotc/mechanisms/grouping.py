@@ -69,28 +69,45 @@ def group_cosine(scaled: Tensor, group: Tensor, valid: Tensor, groups: int) -> T
     return (total.square().sum(2) - self_products) / (size * (size - 1)).clamp_min(1)
 
 
-def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:
-    """Join the neighbours most alike by cosine until ``budget`` runs are left; ties go to the earlier pair.
+def neighbour_cosine(values: Tensor, valid: Tensor, back: int = 1) -> Tensor:
+    """Cosine of each token to the one ``back`` places before, (B, N) float; -inf where there is none.
 
     Args:
-        keys: (B, N, D) float.
+        values: (B, N, D) float. Multiplies (N - back) x D.
+        valid: (B, N) bool.
+    """
+    scaled, back = unit(values, valid), min(back, valid.shape[1])
+    out = torch.full(valid.shape, -torch.inf, device=valid.device)
+    out[:, back:] = torch.einsum("bnd,bnd->bn", scaled[:, back:], scaled[:, : valid.shape[1] - back])
+    there = torch.zeros_like(valid)
+    there[:, back:] = valid[:, back:] & valid[:, : valid.shape[1] - back]
+    return out.masked_fill(~there, -torch.inf)
+
+
+def linked_runs(link: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:
+    """Join tokens to the one before, the strongest links first, until ``budget`` runs are left; ties go to the earlier.
+
+    Args:
+        link: (B, N) float, of each token to the one before; -inf where there is none.
         budget: (B,) long.
         valid: (B, N) bool.
-        threshold: cosine above which pairs are joined whatever the budget; None for none.
+        threshold: links above it join whatever the budget; None for none.
 
     Returns:
         (B, N) long, the first token of each token's run; -1 on padding.
     """
-    scaled = unit(keys, valid)
-    cosine = torch.einsum("bnd,bnd->bn", scaled[:, 1:], scaled[:, :-1])
-    pairs = valid[:, 1:] & valid[:, :-1]
+    pairs = valid & (link > -torch.inf)
     links = valid.sum(1) - budget
     if threshold is not None:
-        links = links.maximum((pairs & (cosine > threshold)).sum(1))
-    joined = torch.zeros_like(valid)
-    joined[:, 1:] = top_mask(cosine, links, pairs)
+        links = links.maximum((pairs & (link > threshold)).sum(1))
+    joined = top_mask(link, links, pairs)
     place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
     return torch.where(valid & ~joined, place, -1).cummax(1).values.masked_fill(~valid, -1)
+
+
+def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:
+    """`linked_runs` of the cosine between neighbours; ``keys`` (B, N, D) float."""
+    return linked_runs(neighbour_cosine(keys, valid), budget, valid, threshold)
 
 
 def merge_boxes(box: Tensor, centre: Tensor, members: Tensor, mass: Tensor) -> Reduction:

@@ -12,6 +12,7 @@ from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
 from autotc.mechanisms.attention.clse import Clse
+from autotc.mechanisms.attention.dash_audio import DashAudio
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.globalcom2 import GlobalCom2
@@ -28,6 +29,7 @@ from autotc.mechanisms.attention.tokencarve import TokenCarve
 from autotc.mechanisms.attention.visionzip import VisionZip
 from autotc.mechanisms.attention.vispruner import VisPruner
 from autotc.mechanisms.attention.vscan import VScan
+from autotc.mechanisms.attention.window_attention import WindowAttention
 from autotc.mechanisms.attention.withdraw import Withdraw
 from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
@@ -37,6 +39,8 @@ from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
 from autotc.mechanisms.query.ivc_prune import IvcPrune
 from autotc.mechanisms.query.mmtok import MMTok
+from autotc.mechanisms.query.omniscope_audio import OmniScopeAudio
+from autotc.mechanisms.query.omniscope_video import OmniScopeVideo
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
 from autotc.mechanisms.query.speechprune import SpeechPrune
@@ -44,9 +48,11 @@ from autotc.mechanisms.query.text_attention import TextAttention
 from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
+from autotc.mechanisms.similarity.affinity_pooling import AffinityPooling
 from autotc.mechanisms.similarity.aim import Aim
 from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
+from autotc.mechanisms.similarity.dash_video import DashVideo
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dymu import DyMU
@@ -68,6 +74,7 @@ from autotc.mechanisms.similarity.pixelprune import PixelPrune
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
+from autotc.mechanisms.similarity.seats import Seats
 from autotc.mechanisms.similarity.sttm import Sttm
 from autotc.mechanisms.similarity.tome import ToMe
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
@@ -83,6 +90,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Btp,
     ClsAttention,
     Clse,
+    DashAudio,
     FastV,
     FitPrune,
     GlobalCom2,
@@ -99,6 +107,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     VisionZip,
     VisPruner,
     VScan,
+    WindowAttention,
     Withdraw,
     Random,
     UniformStride,
@@ -107,6 +116,8 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     DualAttention,
     IvcPrune,
     MMTok,
+    OmniScopeAudio,
+    OmniScopeVideo,
     PooledQuery,
     SparseVLM,
     SpeechPrune,
@@ -114,9 +125,11 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     TextSimilarity,
     Trim,
     ATome,
+    AffinityPooling,
     Aim,
     Dart,
     DartEmbedding,
+    DashVideo,
     DivPrune,
     Dtd,
     DyMU,
@@ -138,6 +151,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     PruneVid,
     Scissor,
     Scope,
+    Seats,
     Sttm,
     ToMe,
     VidCom2,
@@ -166,7 +180,7 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
-PRESETS_ALONE = frozenset({"fastervlm", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+PRESETS_ALONE = frozenset({"dash", "fastervlm", "ltbm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
 """Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""

@@ -25,6 +25,7 @@ Score = Literal[
     "patch_embeddings",
     "features_before",
     "concurrent_retention",
+    "concurrent_cosine",
 ]
 """What a mechanism may ask the runtime for, beside the tokens. (B, N) float unless a shape is given; T is the number of
 tokens of the query span, right-aligned, zeros on padding.
@@ -52,6 +53,8 @@ tokens of the query span, right-aligned, zeros on padding.
 - ``features_before`` (B, N, D) (decoder): the features as they stood in front of the layer before.
 - ``concurrent_retention``: share kept, by earlier stages, of the companion modality's tokens that overlap a token in
   time; 1 where there is none (see `Mechanism.companion`).
+- ``concurrent_cosine`` (projector): lowest cosine between neighbours of the companion modality's tokens, as they were
+  before its stages there, of which the second begins within a token's time; 1 where there is none.
 """
 
 
@@ -97,7 +100,7 @@ RANK_TEMPERATURE = 0.1
 SCORES_AT: dict[Location, frozenset[Score]] = {
     "input": frozenset(),
     "encoder": TOWER_SCORES - {"middle_attention"} | {"representation_shift", "patch_embeddings"},
-    "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
+    "projector": TOWER_SCORES | {"text_similarity", "text_features", "concurrent_retention", "concurrent_cosine"},
     "decoder": LAYER_SCORES | BLOCK_SCORES | {"text_similarity", "text_features", "concurrent_retention"},
 }
 """Scores that exist at each location."""

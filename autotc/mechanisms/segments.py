@@ -1,4 +1,4 @@
-"""Cutting a video into segments of frames, in the ways of three published methods."""
+"""Cutting a video into segments of frames, in the ways of four published methods."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def cut_at_transitions(means: Tensor, present: Tensor, segments: int, threshold:
     wanted = joints.sum(1).clamp_max(segments - 1)
     cuts = (top_mask(-cosine, wanted, joints) | (cosine < threshold)) & joints
     return torch.nn.functional.pad(cuts.long(), (1, 0)).cumsum(1)
+
+
+def cut_at_breaks(broken: Tensor, start: Tensor, seconds: float) -> Tensor:
+    """Segment of each frame, (B, T) long, cut at breaks that are not too close (DASH, 2603.15685).
+
+    Args:
+        broken: (B, T) bool, frames that may begin a segment.
+        start: (B, T) float, when each frame begins.
+        seconds: least time between the beginnings of two segments.
+    """
+    begins = torch.zeros_like(broken, dtype=torch.long)
+    last = start[:, 0].clone()
+    for frame in range(1, broken.shape[1]):
+        # The allowance is for starts that are sums of hops.
+        begins[:, frame] = (broken[:, frame] & (start[:, frame] - last >= seconds - 1e-4)).long()
+        last = torch.where(begins[:, frame] > 0, start[:, frame], last)
+    return begins.cumsum(1)
 
 
 def frames_to_end(segment: Tensor, present: Tensor) -> Tensor:

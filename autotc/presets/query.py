@@ -81,4 +81,14 @@ QUERY = (
         adaptation="the second phase reads the first layer's attention itself in place of its estimate from signs",
         modalities=("audio",),
     ),
+    # The official evaluation: audio_prune_ratio 0.25, visual_prune_ratio 0.6.
+    Preset(
+        "omniscope",
+        parts=(
+            Part("omniscope_audio", "projector", keep=0.75, modalities=("audio",)),
+            Part("omniscope_video", "projector", keep=0.4, modalities=("video",)),
+        ),
+        paper="2607.23193",
+        adaptation="frames' relevance by the model's own text embeddings for CLIP's; counts are met exactly",
+    ),
 )

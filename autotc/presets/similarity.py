@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from autotc.presets.base import Part, Preset, middle
+from autotc.vocabulary import Modality
+
+
+def _seats(modality: Modality, mean: float, window: int) -> tuple[Part, ...]:
+    """SEATS for one modality, of which the share ``mean`` is left on average over the layers."""
+    only = (modality,)
+    return (
+        Part("seats", "projector", keep=round(1.4 * mean, 4), params={"window": window}, modalities=only),
+        Part("window_attention", "decoder", keep=round(1.3017 * mean, 4), layer=(16, 28), modalities=only),
+        Part("window_attention", "decoder", keep=round(1.0347 * mean, 4), layer=(18, 28), modalities=only),
+        Part("window_attention", "decoder", keep=round(0.309 * mean, 4), layer=(20, 28), modalities=only),
+        Part("withdraw", "decoder", keep=mean, layer=(23, 28), modalities=only, fixed=1e-6),
+    )
+
 
 SIMILARITY = (
     Preset(
@@ -17,6 +31,26 @@ SIMILARITY = (
         (Part("a_tome", "encoder", layer=middle),),
         paper="2306.16009",
         adaptation="training-free; one stage in the middle of the tower, its threshold set to leave the budget",
+    ),
+    # Qwen2-Audio (32 layers), the more aggressive setting: thresholds 0.8 and 0.7 at the input and layer 29, lookback 1
+    # and 3. The first leaves about 74% of the tokens of clean speech; 14.9% are left in the end.
+    Preset(
+        "affinity_pooling",
+        parts=(
+            Part("affinity_pooling", "projector", keep=0.743),
+            Part("affinity_pooling", "decoder", keep=0.149, layer=(29, 32), params={"lookback": 3}),
+        ),
+        paper="2604.06871",
+        adaptation="counts in place of thresholds; how a lookback of several tokens decides is not confirmed",
+        modalities=("audio",),
+    ),
+    # LTBM: ToMe's matching between tokens near in time, in the encoder's space. Keep ratio and window are choices made
+    # here.
+    Preset(
+        "ltbm",
+        (Part("tome", "encoder", layer=-1, params={"window": 8}, modalities=("audio",)),),
+        paper="2605.25179",
+        adaptation="matched on the last block's keys, in rounds; window, features and ratio not confirmed",
     ),
     Preset(
         "dyn_ttm",
@@ -168,6 +202,30 @@ SIMILARITY = (
         paper="2511.14582",
         flash_safe=False,
         adaptation="anchors are chosen without the video; windows' budgets in proportion, so that the count is met",
+    ),
+    # The official eval.sh: rho_audio 0.45, rho_video 0.76, contextual_ratio 0.05, G = 3; anchors come on top.
+    Preset(
+        "dash",
+        parts=(
+            Part("dash_audio", "projector", keep=0.6, modalities=("audio",)),
+            Part("dash_video", "projector", keep=0.24, modalities=("video",)),
+        ),
+        paper="2603.15685",
+        flash_safe=False,
+        adaptation="segments begin with a frame; anchors are chosen without the video; counts are met exactly",
+    ),
+    # Qwen2.5-Omni-7B (28 layers) at R = 25%, the means over the layers being 0.2 of the video and 0.55 of the audio:
+    # 1.4 times these before the language model, fewer before layers 16, 18 and 20 by the official
+    # `block_wise_ratio_decay_schedule`, and none from layer 23 on.
+    Preset(
+        "seats",
+        parts=(
+            *_seats("video", 0.2, 2),
+            *_seats("audio", 0.55, 50),
+        ),
+        paper="2605.20035",
+        flash_safe=False,
+        adaptation="windows share each modality's budget by its own attention; the last token of each item stays",
     ),
     # R = 25% of the tokens (LLaVA-OneVision, LLaVA-Video, Qwen2-VL; R_RATIO=0.25 in the official code).
     Preset(

@@ -9,7 +9,7 @@ from autotc.runtime.columns import gather_columns, query_columns
 from autotc.runtime.prompt import PromptState
 from autotc.runtime.scores import text_similarity
 from autotc.runtime.steps import Step
-from autotc.runtime.tracks import Track, concurrent_retention
+from autotc.runtime.tracks import Track, concurrent_cosine, concurrent_retention
 
 
 def context_scores(
@@ -38,9 +38,9 @@ def context_scores(
         assert state.query is not None  # found at the language model's entry
         columns = query_columns(state.query).to(device)
         scores["text_features"] = gather_columns(values, rows, columns[rows])
+    companion = None if step.mechanism.companion is None else state.tracks.get(step.mechanism.companion)
     if "concurrent_retention" in needs:
-        companion = step.mechanism.companion
-        scores["concurrent_retention"] = concurrent_retention(
-            track, None if companion is None else state.tracks.get(companion)
-        )
+        scores["concurrent_retention"] = concurrent_retention(track, companion)
+    if "concurrent_cosine" in needs:
+        scores["concurrent_cosine"] = concurrent_cosine(track, companion)
     return scores

@@ -263,6 +263,9 @@ class Prefill:
     def _project(self, modality: Modality, values: Tensor) -> Tensor:
         """Run the modality's projector stages; returns the embeddings (B, L, D) with survivors in place."""
         track, tower = self.state.tracks[modality], self._prompt.towers.get(modality)
+        if any("concurrent_cosine" in s.mechanism.needs and s.mechanism.companion == modality for s in self._steps):
+            with self._steps.scoring():
+                track.note_joints(values)
         for step in self._steps.at("projector", modality):
             targets = self._steps.budget(track, step)
             if targets is None:

@@ -29,6 +29,8 @@ class Track:
         row: (B,) long on the host, batch row of each item; set at the language model's entry.
         column: (B, N) long on the host, column of each token in the current sequence; -1 pads.
         reductions: what was applied, in order.
+        joints: (2, B, N) float, of the tokens that have reached the language model: when each begins, and its cosine to
+            the one before; None where no stage asks for it.
     """
 
     items: Sequence[Item]
@@ -41,6 +43,7 @@ class Track:
     row: Tensor | None = None
     column: Tensor | None = None
     reductions: list[Reduction] = field(default_factory=list)
+    joints: Tensor | None = None
 
     @property
     def batch_row(self) -> Tensor:
@@ -139,6 +142,13 @@ class Track:
         out.view(-1, out.shape[-1]).index_copy_(0, places, survivors[real].to(values.dtype))
         return out
 
+    def note_joints(self, values: Tensor) -> None:
+        """Note how alike neighbours are, in the sequences' (rows, L, D) as they are; sets ``joints``."""
+        unit = torch.nn.functional.normalize(self.features(values).float(), dim=-1, eps=1e-6)
+        cosine = torch.full(self.valid.shape, torch.inf, device=unit.device)
+        cosine[:, 1:] = (unit[:, 1:] * unit[:, :-1]).sum(2).masked_fill(~self.valid[:, :-1], torch.inf)
+        self.joints = torch.stack([self.box[..., 0].masked_fill(~self.valid, torch.inf), cosine])
+
     def source(self) -> Reduction:
         """From the item's units to its tokens of now: the product of all reductions."""
         _index, valid = column_index([item.count for item in self.items])
@@ -178,4 +188,23 @@ def concurrent_retention(track: Track, companion: Track | None) -> Tensor:
         overlapping = last - first
         share = (until[last] - before[first]) / overlapping.clamp_min(1)
         out[i] = torch.where(overlapping > 0, share, out[i])
+    return out
+
+
+def concurrent_cosine(track: Track, companion: Track | None) -> Tensor:
+    """Lowest cosine between neighbours of the companion modality that join within each token's time, (B, N) float.
+
+    Items are paired as in `concurrent_retention`; 1 where no two tokens join.
+    """
+    out = torch.ones(track.valid.shape, device=track.valid.device)
+    if companion is None or companion.joints is None:
+        return out
+    for i in range(len(track.items)):
+        rows = (companion.batch_row == track.batch_row[i]).nonzero()[:, 0].to(out.device)
+        start, cosine = companion.joints.to(out.device)[:, rows].flatten(1)
+        # Tokens of one frame have one time.
+        spans, at = torch.unique(track.box[i, :, :2], dim=0, return_inverse=True)
+        within = (start >= spans[:, :1] - 1e-6) & (start < spans[:, 1:] - 1e-6)
+        if within.shape[1]:
+            out[i] = torch.where(within, cosine, torch.inf).amin(1).clamp_max(1.0)[at]
     return out

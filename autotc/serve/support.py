@@ -16,7 +16,7 @@ SERVED: dict[str, tuple[str, ...]] = {
 STAMPED = frozenset({"Qwen3VLForConditionalGeneration"})
 """Classes whose prompts say the time in front of each frame of a video."""
 
-_FUSED: frozenset[Score] = frozenset({"concurrent_retention"})
+_FUSED: frozenset[Score] = frozenset({"concurrent_retention", "concurrent_cosine"})
 
 
 def serve_refusal(stage: Stage, architecture: str | None) -> str | None:

@@ -12,8 +12,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.search.synthetic import SyntheticEvaluator
-
 from autotc.policy import UNCOMPRESSED
 from autotc.resources import search_space
 from autotc.search.engine import Conduct, Engine
@@ -29,6 +27,7 @@ from autotc.search.settings import SearchSettings
 from autotc.search.storage import load_front, load_study
 from autotc.search.strategies import build_strategy
 from autotc.search.strategies.sampled import frozen_trial
+from tests.search.synthetic import SyntheticEvaluator
 
 STUDY = "m-b0.5-s0"
 

@@ -159,6 +159,7 @@ def scores(tokens: Tokens, seed: int) -> dict[Score, torch.Tensor]:
         "values": along(2, 3, normal=True),
         "text_values": text(2, 3),
         "rotation": along(2, normal=True),
+        "concurrent_cosine": along() * 2 - 1,
     }
     return out
 

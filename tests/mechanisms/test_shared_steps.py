@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.allocation import allocate, share_between
 from autotc.mechanisms.clustering import density_peaks, nearest
 from autotc.mechanisms.frames import change, frame_tokens
 from autotc.mechanisms.grouping import count_groups, neighbour_runs
@@ -95,6 +95,23 @@ def test_allocate(least: int) -> None:
                 least,
             )
             assert alone[0].tolist() == given[row].tolist()
+
+
+def test_share_between() -> None:
+    for seed in SEEDS:
+        random = np.random.default_rng(seed)
+        weight = torch.from_numpy(random.random((3, 6)) * (random.random((3, 6)) < 0.8))
+        low = torch.from_numpy(random.integers(0, 4, (3, 6)))
+        high = low + torch.from_numpy(random.integers(0, 6, (3, 6)))
+        budget = torch.from_numpy(random.integers(1, 40, 3))
+        share = share_between(budget, weight, low, high)
+        assert ((share >= low) & (share <= high)).all()
+        assert torch.allclose(share.sum(1), budget.double().clamp(low.sum(1).double(), high.sum(1).double()))
+        for b in range(3):
+            # Those strictly between their bounds are in proportion.
+            free = [g for g in range(6) if low[b, g] + 1e-6 < share[b, g] < high[b, g] - 1e-6 and weight[b, g] > 0]
+            ratio = [float(share[b, g] / weight[b, g]) for g in free]
+            assert not ratio or max(ratio) / min(ratio) < 1 + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import autotc
 from autotc.mechanisms import SCORES_AT, Reduction, Tokens, target_count
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.scores import RANK_ROUNDS, RANK_TEMPERATURE
+from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.pixelprune import PixelPrune
 from autotc.models import bind, find_adapter
@@ -249,3 +250,42 @@ def test_duplicate_patches_are_found() -> None:
         model()(**inputs)
         kept = handle.last["image"].ids[0].tolist()
     assert kept == [0, columns + 1, columns + 2, 2 * columns + 1]
+
+
+def test_the_audio_says_where_it_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video tokens see the lowest cosine between neighbours of the audio of their time, as it was before its stage."""
+    given: dict[str, Any] = {}
+
+    def select(tokens: Tokens, budget: Tensor) -> Reduction:
+        column = torch.arange(tokens.valid.shape[1]).flip(0)
+        return Reduction.select((column < budget[:, None]) & tokens.valid)
+
+    def see(self: Evs, tokens: Tokens, budget: Tensor, scores: Any) -> Reduction:
+        given.update(scores, video=tokens)
+        return select(tokens, budget)
+
+    def hear(self: DivPrune, tokens: Tokens, budget: Tensor, scores: Any) -> Reduction:
+        given["audio"] = tokens
+        return select(tokens, budget)
+
+    monkeypatch.setattr(Evs, "needs", ("concurrent_cosine",))
+    monkeypatch.setattr(Evs, "companion", "audio")
+    monkeypatch.setattr(Evs, "reduce", see)
+    monkeypatch.setattr(DivPrune, "reduce", hear)
+    inputs = request([media(3, video=6, audio=2.4), media(4, video=4)])
+    video = Stage(modality="video", location="projector", mechanism="evs", keep_ratio=0.5)
+    audio = Stage(modality="audio", location="projector", mechanism="divprune", keep_ratio=0.4)
+    with autotc.apply(model(), Policy.of([video, audio])), torch.no_grad():
+        model()(**inputs)
+    sound, sight, got = given["audio"], given["video"], given["concurrent_cosine"]
+    heard = sound.features[0, sound.valid[0]]
+    begins = sound.box[0, sound.valid[0], 0]
+    cosine = torch.cosine_similarity(heard[1:], heard[:-1], dim=-1)
+    joined = 0
+    for column in sight.valid[0].nonzero()[:, 0].tolist():
+        start, end = sight.box[0, column, :2].tolist()
+        there = [float(cosine[i - 1]) for i in range(1, len(heard)) if start - 1e-6 <= begins[i] < end - 1e-6]
+        joined += len(there)
+        assert got[0, column] == pytest.approx(min(there, default=1.0), abs=1e-5)
+    assert joined
+    assert (got[1][sight.valid[1]] == 1).all()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.clustering import nearest
+from autotc.mechanisms.clustering import fill_anchors
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.selection import rank_in_group, top_mask
+from autotc.mechanisms.selection import top_mask
 from autotc.mechanisms.tokens import Tokens
 
 
@@ -50,29 +50,7 @@ class OmniZipAudio(Mechanism):
         anchors_wanted = (tokens.count.double() * self.params.contextual_ratio + 0.5).long()
         anchors_wanted = torch.minimum(anchors_wanted, budget - 1)
         salient = top_mask(scores["received_attention"], budget - anchors_wanted, valid)
-        rest = valid & ~salient
-        step = (rest.sum(1) // anchors_wanted.clamp_min(1)).clamp_min(1)[:, None]
-        rank = rest.cumsum(1) - 1
-        anchor = rest & (rank % step == 0) & (rank // step < anchors_wanted[:, None])
-        survivors = salient | anchor
-
-        into, cosine = nearest(tokens.features, anchor, valid)
-        open_to = rest & ~anchor & anchor.any(1, keepdim=True)
-        taken = open_to & (rank_in_group(cosine, torch.where(open_to, into, 0), open_to) < self.params.group)
-        row, source = taken.nonzero(as_tuple=True)
-        target = into[row, source]
-        strength = cosine[row, source].exp()
-        total = torch.zeros(valid.shape, device=valid.device).index_put_((row, target), strength, accumulate=True)
-        column = survivors.cumsum(1) - 1
-        stays, token = survivors.nonzero(as_tuple=True)
-        self_weight = torch.where(total[stays, token] > 0, 0.5, 1.0)
-        return Reduction.linear(
-            survivors,
-            torch.cat([stays, row]),
-            torch.cat([token, source]),
-            torch.cat([column[stays, token], column[row, target]]),
-            torch.cat([self_weight, 0.5 * strength / total[row, target]]),
-        )
+        return fill_anchors(tokens.features, salient, anchors_wanted, self.params.group, valid)
 
     def flops(self, work: Work) -> int:
         anchors = min(int(work.n * self.params.contextual_ratio + 0.5), work.m - 1)

@@ -14,6 +14,7 @@ from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
 from autotc.mechanisms.selection import top_per_group, unit
 from autotc.mechanisms.tokens import Tokens
+from autotc.mechanisms.windows import windows
 
 
 class SpeechPruneParams(Params):
@@ -46,10 +47,7 @@ class SpeechPrune(Mechanism):
         query = unit(text, present).sum(1) / present.sum(1, keepdim=True).clamp_min(1)
         relevance = torch.einsum("bnd,bd->bn", tokens.unit_features(), query)
 
-        begin = tokens.box[..., 0].double()
-        begin = begin - begin.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
-        # The allowance is for starts that are sums of hops, a rounding error below a whole second.
-        window = (begin / self.params.seconds + 1e-4).floor().long().masked_fill(~valid, 0)
+        window = windows(tokens, self.params.seconds)
         size = count_groups(window, valid, int(window.max()) + 1)
         total = torch.zeros(size.shape, dtype=torch.double, device=size.device)
         total.scatter_add_(1, window, relevance.double().masked_fill(~valid, 0.0))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotc.lazy import Tensor, torch
+from autotc.lazy import Tensor
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.contract import Mechanism, Work
-from autotc.mechanisms.grouping import count_groups, group_rows
+from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.matching import merge_within
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.similarity.tome import merge_rounds
 from autotc.mechanisms.tokens import Tokens
 
 
@@ -37,17 +37,7 @@ class Aim(Mechanism):
         frame = frame.masked_fill(few[:, None], 0)
         size = count_groups(frame, valid, frames)
         quota = allocate(budget, size.double(), size, least=1)
-
-        rows = group_rows(frame, valid, frames)
-        present = rows >= 0
-        weighted = tokens.features.float().masked_fill(~valid[..., None], 0.0) * tokens.mass.float()[..., None]
-        packed = weighted.flatten(0, 1)[rows.clamp_min(0)].masked_fill(~present[..., None], 0.0)
-        root = rows.gather(1, merge_rounds(packed, present, quota.flatten()))
-        target = torch.full((valid.numel(),), -1, dtype=torch.long, device=valid.device)
-        target[rows[present]] = root[present] % valid.shape[1]
-        target = target.view(valid.shape)
-        place = torch.arange(valid.shape[1], device=valid.device)
-        return Reduction.merge(valid & (target == place), target, tokens.mass)
+        return merge_within(tokens, frame, quota)
 
     def flops(self, work: Work) -> int:
         rows = work.frames if work.m >= work.frames else 1
@@ -56,7 +46,6 @@ class Aim(Mechanism):
         total = 0
         while any(a > b for a, b in zip(left, quota, strict=True)):
             widest = max(left)
-            # Rows stay apart also where frames are matched together; all but the first are empty then.
-            total += 2 * work.frames * ((widest + 1) // 2) * (widest // 2) * work.d
+            total += 2 * rows * ((widest + 1) // 2) * (widest // 2) * work.d
             left = [a - min(a - b, a // 2) for a, b in zip(left, quota, strict=True)]
         return total

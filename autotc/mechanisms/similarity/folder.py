@@ -8,9 +8,10 @@ from pydantic import Field
 
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.matching import merge_rounds
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.similarity.tome import ToMe, merge_rounds
+from autotc.mechanisms.similarity.tome import ToMe
 from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 

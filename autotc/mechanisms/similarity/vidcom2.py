@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autotc.lazy import Tensor, torch
+from autotc.mechanisms.closeness import closeness, steady_half
 from autotc.mechanisms.contract import CountedParams, Mechanism
 from autotc.mechanisms.counting import engine_count, pruning_rate
 from autotc.mechanisms.frames import present_frames
@@ -14,14 +15,7 @@ from autotc.mechanisms.scores import Score
 from autotc.mechanisms.selection import top_mask, top_per_group, unit
 from autotc.mechanisms.tokens import Tokens
 
-_SCALES = tuple(2.0**k for k in range(-3, 2))
 _TEMPERATURE = 0.01
-
-
-def _closeness(values: Tensor, centre: Tensor) -> Tensor:
-    """Sum of Gaussians of the distance to a centre, (B, N) float64, over the published scales."""
-    squared = (values - centre).square().sum(2).double()
-    return torch.stack([(-squared / (2 * scale)).exp() for scale in _SCALES]).sum(0)
 
 
 class VidCom2(Mechanism):
@@ -49,15 +43,11 @@ class VidCom2(Mechanism):
         ones = valid.float()
         frame = present_frames(tokens)
         frames = int(frame.max()) + 1
-        clean = tokens.features.float().masked_fill(~valid[..., None], 0.0)
-        everything = torch.zeros_like(frame)
-        spread = (clean - group_mean(clean, everything, ones, 1)).square().masked_fill(~valid[..., None], 0.0).sum(1)
-        half = spread.argsort(dim=1, stable=True)[:, : max(1, spread.shape[1] // 2)]
-        values = unit(clean.gather(2, half[:, None].expand(-1, clean.shape[1], -1)), valid)
+        values = unit(steady_half(tokens.features, valid), valid)
 
-        of_video = _closeness(values, group_mean(values, everything, ones, 1))
+        of_video = closeness(values, group_mean(values, torch.zeros_like(frame), ones, 1))
         centres = group_mean(values, frame, ones, frames)
-        of_frame = _closeness(values, centres.gather(1, frame[..., None].expand_as(values)))
+        of_frame = closeness(values, centres.gather(1, frame[..., None].expand_as(values)))
         size = count_groups(frame, valid, frames)
         distinct = -group_mean(of_video[..., None], frame, ones, frames)[..., 0]
         share = (distinct.masked_fill(size == 0, -torch.inf) / _TEMPERATURE).softmax(1)

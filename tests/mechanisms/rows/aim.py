@@ -7,7 +7,7 @@ import numpy as np
 from ..kit import Array, Case, Given, Row, cosine
 
 
-def _match(x: Array, groups: list[list[int]], m: int) -> list[list[int]]:
+def match(x: Array, groups: list[list[int]], m: int) -> list[list[int]]:
     """Rounds of matching between groups in even and in odd places; a group's last token gives it its place."""
     while len(groups) > m:
         mean = [x[g].mean(0) for g in groups]
@@ -26,11 +26,11 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
     t, area = given.grid[0], given.grid[1] * given.grid[2]
     groups: list[list[int]] = []
     if m < t:
-        groups = _match(given.x, [[i] for i in range(len(given.x))], m)
+        groups = match(given.x, [[i] for i in range(len(given.x))], m)
     else:
         for frame in range(t):
             tokens = [[i] for i in range(frame * area, (frame + 1) * area)]
-            groups += _match(given.x, tokens, m // t + (frame < m % t))
+            groups += match(given.x, tokens, m // t + (frame < m % t))
     return [g[-1] for g in groups], np.stack([given.x[g].mean(0) for g in groups])
 
 

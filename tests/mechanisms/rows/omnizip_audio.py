@@ -11,13 +11,9 @@ from autotc.mechanisms import Score
 from ..kit import Array, Case, Given, Row, cosine, top
 
 
-def reference(given: Given, m: int) -> tuple[list[int], Array]:
-    """Dominant tokens; anchors at a stride; a plan of what each anchor takes; the plan carried out."""
-    x, n = given.x, len(given.x)
-    wanted = min(int(n * float(str(given.params.get("contextual_ratio", 0.05))) + 0.5), m - 1)
-    group = int(str(given.params.get("group", 3)))
-    dominant = top(given.scores["received_attention"], m - wanted)
-    rest = [i for i in range(n) if i not in dominant]
+def anchored(x: Array, dominant: list[int], wanted: int, group: int) -> tuple[list[int], Array]:
+    """Anchors at a stride; a plan of what each anchor takes; the plan carried out."""
+    rest = [i for i in range(len(x)) if i not in dominant]
     anchors = rest[:: max(1, len(rest) // wanted)][:wanted] if wanted else []
     plan: dict[int, list[int]] = {a: [] for a in anchors}
     for i in rest:
@@ -30,6 +26,13 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
         mixed = sum((w * x[i] for w, i in zip(weights, chosen, strict=True)), np.zeros_like(x[a]))
         out[a] = (x[a] + mixed / sum(weights)) / 2 if chosen else x[a]
     return sorted(out), np.stack([out[i] for i in sorted(out)])
+
+
+def reference(given: Given, m: int) -> tuple[list[int], Array]:
+    """Dominant tokens, then the anchors."""
+    wanted = min(int(len(given.x) * float(str(given.params.get("contextual_ratio", 0.05))) + 0.5), m - 1)
+    group = int(str(given.params.get("group", 3)))
+    return anchored(given.x, top(given.scores["received_attention"], m - wanted), wanted, group)
 
 
 # 0 and 5 are salient. Of the rest, 1 to 4, one anchor in four: 1. It takes the one most like it, 3 (cosine 1), with a
