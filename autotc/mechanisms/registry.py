@@ -47,6 +47,7 @@ from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
+from autotc.mechanisms.similarity.flashvid import FlashVid
 from autotc.mechanisms.similarity.floc import Floc
 from autotc.mechanisms.similarity.folder import Folder
 from autotc.mechanisms.similarity.framefusion import FrameFusion
@@ -108,6 +109,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Evs,
     FastAdaSP,
     FastVid,
+    FlashVid,
     Floc,
     Folder,
     FrameFusion,

@@ -195,6 +195,18 @@ SIMILARITY = (
         adaptation="frames compared by the mean of their tokens; survivors are not gathered by other anchors as well",
         modalities=("video",),
     ),
+    # LLaVA-OneVision-7B at 10%: expansion 1.25, then 30% of what is left before layer 20 of 28.
+    Preset(
+        "flashvid",
+        parts=(
+            Part("flashvid", "projector", keep=0.125),
+            Part("fastv", "decoder", keep=0.0375, layer=(20, 28)),
+        ),
+        paper="2602.08024",
+        flash_safe=False,
+        adaptation="averages by mass; shares by largest remainders, where the code rounds each up",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
