@@ -56,6 +56,7 @@ from autotc.mechanisms.similarity.holitom import HoliTom
 from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
+from autotc.mechanisms.similarity.ott_vid import OttVid
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
@@ -118,6 +119,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Mob,
     MustDrop,
     OmniZipVideo,
+    OttVid,
     PactDbdpc,
     PruneVid,
     Scissor,

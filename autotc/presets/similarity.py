@@ -207,6 +207,15 @@ SIMILARITY = (
         adaptation="averages by mass; shares by largest remainders, where the code rounds each up",
         modalities=("video",),
     ),
+    # Qwen2.5-VL-7B on MVBench at 10%: frames keep 0.1 ** 0.7 = 20%, all temperatures and the largest cost are 0.3.
+    Preset(
+        "ott_vid",
+        parts=(Part("ott_vid", "projector", keep=0.1),),
+        paper="2605.11803",
+        flash_safe=False,
+        adaptation="a keep ratio below one token a frame empties frames; averages by mass",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
