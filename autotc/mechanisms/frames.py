@@ -35,3 +35,30 @@ def change(tokens: Tokens, back: Tensor) -> Tensor:
     before = (place - back * frame_tokens(tokens)).clamp_min(0)
     other = unit.gather(1, before[..., None].expand_as(unit))
     return 1.0 - torch.einsum("bnd,bnd->bn", unit, other)
+
+
+def turned_by_place(tokens: Tokens, time_base: float, space_base: float) -> Tensor:
+    """Features of norm 1, a third of the channels each rotated by time (seconds), row and column (Tango, 2604.09547).
+
+    Args:
+        tokens: the items.
+        time_base, space_base: channel pair i of w turns by base ** (-i / w) for each second, row or column.
+
+    Returns:
+        (B, N, D) float32, zeros on padding. Thirds are even; the first takes the rest.
+    """
+    unit = tokens.unit_features()
+    width = unit.shape[2]
+    third = width // 6 * 2
+    seconds = tokens.box[..., 0].masked_fill(~tokens.valid, 0.0).float()
+    places = (seconds, tokens.grid[..., 1].float(), tokens.grid[..., 2].float())
+    sizes, bases = (width - 2 * third, third, third), (time_base, space_base, space_base)
+    out, start = unit.clone(), 0
+    for place, size, base in zip(places, sizes, bases, strict=True):
+        half = size // 2
+        angle = place[..., None] * base ** (torch.arange(half, device=unit.device) / -max(half, 1))
+        first, second = unit[..., start : start + half], unit[..., start + half : start + 2 * half]
+        out[..., start : start + half] = first * angle.cos() - second * angle.sin()
+        out[..., start + half : start + 2 * half] = second * angle.cos() + first * angle.sin()
+        start += size
+    return out.masked_fill(~tokens.valid[..., None], 0.0)

@@ -62,6 +62,7 @@ from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
 from autotc.mechanisms.similarity.sttm import Sttm
+from autotc.mechanisms.similarity.tango import Tango
 from autotc.mechanisms.similarity.tome import ToMe
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
 from autotc.mechanisms.transformation.avg_pool import AvgPool
@@ -125,6 +126,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Scissor,
     Scope,
     Sttm,
+    Tango,
     ToMe,
     VidCom2,
     AvgPool,

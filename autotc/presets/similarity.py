@@ -216,6 +216,18 @@ SIMILARITY = (
         adaptation="a keep ratio below one token a frame empties frames; averages by mass",
         modalities=("video",),
     ),
+    # LLaVA-Video-7B, 10% on average over 28 layers: 12.2% before the language model, half of them from layer 18 on.
+    Preset(
+        "tango",
+        parts=(
+            Part("tango", "projector", keep=0.122),
+            Part("fastv", "decoder", keep=0.061, layer=(18, 28)),
+        ),
+        paper="2604.09547",
+        flash_safe=False,
+        adaptation="sinks of attention are not left out; fewer static places merge where all would leave too few",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
