@@ -35,6 +35,7 @@ from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
 from autotc.mechanisms.query.speechprune import SpeechPrune
 from autotc.mechanisms.query.text_attention import TextAttention
+from autotc.mechanisms.query.text_aware import TextAware
 from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
@@ -64,6 +65,7 @@ from autotc.mechanisms.similarity.scope import Scope
 from autotc.mechanisms.similarity.sttm import Sttm
 from autotc.mechanisms.similarity.tango import Tango
 from autotc.mechanisms.similarity.tome import ToMe
+from autotc.mechanisms.similarity.unified_st import UnifiedSt
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
 from autotc.mechanisms.transformation.avg_pool import AvgPool
 from autotc.mechanisms.transformation.downsample import Downsample
@@ -99,6 +101,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     SparseVLM,
     SpeechPrune,
     TextAttention,
+    TextAware,
     TextSimilarity,
     Trim,
     ATome,
@@ -128,6 +131,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Sttm,
     Tango,
     ToMe,
+    UnifiedSt,
     VidCom2,
     AvgPool,
     Downsample,

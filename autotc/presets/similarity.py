@@ -228,6 +228,18 @@ SIMILARITY = (
         adaptation="sinks of attention are not left out; fewer static places merge where all would leave too few",
         modalities=("video",),
     ),
+    # LLaVA-OneVision-7B at 2%, half of it from layer 18 of 28 on.
+    Preset(
+        "unified_st",
+        parts=(
+            Part("unified_st", "projector", keep=0.02),
+            Part("text_aware", "decoder", keep=0.01, layer=(18, 28)),
+        ),
+        paper="2603.21957",
+        flash_safe=False,
+        adaptation="no official code: the share of clusters, the density's k and how scores are scaled not confirmed",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
