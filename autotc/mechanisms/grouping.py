@@ -69,7 +69,9 @@ def group_cosine(scaled: Tensor, group: Tensor, valid: Tensor, groups: int) -> T
     return (total.square().sum(2) - self_products) / (size * (size - 1)).clamp_min(1)
 
 
-def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:
+def neighbour_runs(
+    keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None, opens: Tensor | None = None
+) -> Tensor:
     """Join the neighbours most alike by cosine until ``budget`` runs are left; ties go to the earlier pair.
 
     Args:
@@ -77,12 +79,16 @@ def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float
         budget: (B,) long.
         valid: (B, N) bool.
         threshold: cosine above which pairs are joined whatever the budget; None for none.
+        opens: (B, N) bool, tokens that open a line: they join the line before after all other pairs, and only for the
+            budget's sake; None for one line.
 
     Returns:
         (B, N) long, the first token of each token's run; -1 on padding.
     """
     scaled = unit(keys, valid)
     cosine = torch.einsum("bnd,bnd->bn", scaled[:, 1:], scaled[:, :-1])
+    if opens is not None:
+        cosine = torch.where(opens[:, 1:], cosine - 4.0, cosine)
     pairs = valid[:, 1:] & valid[:, :-1]
     links = valid.sum(1) - budget
     if threshold is not None:

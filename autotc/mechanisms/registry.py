@@ -45,6 +45,7 @@ from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
+from autotc.mechanisms.similarity.dyntok import DynTok
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
@@ -111,6 +112,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     DivPrune,
     Dtd,
     DynTtm,
+    DynTok,
     Evs,
     FastAdaSP,
     FastVid,

@@ -240,6 +240,14 @@ SIMILARITY = (
         adaptation="no official code: the share of clusters, the density's k and how scores are scaled not confirmed",
         modalities=("video",),
     ),
+    # The published threshold of 0.6 leaves 44.4% of the tokens (adaptive: true).
+    Preset(
+        "dyntok",
+        parts=(Part("dyntok", "projector", keep=0.444),),
+        paper="2506.03990",
+        adaptation="the relative form, in place of a threshold; which features are compared is not confirmed",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
