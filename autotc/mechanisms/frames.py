@@ -62,3 +62,41 @@ def turned_by_place(tokens: Tokens, time_base: float, space_base: float) -> Tens
         out[..., start + half : start + 2 * half] = second * angle.cos() + first * angle.sin()
         start += size
     return out.masked_fill(~tokens.valid[..., None], 0.0)
+
+
+def _spots(tokens: Tokens) -> tuple[Tensor, int]:
+    """Number of each token's place in its frame, (B, N) long, and how many there may be."""
+    y, x = tokens.grid[..., 1].masked_fill(~tokens.valid, 0), tokens.grid[..., 2].masked_fill(~tokens.valid, 0)
+    wide = int(x.max()) + 1
+    return y * wide + x, (int(y.max()) + 1) * wide
+
+
+def frame_likeness(tokens: Tokens, frame: Tensor) -> Tensor:
+    """Mean cosine of every two frames over the places that both hold, (B, T, T) float32; 0 where there are none.
+
+    Multiplies T^2 x P x (D + 1), P being the places of a frame.
+
+    Args:
+        tokens: no two of a frame at one place.
+        frame: (B, N) long, from 0.
+    """
+    spot, places = _spots(tokens)
+    row, at = tokens.valid.nonzero(as_tuple=True)
+    where = (row, frame[row, at], spot[row, at])
+    unit = tokens.unit_features()
+    canvas = unit.new_zeros(unit.shape[0], int(frame.max()) + 1, places, unit.shape[2])
+    held = canvas.new_zeros(canvas.shape[:3])
+    canvas[where], held[where] = unit[row, at], 1.0
+    flat = canvas.flatten(2)
+    return torch.bmm(flat, flat.mT) / torch.bmm(held, held.mT).clamp_min(1.0)
+
+
+def same_place_before(tokens: Tokens, frame: Tensor) -> Tensor:
+    """The token at each token's place in the frame before, (B, N) long; -1 where there is none, and on padding."""
+    spot, places = _spots(tokens)
+    row, at = tokens.valid.nonzero(as_tuple=True)
+    canvas = torch.full((frame.shape[0], int(frame.max()) + 2, places), -1, dtype=torch.long, device=frame.device)
+    canvas[row, frame[row, at] + 1, spot[row, at]] = at
+    out = torch.full_like(frame, -1)
+    out[row, at] = canvas[row, frame[row, at], spot[row, at]]
+    return out

@@ -11,6 +11,7 @@ from autotc.errors import MechanismError, PolicyError, quote
 from autotc.mechanisms.attention.attention_rank import AttentionRank
 from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
+from autotc.mechanisms.attention.earlytom import EarlyTom
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.hiprune import HiPrune
@@ -46,6 +47,7 @@ from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
 from autotc.mechanisms.similarity.dyntok import DynTok
+from autotc.mechanisms.similarity.earlytom_frames import EarlyTomFrames
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
@@ -79,6 +81,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AttentionRank,
     Btp,
     ClsAttention,
+    EarlyTom,
     FastV,
     FitPrune,
     HiPrune,
@@ -113,6 +116,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Dtd,
     DynTtm,
     DynTok,
+    EarlyTomFrames,
     Evs,
     FastAdaSP,
     FastVid,

@@ -108,6 +108,34 @@ def merge_static_places(tokens: Tokens, threshold: float, spare: Tensor | None) 
     return *merge_groups(tokens, spot, least, threshold, spare), cut
 
 
+def windows_by_drift(likeness: Tensor, threshold: float, longest: int) -> Tensor:
+    """Window of each frame, (B, T) long: runs of frames that stay like their first (EarlyTom, 2605.30010).
+
+    Args:
+        likeness: (B, T, T) float, of every two frames.
+        threshold: a window begins where 0.9 x the likeness to the window's first + 0.1 x what it was before, from 1, is
+            lower,
+        longest: or where the window would reach so many frames.
+    """
+    rows = torch.arange(len(likeness), device=likeness.device)
+    start = torch.zeros_like(rows)
+    running = likeness.new_ones(len(likeness))
+    opens = torch.zeros(likeness.shape[:2], dtype=torch.long, device=likeness.device)
+    for frame in range(1, likeness.shape[1]):
+        running = 0.9 * likeness[rows, start, frame] + 0.1 * running
+        fresh = (running < threshold) | (frame - start + 1 >= longest)
+        opens[:, frame] = fresh.long()
+        start, running = torch.where(fresh, frame, start), torch.where(fresh, 1.0, running)
+    return opens.cumsum(1)
+
+
+def inner_frames(window: Tensor, present: Tensor) -> Tensor:
+    """Frames that are neither the first nor the last of their window, (B, T) bool; ``present`` (B, T) bool."""
+    outer = torch.ones_like(present)
+    outer[:, 1:-1] = (window[:, 1:-1] != window[:, :-2]) | (window[:, 1:-1] != window[:, 2:]) | ~present[:, 2:]
+    return present & ~outer
+
+
 def segments_of_clusters(label: Tensor, present: Tensor) -> Tensor:
     """Segment of each frame (B, T) from its cluster: short runs of frames join the longer of their neighbours
     (PruneVid, 2412.16117).

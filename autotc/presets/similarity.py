@@ -248,6 +248,23 @@ SIMILARITY = (
         adaptation="the relative form, in place of a threshold; which features are compared is not confirmed",
         modalities=("video",),
     ),
+    # LLaVA-OneVision-7B on Video-MME at 10%: frames merge after blocks 10, 21 and 23 of 26 (threshold 0.3), half of
+    # the tokens go before layer 18 of 28. How many frames are left in the tower depends on the video: a choice made
+    # here.
+    Preset(
+        "earlytom",
+        parts=(
+            Part("earlytom_frames", "encoder", keep=0.8, layer=(10, 26), params={"threshold": 0.3}),
+            Part("earlytom_frames", "encoder", keep=0.65, layer=(21, 26), params={"threshold": 0.3}),
+            Part("earlytom_frames", "encoder", keep=0.5, layer=(23, 26), params={"threshold": 0.3}),
+            Part("earlytom", "projector", keep=0.1, params={"threshold": 0.3}),
+            Part("fastv", "decoder", keep=0.05, layer=(18, 28), params={"recycle": True}),
+        ),
+        paper="2605.30010",
+        flash_safe=False,
+        adaptation="fixed counts in the tower: the most alike frames merge; windows anew on the projected features",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(
