@@ -142,12 +142,11 @@ def density_peaks(
 
 
 def cluster_groups(
-    values: Tensor, group: Tensor, count: Tensor, valid: Tensor, neighbours: int | Tensor
+    values: Tensor, group: Tensor, count: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = True
 ) -> tuple[Tensor, Tensor]:
     """DPC-KNN within each group, as the code of the video methods has it.
 
-    The k nearest include the token itself; distances are divided by the square root of the width; every token belongs
-    to the nearest centre.
+    Distances are divided by the square root of the width; every token belongs to the nearest centre.
 
     Args:
         values: (B, N, D) float. Multiplies B x G x P^2 x D, where P is the size of the largest group.
@@ -155,6 +154,7 @@ def cluster_groups(
         count: (B, G) long, centres wanted of each group, at most its size.
         valid: (B, N) bool, the tokens to cluster.
         neighbours: k; (B, G) long for a k of each group's own.
+        itself: whether the k nearest include the token itself.
 
     Returns:
         centres (B, N) bool, and the centre (B, N) long that each token belongs to; -1 where its group has none, and
@@ -167,7 +167,7 @@ def cluster_groups(
         present = rows >= 0
         distance = distances(values.flatten(0, 1)[rows.clamp_min(0)], present) / values.shape[2] ** 0.5
         k = neighbours.flatten() if isinstance(neighbours, torch.Tensor) else neighbours
-        density, separation = density_peaks(distance, present, k, itself=True)
+        density, separation = density_peaks(distance, present, k, itself)
         centre = top_mask(density * separation, count.flatten(), present)
         place = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
         near = distance.masked_fill(~centre[:, None, :], torch.inf).argmin(2)

@@ -56,10 +56,27 @@ def greedy_coverage(value: Tensor, weight: Tensor, preference: Tensor | None, bu
     return chosen & valid
 
 
-def cosine_table(unit: Tensor) -> Tensor:
-    """(B, N, N) cosines of unit vectors (B, N, D), those below zero as zero, symmetric to the last bit."""
+def cosine_table(unit: Tensor, signed: bool = False) -> Tensor:
+    """(B, N, N) cosines of unit vectors (B, N, D), symmetric to the last bit; negative ones as 0 unless ``signed``."""
     cosine = torch.bmm(unit, unit.mT)
     # Two tokens that cover none but each other gain the same: rounding must not choose between them.
-    cosine = ((cosine + cosine.mT) / 2).clamp_min(0.0)
+    cosine = (cosine + cosine.mT) / 2
+    cosine = cosine if signed else cosine.clamp_min(0.0)
     cosine.diagonal(dim1=1, dim2=2).round_()
     return cosine
+
+
+def covered_alone(value: Tensor, weight: Tensor, chosen: Tensor) -> Tensor:
+    """How much worse what is to be covered would be without each of the chosen candidates, (B, N).
+
+    Args:
+        value: (B, R, N), how well each thing is covered by a candidate.
+        weight: (B, R), of each thing.
+        chosen: (B, N) bool; where one is chosen alone, what it covers counts in full.
+    """
+    pad = (0, max(0, 2 - chosen.shape[1]))
+    among = torch.nn.functional.pad(value.masked_fill(~chosen[:, None], -torch.inf), pad, value=-torch.inf)
+    best, at = among.topk(2, dim=2)
+    best = best.masked_fill(best.isinf(), 0.0)
+    ahead = (best[..., 0] - best[..., 1]).clamp_min(0.0) * weight
+    return torch.zeros_like(value[:, 0]).scatter_add_(1, at[..., 0].clamp_max(chosen.shape[1] - 1), ahead)

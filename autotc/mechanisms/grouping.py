@@ -105,9 +105,21 @@ def linked_runs(link: Tensor, budget: Tensor, valid: Tensor, threshold: float | 
     return torch.where(valid & ~joined, place, -1).cummax(1).values.masked_fill(~valid, -1)
 
 
-def neighbour_runs(keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None) -> Tensor:
-    """`linked_runs` of the cosine between neighbours; ``keys`` (B, N, D) float."""
-    return linked_runs(neighbour_cosine(keys, valid), budget, valid, threshold)
+def neighbour_runs(
+    keys: Tensor, budget: Tensor, valid: Tensor, threshold: float | None = None, opens: Tensor | None = None
+) -> Tensor:
+    """`linked_runs` of the cosine between neighbours.
+
+    Args:
+        keys: (B, N, D) float.
+        budget, valid, threshold: as of `linked_runs`.
+        opens: (B, N) bool, tokens that open a line: they join the line before after all other pairs, and only for the
+            budget's sake; None for one line.
+    """
+    cosine = neighbour_cosine(keys, valid)
+    if opens is not None:
+        cosine = torch.where(opens, cosine - 4.0, cosine)
+    return linked_runs(cosine, budget, valid, threshold)
 
 
 def merge_boxes(box: Tensor, centre: Tensor, members: Tensor, mass: Tensor) -> Reduction:

@@ -13,6 +13,7 @@ from autotc.mechanisms.attention.btp import Btp
 from autotc.mechanisms.attention.cls_attention import ClsAttention
 from autotc.mechanisms.attention.clse import Clse
 from autotc.mechanisms.attention.dash_audio import DashAudio
+from autotc.mechanisms.attention.earlytom import EarlyTom
 from autotc.mechanisms.attention.fastv import FastV
 from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.globalcom2 import GlobalCom2
@@ -45,6 +46,7 @@ from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
 from autotc.mechanisms.query.speechprune import SpeechPrune
 from autotc.mechanisms.query.text_attention import TextAttention
+from autotc.mechanisms.query.text_aware import TextAware
 from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
@@ -57,10 +59,13 @@ from autotc.mechanisms.similarity.divprune import DivPrune
 from autotc.mechanisms.similarity.dtd import Dtd
 from autotc.mechanisms.similarity.dymu import DyMU
 from autotc.mechanisms.similarity.dyn_ttm import DynTtm
+from autotc.mechanisms.similarity.dyntok import DynTok
+from autotc.mechanisms.similarity.earlytom_frames import EarlyTomFrames
 from autotc.mechanisms.similarity.evs import Evs
 from autotc.mechanisms.similarity.fastadasp import FastAdaSP
 from autotc.mechanisms.similarity.fastvid import FastVid
 from autotc.mechanisms.similarity.ficoco import FiCoCo
+from autotc.mechanisms.similarity.flashvid import FlashVid
 from autotc.mechanisms.similarity.floc import Floc
 from autotc.mechanisms.similarity.folder import Folder
 from autotc.mechanisms.similarity.framefusion import FrameFusion
@@ -69,6 +74,7 @@ from autotc.mechanisms.similarity.holitom import HoliTom
 from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
+from autotc.mechanisms.similarity.ott_vid import OttVid
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.pixelprune import PixelPrune
 from autotc.mechanisms.similarity.prunevid import PruneVid
@@ -76,7 +82,9 @@ from autotc.mechanisms.similarity.scissor import Scissor
 from autotc.mechanisms.similarity.scope import Scope
 from autotc.mechanisms.similarity.seats import Seats
 from autotc.mechanisms.similarity.sttm import Sttm
+from autotc.mechanisms.similarity.tango import Tango
 from autotc.mechanisms.similarity.tome import ToMe
+from autotc.mechanisms.similarity.unified_st import UnifiedSt
 from autotc.mechanisms.similarity.vidcom2 import VidCom2
 from autotc.mechanisms.transformation.avg_pool import AvgPool
 from autotc.mechanisms.transformation.downsample import Downsample
@@ -91,6 +99,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     ClsAttention,
     Clse,
     DashAudio,
+    EarlyTom,
     FastV,
     FitPrune,
     GlobalCom2,
@@ -122,6 +131,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     SparseVLM,
     SpeechPrune,
     TextAttention,
+    TextAware,
     TextSimilarity,
     Trim,
     ATome,
@@ -134,10 +144,13 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Dtd,
     DyMU,
     DynTtm,
+    DynTok,
+    EarlyTomFrames,
     Evs,
     FastAdaSP,
     FastVid,
     FiCoCo,
+    FlashVid,
     Floc,
     Folder,
     FrameFusion,
@@ -146,6 +159,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Mob,
     MustDrop,
     OmniZipVideo,
+    OttVid,
     PactDbdpc,
     PixelPrune,
     PruneVid,
@@ -153,7 +167,9 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Scope,
     Seats,
     Sttm,
+    Tango,
     ToMe,
+    UnifiedSt,
     VidCom2,
     AvgPool,
     Downsample,

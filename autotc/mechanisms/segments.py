@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.grouping import count_groups
+from autotc.mechanisms.frames import change, frame_tokens
+from autotc.mechanisms.grouping import count_groups, merge_groups
+from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.selection import top_mask
+from autotc.mechanisms.tokens import Tokens
 
 
 def cut_at_transitions(means: Tensor, present: Tensor, segments: int, threshold: float) -> Tensor:
@@ -89,6 +92,65 @@ def most_static_segments(stable: Tensor, frame: Tensor, area: Tensor, valid: Ten
         begins.scatter_(1, at, 1)
         last = (at - 1).clamp_min(0)
     return begins.cumsum(1) - 1
+
+
+def merge_static_places(tokens: Tokens, threshold: float, spare: Tensor | None) -> tuple[Reduction, Tensor, Tensor]:
+    """In segments of `most_static_segments`, places that are static throughout merge into their first token.
+
+    A place is as static as the least of its cosines from frame to frame inside the segment. Multiplies N x D.
+
+    Args:
+        tokens: rows that are full grids in raster order.
+        threshold: cosine above which a place is static.
+        spare: (B,) long, most tokens that may go, those of the most static places first; None for no limit.
+
+    Returns:
+        The reduction; the tokens (B, N) bool of the places that merge; the segment of each frame (B, T) long.
+    """
+    valid = tokens.valid
+    frame = tokens.grid[..., 0].masked_fill(~valid, 0)
+    area = frame_tokens(tokens)
+    frames, widest = int(frame.max()) + 1, int(area.max())
+    cosine = 1.0 - change(tokens, torch.ones_like(frame))
+    cut = most_static_segments(cosine > threshold, frame, area, valid, frames)
+    segment = cut.gather(1, frame)
+    opens = torch.ones_like(cut)
+    opens[:, 1:] = cut[:, 1:] - cut[:, :-1]
+    first = valid.int().argmax(1, keepdim=True)
+    place = torch.arange(valid.shape[1], device=valid.device) - first - frame * area
+    spot = (segment * widest + place).masked_fill(~valid, 0)
+    inner = valid & (opens.gather(1, frame) == 0)
+    least = cosine.new_full((valid.shape[0], frames * widest), torch.inf)
+    least.scatter_reduce_(1, spot, cosine.masked_fill(~inner, torch.inf), "amin")
+    return *merge_groups(tokens, spot, least, threshold, spare), cut
+
+
+def windows_by_drift(likeness: Tensor, threshold: float, longest: int) -> Tensor:
+    """Window of each frame, (B, T) long: runs of frames that stay like their first (EarlyTom, 2605.30010).
+
+    Args:
+        likeness: (B, T, T) float, of every two frames.
+        threshold: a window begins where 0.9 x the likeness to the window's first + 0.1 x what it was before, from 1, is
+            lower,
+        longest: or where the window would reach so many frames.
+    """
+    rows = torch.arange(len(likeness), device=likeness.device)
+    start = torch.zeros_like(rows)
+    running = likeness.new_ones(len(likeness))
+    opens = torch.zeros(likeness.shape[:2], dtype=torch.long, device=likeness.device)
+    for frame in range(1, likeness.shape[1]):
+        running = 0.9 * likeness[rows, start, frame] + 0.1 * running
+        fresh = (running < threshold) | (frame - start + 1 >= longest)
+        opens[:, frame] = fresh.long()
+        start, running = torch.where(fresh, frame, start), torch.where(fresh, 1.0, running)
+    return opens.cumsum(1)
+
+
+def inner_frames(window: Tensor, present: Tensor) -> Tensor:
+    """Frames that are neither the first nor the last of their window, (B, T) bool; ``present`` (B, T) bool."""
+    outer = torch.ones_like(present)
+    outer[:, 1:-1] = (window[:, 1:-1] != window[:, :-2]) | (window[:, 1:-1] != window[:, 2:]) | ~present[:, 2:]
+    return present & ~outer
 
 
 def segments_of_clusters(label: Tensor, present: Tensor) -> Tensor:

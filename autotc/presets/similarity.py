@@ -253,6 +253,76 @@ SIMILARITY = (
         adaptation="frames compared by the mean of their tokens; survivors are not gathered by other anchors as well",
         modalities=("video",),
     ),
+    # LLaVA-OneVision-7B at 10%: expansion 1.25, then 30% of what is left before layer 20 of 28.
+    Preset(
+        "flashvid",
+        parts=(
+            Part("flashvid", "projector", keep=0.125),
+            Part("fastv", "decoder", keep=0.0375, layer=(20, 28)),
+        ),
+        paper="2602.08024",
+        flash_safe=False,
+        adaptation="averages by mass; shares by largest remainders, where the code rounds each up",
+        modalities=("video",),
+    ),
+    # Qwen2.5-VL-7B on MVBench at 10%: frames keep 0.1 ** 0.7 = 20%, all temperatures and the largest cost are 0.3.
+    Preset(
+        "ott_vid",
+        parts=(Part("ott_vid", "projector", keep=0.1),),
+        paper="2605.11803",
+        flash_safe=False,
+        adaptation="a keep ratio below one token a frame empties frames; averages by mass",
+        modalities=("video",),
+    ),
+    # LLaVA-Video-7B, 10% on average over 28 layers: 12.2% before the language model, half of them from layer 18 on.
+    Preset(
+        "tango",
+        parts=(
+            Part("tango", "projector", keep=0.122),
+            Part("fastv", "decoder", keep=0.061, layer=(18, 28)),
+        ),
+        paper="2604.09547",
+        flash_safe=False,
+        adaptation="sinks of attention are not left out; fewer static places merge where all would leave too few",
+        modalities=("video",),
+    ),
+    # LLaVA-OneVision-7B at 2%, half of it from layer 18 of 28 on.
+    Preset(
+        "unified_st",
+        parts=(
+            Part("unified_st", "projector", keep=0.02),
+            Part("text_aware", "decoder", keep=0.01, layer=(18, 28)),
+        ),
+        paper="2603.21957",
+        flash_safe=False,
+        adaptation="no official code: the share of clusters, the density's k and how scores are scaled not confirmed",
+        modalities=("video",),
+    ),
+    # The published threshold of 0.6 leaves 44.4% of the tokens (adaptive: true).
+    Preset(
+        "dyntok",
+        parts=(Part("dyntok", "projector", keep=0.444),),
+        paper="2506.03990",
+        adaptation="the relative form, in place of a threshold; which features are compared is not confirmed",
+        modalities=("video",),
+    ),
+    # LLaVA-OneVision-7B on Video-MME at 10%: frames merge after blocks 10, 21 and 23 of 26 (threshold 0.3), half of
+    # the tokens go before layer 18 of 28. How many frames are left in the tower depends on the video: a choice made
+    # here.
+    Preset(
+        "earlytom",
+        parts=(
+            Part("earlytom_frames", "encoder", keep=0.8, layer=(10, 26), params={"threshold": 0.3}),
+            Part("earlytom_frames", "encoder", keep=0.65, layer=(21, 26), params={"threshold": 0.3}),
+            Part("earlytom_frames", "encoder", keep=0.5, layer=(23, 26), params={"threshold": 0.3}),
+            Part("earlytom", "projector", keep=0.1, params={"threshold": 0.3}),
+            Part("fastv", "decoder", keep=0.05, layer=(18, 28), params={"recycle": True}),
+        ),
+        paper="2605.30010",
+        flash_safe=False,
+        adaptation="fixed counts in the tower: the most alike frames merge; windows anew on the projected features",
+        modalities=("video",),
+    ),
     # LLaVA-Video-7B (28 layers), before layer 2, trees from root level 1, thresholds 0.85 in space and 0.55 in time on
     # Video-MME for 50% of the tokens (0.80 and 0.50 for 30%).
     Preset(

@@ -40,7 +40,6 @@ BODY_LINES: dict[str, str] = {
     "autotc/kernels/triton/determinantal.py:greedy_map_kernel": _PROGRAM,
     "tests/benchmarks/search.py:do_live": _CLOCK,
     "tests/benchmarks/search.py:do_speed": _CLOCK,
-    "tests/mechanisms/rows/holitom.py:reference": _REFERENCE,
     "tests/mechanisms/rows/sttm.py:reference": _REFERENCE,
     "tests/models/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _TOWER,
     "tests/runtime/test_exactness.py:test_removing_in_the_tower_equals_masking_keys": _TOWER,

@@ -10,11 +10,10 @@ from autotc.lazy import Tensor, torch
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
 from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
-from autotc.mechanisms.frames import change, frame_tokens
-from autotc.mechanisms.grouping import count_groups, merge_groups, weighted
+from autotc.mechanisms.grouping import count_groups, weighted
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
-from autotc.mechanisms.segments import most_static_segments
+from autotc.mechanisms.segments import merge_static_places
 from autotc.mechanisms.selection import top_per_group
 from autotc.mechanisms.tokens import Tokens
 
@@ -57,26 +56,12 @@ class HoliTom(Mechanism):
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid, params = tokens.valid, self.params
         frame = tokens.grid[..., 0].masked_fill(~valid, 0)
-        area = frame_tokens(tokens)
-        frames, widest = int(frame.max()) + 1, int(area.max())
-        cosine = 1.0 - change(tokens, torch.ones_like(frame))
-        cut = most_static_segments(cosine > params.static_threshold, frame, area, valid, frames)
-        segment = cut.gather(1, frame)
-
-        # A place of a segment is as static as the least of its steps inside the segment.
-        opens = torch.ones_like(cut)
-        opens[:, 1:] = cut[:, 1:] - cut[:, :-1]
-        first = valid.int().argmax(1, keepdim=True)
-        place = torch.arange(valid.shape[1], device=valid.device) - first - frame * area
-        spot = (segment * widest + place).masked_fill(~valid, 0)
-        inner = valid & (opens.gather(1, frame) == 0)
-        least = cosine.new_full((valid.shape[0], frames * widest), torch.inf)
-        least.scatter_reduce_(1, spot, cosine.masked_fill(~inner, torch.inf), "amin")
         spare = None if params.adaptive else tokens.count - budget
-        over_time, static = merge_groups(tokens, spot, least, params.static_threshold, spare)
+        over_time, static, cut = merge_static_places(tokens, params.static_threshold, spare)
 
         at, left = over_time.keep.clamp_min(0), over_time.keep >= 0
         static = static.gather(1, at) & left
+        segment, frames = cut.gather(1, frame), cut.shape[1]
         group = torch.where(static, segment.gather(1, at), frames + frame.gather(1, at)).masked_fill(~left, 0)
         size = count_groups(group, left, 2 * frames)
         count = allocate(torch.minimum(budget, left.sum(1)), size.double(), size)

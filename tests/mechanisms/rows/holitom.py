@@ -10,12 +10,12 @@ from ..kit import Array, Case, Given, Row, cosine, top
 from .prunevid import peaks
 
 
-def reference(given: Given, m: int) -> tuple[list[int], Array]:
-    """The best of all segmentations, then static places, clusters and attention."""
-    params, x, n = given.params, given.x, len(given.x)
+def static_places(
+    given: Given, threshold: float, spare: int | None
+) -> tuple[list[tuple[int, int]], dict[tuple[int, int], list[list[int]]]]:
+    """The best of all segmentations; by (0, segment) the places that merge, by (1, frame) all other tokens."""
+    x, n = given.x, len(given.x)
     t, area = given.grid[0], given.grid[1] * given.grid[2]
-    threshold = float(str(params.get("static_threshold", 0.8)))
-    centre_share = float(str(params.get("centre_share", 0.6)))
     step = {i: cosine(x[i - area], x[i]) for i in range(area, n)}
 
     def least(a: int, b: int, place: int) -> float:
@@ -35,18 +35,29 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
         for place in range(area)
         if b - a > 1 and least(a, b, place) > threshold
     ]
-    spare, sets, gone = n - m, {}, set()
+    sets: dict[tuple[int, int], list[list[int]]] = {}
+    gone: set[int] = set()
     for _, s, place in sorted(found):
         a, b = segments[s]
-        spare -= b - a - 1
-        if spare < 0 and not params.get("adaptive"):
-            break
+        if spare is not None:
+            spare -= b - a - 1
+            if spare < 0:
+                break
         members = [f * area + place for f in range(a, b)]
         sets.setdefault((0, s), []).append(members)
         gone |= set(members)
     for i in range(n):
         if i not in gone:
             sets.setdefault((1, i // area), []).append([i])
+    return segments, sets
+
+
+def reference(given: Given, m: int) -> tuple[list[int], Array]:
+    """Static places merge; then clusters and attention."""
+    params, x = given.params, given.x
+    centre_share = float(str(params.get("centre_share", 0.6)))
+    spare = None if params.get("adaptive") else len(x) - m
+    _, sets = static_places(given, float(str(params.get("static_threshold", 0.8))), spare)
     names = sorted(sets)
     sizes = [len(sets[name]) for name in names]
     m = min(m, sum(sizes))
