@@ -55,6 +55,7 @@ from autotc.mechanisms.similarity.holitom import HoliTom
 from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
+from autotc.mechanisms.similarity.otprune import OTPrune
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.prunevid import PruneVid
 from autotc.mechanisms.similarity.scissor import Scissor
@@ -116,6 +117,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Mob,
     MustDrop,
     OmniZipVideo,
+    OTPrune,
     PactDbdpc,
     PruneVid,
     Scissor,

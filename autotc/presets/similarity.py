@@ -222,6 +222,8 @@ SIMILARITY = (
         adaptation="features after the projector in place of the tower's",
         modalities=("image", "video", "audio"),
     ),
+    # LLaVA-1.5-7B with the official README's SUBSET_RATIO.
+    Preset("otprune", (Part("otprune", "projector", keep=0.098),), paper="2602.20205"),
     # The keep ratio is a choice made here.
     Preset(
         "floc",
