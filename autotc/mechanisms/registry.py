@@ -28,6 +28,7 @@ from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
 from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
+from autotc.mechanisms.query.anchorprune import AnchorPrune
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
 from autotc.mechanisms.query.mmtok import MMTok
@@ -90,6 +91,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Random,
     UniformStride,
     AdaFV,
+    AnchorPrune,
     CDPruner,
     DualAttention,
     MMTok,

@@ -18,6 +18,14 @@ QUERY = (
         paper="2508.18264",
         adaptation="all words of the query, stop words too; features after the projector for the item's own coverage",
     ),
+    # Qwen2.5-VL-7B, 128 tokens of 1,296.
+    Preset(
+        "anchorprune",
+        (Part("anchorprune", "projector", keep=128 / 1296),),
+        paper="2607.07033",
+        flash_safe=False,
+        adaptation="relevance as for Qwen2.5-VL on every model; the least anchor as a share of the budget",
+    ),
     Preset(
         "text_similarity",
         (Part("text_similarity", "projector"),),
