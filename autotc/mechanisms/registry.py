@@ -31,6 +31,7 @@ from autotc.mechanisms.query.adafv import AdaFV
 from autotc.mechanisms.query.anchorprune import AnchorPrune
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.eadp import Eadp
 from autotc.mechanisms.query.mmtok import MMTok
 from autotc.mechanisms.query.pooled_query import PooledQuery
 from autotc.mechanisms.query.sparsevlm import SparseVLM
@@ -94,6 +95,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     AnchorPrune,
     CDPruner,
     DualAttention,
+    Eadp,
     MMTok,
     PooledQuery,
     SparseVLM,

@@ -26,6 +26,13 @@ QUERY = (
         flash_safe=False,
         adaptation="relevance as for Qwen2.5-VL on every model; the least anchor as a share of the budget",
     ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "eadp",
+        (Part("eadp", "projector", keep=64 / 576),),
+        paper="2607.02484",
+        adaptation="words as for Qwen2.5-VL on every model; one share for all crops of a picture",
+    ),
     Preset(
         "text_similarity",
         (Part("text_similarity", "projector"),),
