@@ -16,6 +16,7 @@ from autotc.mechanisms.attention.fitprune import FitPrune
 from autotc.mechanisms.attention.hiprune import HiPrune
 from autotc.mechanisms.attention.hired import HiRed
 from autotc.mechanisms.attention.holov import HoloV
+from autotc.mechanisms.attention.id_selection import IdSelection
 from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
 from autotc.mechanisms.attention.prumerge import PruMerge
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
@@ -41,6 +42,7 @@ from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
 from autotc.mechanisms.similarity.aim import Aim
+from autotc.mechanisms.similarity.apet import Apet
 from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.divprune import DivPrune
@@ -81,6 +83,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     HiPrune,
     HiRed,
     HoloV,
+    IdSelection,
     OmniZipAudio,
     PruMerge,
     PyramidDrop,
@@ -105,6 +108,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Trim,
     ATome,
     Aim,
+    Apet,
     Dart,
     DartEmbedding,
     DivPrune,

@@ -165,4 +165,12 @@ ATTENTION = (
         flash_safe=False,
         adaptation="what full crops cannot take goes to the others; received attention where there is no class token",
     ),
+    # LLaVA-1.5-7B at 16 tokens, of which the abstract tells.
+    Preset(
+        "id_selection",
+        (Part("id_selection", "projector", keep=16 / 576),),
+        paper="2604.05601",
+        flash_safe=False,
+        adaptation="suppression as in a public reimplementation, official code not found; importance is the tower's alone",
+    ),
 )
