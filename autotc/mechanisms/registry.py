@@ -19,6 +19,7 @@ from autotc.mechanisms.attention.holov import HoloV
 from autotc.mechanisms.attention.id_selection import IdSelection
 from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
 from autotc.mechanisms.attention.prumerge import PruMerge
+from autotc.mechanisms.attention.prunesid import PruneSid
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
 from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
@@ -86,6 +87,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     IdSelection,
     OmniZipAudio,
     PruMerge,
+    PruneSid,
     PyramidDrop,
     ReceivedAttention,
     RepShift,

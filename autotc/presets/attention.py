@@ -171,6 +171,14 @@ ATTENTION = (
         (Part("id_selection", "projector", keep=16 / 576),),
         paper="2604.05601",
         flash_safe=False,
-        adaptation="suppression as in a public reimplementation, official code not found; importance is the tower's alone",
+        adaptation="no official code found: suppression as in a public reimplementation; importance by the tower alone",
+    ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "prunesid",
+        (Part("prunesid", "projector", keep=64 / 576),),
+        paper="2603.09480",
+        flash_safe=False,
+        adaptation="components of features after the projector, not started at random; equal frames keep equally many",
     ),
 )
