@@ -224,15 +224,12 @@ SIMILARITY = (
     ),
     # LLaVA-1.5-7B with the official README's SUBSET_RATIO.
     Preset("otprune", (Part("otprune", "projector", keep=0.098),), paper="2602.20205"),
-    # LLaVA-1.5-7B at 64 tokens on average: 96, and 32 after 16 of 32 layers; 10 basis tokens.
+    # LLaVA-1.5-7B at 64 tokens on average; 10 basis tokens.
     Preset(
         "apet",
-        parts=(
-            Part("apet", "projector", keep=96 / 576),
-            Part("apet", "decoder", keep=32 / 576, layer=(16, 32)),
-        ),
+        (Part("apet", "projector", keep=64 / 576),),
         paper="2602.19870",
-        adaptation="the first basis token is not random; basis tokens keep their own places",
+        adaptation="one stage, as for Qwen2.5-VL, where LLaVA has 96 tokens, then 32 after 16 of 32 layers",
     ),
     # The keep ratio is a choice made here.
     Preset(
