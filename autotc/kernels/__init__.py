@@ -6,6 +6,6 @@ tokens, ties going to the earlier one, but for what rounding decides.
 """
 
 from autotc.kernels.determinantal import greedy_map
-from autotc.kernels.farthest import Cosine, Distance, Manhattan, Table, farthest_first
+from autotc.kernels.farthest import Cosine, Distance, Euclidean, Manhattan, Table, farthest_first
 
-__all__ = ["Cosine", "Distance", "Manhattan", "Table", "farthest_first", "greedy_map"]
+__all__ = ["Cosine", "Distance", "Euclidean", "Manhattan", "Table", "farthest_first", "greedy_map"]

@@ -43,6 +43,25 @@ class Cosine(Distance):
         return torch.bmm(self._scaled, self._scaled.mT).neg_().add_(1.0)
 
 
+class Euclidean(Distance):
+    """Norm of the difference.
+
+    Args:
+        values: (B, N, D) float, finite.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self._rows = torch.arange(values.shape[0], device=values.device)
+
+    def row(self, index: Tensor) -> Tensor:
+        out: Tensor = (self._values - self._values[self._rows, index][:, None]).norm(dim=2)
+        return out
+
+    def table(self) -> Tensor:
+        return torch.cdist(self._values, self._values)
+
+
 class Manhattan(Distance):
     """Sum of differences.
 

@@ -78,3 +78,36 @@ def share_between(budget: Tensor, weight: Tensor, low: Tensor, high: Tensor) -> 
     part = ((wanted - sums.gather(1, before)) / rise).clamp(0.0, 1.0)
     factor = bends.gather(1, before) + part * (bends.gather(1, after) - bends.gather(1, before))
     return shares(factor)[:, 0]
+
+
+def allocate_bounded(budget: Tensor, weight: Tensor, most: Tensor, capacity: Tensor) -> Tensor:
+    """Split a budget over groups in proportion to weights, one to each first, within bounds (PruneSID, 2603.09480).
+
+    Shares are differences of the rounded cumulative sum. What bounds cut off goes to the groups of the largest weights,
+    earlier ones first, as many as each may have; where all bounds together are less than the budget, they are first
+    raised by one and the same number.
+
+    Args:
+        budget: (B,) long, between the number of groups that are not empty and the row's capacity in all.
+        weight: (B, G) long, not negative.
+        most: (B, G) long, bounds.
+        capacity: (B, G) long, most that each group can take; 0 for absent groups.
+
+    Returns:
+        (B, G) long, between 0 and the capacity, summing to the budget.
+    """
+    least = capacity.clamp_max(1)
+    low, high = torch.zeros_like(budget), capacity.amax(1)
+    for _ in range(int(high.max()).bit_length()):
+        middle = (low + high) // 2
+        enough = torch.minimum(most + middle[:, None], capacity).sum(1) >= budget
+        low, high = torch.where(enough, low, middle + 1), torch.where(enough, middle, high)
+    most = torch.minimum(most + high[:, None], capacity)
+
+    share = weight.cumsum(1).double() / weight.sum(1, keepdim=True).clamp_min(1)
+    upto = (share * (budget - least.sum(1))[:, None]).round().long()
+    given = torch.minimum(least + upto.diff(dim=1, prepend=torch.zeros_like(upto[:, :1])), most)
+    order = weight.argsort(dim=1, descending=True, stable=True)
+    room = (most - given).gather(1, order)
+    left = (budget - given.sum(1))[:, None] - (room.cumsum(1) - room)
+    return given.scatter_add(1, order, torch.minimum(left.clamp_min(0), room))

@@ -56,12 +56,11 @@ def greedy_coverage(value: Tensor, weight: Tensor, preference: Tensor | None, bu
     return chosen & valid
 
 
-def cosine_table(unit: Tensor, signed: bool = False) -> Tensor:
-    """(B, N, N) cosines of unit vectors (B, N, D), symmetric to the last bit; negative ones as 0 unless ``signed``."""
+def cosine_table(unit: Tensor, least: float = 0.0) -> Tensor:
+    """(B, N, N) cosines of unit vectors (B, N, D), those below ``least`` as ``least``, symmetric to the last bit."""
     cosine = torch.bmm(unit, unit.mT)
     # Two tokens that cover none but each other gain the same: rounding must not choose between them.
-    cosine = (cosine + cosine.mT) / 2
-    cosine = cosine if signed else cosine.clamp_min(0.0)
+    cosine = ((cosine + cosine.mT) / 2).clamp_min(least)
     cosine.diagonal(dim1=1, dim2=2).round_()
     return cosine
 

@@ -20,9 +20,11 @@ from autotc.mechanisms.attention.globalcom2 import GlobalCom2
 from autotc.mechanisms.attention.hiprune import HiPrune
 from autotc.mechanisms.attention.hired import HiRed
 from autotc.mechanisms.attention.holov import HoloV
+from autotc.mechanisms.attention.id_selection import IdSelection
 from autotc.mechanisms.attention.illava import ILlava
 from autotc.mechanisms.attention.omnizip_audio import OmniZipAudio
 from autotc.mechanisms.attention.prumerge import PruMerge
+from autotc.mechanisms.attention.prunesid import PruneSid
 from autotc.mechanisms.attention.pyramiddrop import PyramidDrop
 from autotc.mechanisms.attention.received_attention import ReceivedAttention
 from autotc.mechanisms.attention.rep_shift import RepShift
@@ -36,8 +38,10 @@ from autotc.mechanisms.contract import InputMechanism, MechanismBase
 from autotc.mechanisms.control.random import Random
 from autotc.mechanisms.control.uniform_stride import UniformStride
 from autotc.mechanisms.query.adafv import AdaFV
+from autotc.mechanisms.query.anchorprune import AnchorPrune
 from autotc.mechanisms.query.cdpruner import CDPruner
 from autotc.mechanisms.query.dual_attention import DualAttention
+from autotc.mechanisms.query.eadp import Eadp
 from autotc.mechanisms.query.ivc_prune import IvcPrune
 from autotc.mechanisms.query.mmtok import MMTok
 from autotc.mechanisms.query.omniscope_audio import OmniScopeAudio
@@ -52,6 +56,7 @@ from autotc.mechanisms.query.trim import Trim
 from autotc.mechanisms.similarity.a_tome import ATome
 from autotc.mechanisms.similarity.affinity_pooling import AffinityPooling
 from autotc.mechanisms.similarity.aim import Aim
+from autotc.mechanisms.similarity.apet import Apet
 from autotc.mechanisms.similarity.dart import Dart
 from autotc.mechanisms.similarity.dart_embedding import DartEmbedding
 from autotc.mechanisms.similarity.dash_video import DashVideo
@@ -74,6 +79,7 @@ from autotc.mechanisms.similarity.holitom import HoliTom
 from autotc.mechanisms.similarity.mob import Mob
 from autotc.mechanisms.similarity.mustdrop import MustDrop
 from autotc.mechanisms.similarity.omnizip_video import OmniZipVideo
+from autotc.mechanisms.similarity.otprune import OTPrune
 from autotc.mechanisms.similarity.ott_vid import OttVid
 from autotc.mechanisms.similarity.pact_dbdpc import PactDbdpc
 from autotc.mechanisms.similarity.pixelprune import PixelPrune
@@ -107,8 +113,10 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     HiRed,
     HoloV,
     ILlava,
+    IdSelection,
     OmniZipAudio,
     PruMerge,
+    PruneSid,
     PyramidDrop,
     ReceivedAttention,
     RepShift,
@@ -121,9 +129,11 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     Random,
     UniformStride,
     AdaFV,
+    AnchorPrune,
     CDPruner,
     DualAttention,
     IvcPrune,
+    Eadp,
     MMTok,
     OmniScopeAudio,
     OmniScopeVideo,
@@ -137,6 +147,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     ATome,
     AffinityPooling,
     Aim,
+    Apet,
     Dart,
     DartEmbedding,
     DashVideo,
@@ -160,6 +171,7 @@ _CLASSES: tuple[type[MechanismBase], ...] = (
     MustDrop,
     OmniZipVideo,
     OttVid,
+    OTPrune,
     PactDbdpc,
     PixelPrune,
     PruneVid,

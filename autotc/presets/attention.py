@@ -231,4 +231,20 @@ ATTENTION = (
         flash_safe=False,
         adaptation="an image of one view is thumbnail and crops at once, as its own 2 x 2 parts; near-equal crops",
     ),
+    # LLaVA-1.5-7B at 16 tokens, of which the abstract tells.
+    Preset(
+        "id_selection",
+        (Part("id_selection", "projector", keep=16 / 576),),
+        paper="2604.05601",
+        flash_safe=False,
+        adaptation="no official code found: suppression as in a public reimplementation; importance by the tower alone",
+    ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "prunesid",
+        (Part("prunesid", "projector", keep=64 / 576),),
+        paper="2603.09480",
+        flash_safe=False,
+        adaptation="components of features after the projector, not started at random; equal frames keep equally many",
+    ),
 )

@@ -25,6 +25,21 @@ QUERY = (
         paper="2602.03060",
         adaptation="text is the query span; coordinates by the rotation applied; earlier layers' cache stays whole",
     ),
+    # Qwen2.5-VL-7B, 128 tokens of 1,296.
+    Preset(
+        "anchorprune",
+        (Part("anchorprune", "projector", keep=128 / 1296),),
+        paper="2607.07033",
+        flash_safe=False,
+        adaptation="relevance as for Qwen2.5-VL on every model; the least anchor as a share of the budget",
+    ),
+    # LLaVA-1.5-7B at 64 tokens.
+    Preset(
+        "eadp",
+        (Part("eadp", "projector", keep=64 / 576),),
+        paper="2607.02484",
+        adaptation="words as for Qwen2.5-VL on every model; one share for all crops of a picture",
+    ),
     Preset(
         "text_similarity",
         (Part("text_similarity", "projector"),),

@@ -350,6 +350,15 @@ SIMILARITY = (
         adaptation="features after the projector in place of the tower's",
         modalities=("image", "video", "audio"),
     ),
+    # LLaVA-1.5-7B with the official README's SUBSET_RATIO.
+    Preset("otprune", (Part("otprune", "projector", keep=0.098),), paper="2602.20205"),
+    # LLaVA-1.5-7B at 64 tokens on average; 10 basis tokens.
+    Preset(
+        "apet",
+        (Part("apet", "projector", keep=64 / 576),),
+        paper="2602.19870",
+        adaptation="one stage, as for Qwen2.5-VL, where LLaVA has 96 tokens, then 32 after 16 of 32 layers",
+    ),
     # The keep ratio is a choice made here.
     Preset(
         "floc",

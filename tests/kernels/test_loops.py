@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotc.kernels import Cosine, Distance, Manhattan, Table, farthest, farthest_first, greedy_map
+from autotc.kernels import Cosine, Distance, Euclidean, Manhattan, Table, farthest, farthest_first, greedy_map
 from autotc.kernels.determinantal import greedy_map_loop
 from autotc.kernels.device import in_one_launch
 from autotc.kernels.farthest import farthest_first_loop
@@ -35,7 +35,7 @@ ROWS = [(1,), (7,), (16,), (61,), (40, 3, 64), (1, 33)]
 
 
 @pytest.mark.parametrize("counts", ROWS)
-@pytest.mark.parametrize("kind", ["cosine", "manhattan", "table"])
+@pytest.mark.parametrize("kind", ["cosine", "euclidean", "manhattan", "table"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_farthest_are_the_same(counts: tuple[int, ...], kind: str, weighted: bool, share: float) -> None:
@@ -45,6 +45,7 @@ def test_the_farthest_are_the_same(counts: tuple[int, ...], kind: str, weighted:
     grid = torch.stack([torch.arange(valid.shape[1]) // 5, torch.arange(valid.shape[1]) % 5], 1).float()
     distances: dict[str, Distance] = {
         "cosine": Cosine(features),
+        "euclidean": Euclidean(features),
         "manhattan": Manhattan(grid.expand(len(counts), -1, -1)),
         "table": Table(table),
     }

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotc.mechanisms.allocation import allocate, share_between
+from autotc.mechanisms.allocation import allocate, allocate_bounded, share_between
+from autotc.mechanisms.apart import frame_rows, smooth
 from autotc.mechanisms.clustering import density_peaks, nearest
 from autotc.mechanisms.frames import change, frame_tokens
 from autotc.mechanisms.grouping import count_groups, neighbour_runs
@@ -300,3 +301,49 @@ def test_change_and_frames() -> None:
                     for p in range(y * x):
                         expected = 1 - cosine(frames[f, p], frames[f - back, p])
                         assert abs(mine[f, p] - expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("budget", "weight", "most", "capacity", "expected"),
+    [
+        (6, [3, 1, 0], [5, 5, 5], [9, 9, 0], [4, 2, 0]),  # 2 first; of 4 more, 3 and 1
+        (6, [3, 1, 0], [3, 5, 5], [9, 9, 0], [3, 3, 0]),  # what the first may not have goes on
+        (9, [2, 2, 1], [2, 2, 1], [3, 9, 4], [3, 4, 2]),  # bounds rise by 2, to 3, 4 and 3; of 6 more 2, 3 and 1
+        (12, [1, 1], [1, 1], [3, 9], [3, 9]),
+        (0, [0], [5], [0], [0]),
+    ],
+)
+def test_allocate_bounded(
+    budget: int, weight: list[int], most: list[int], capacity: list[int], expected: list[int]
+) -> None:
+    given = allocate_bounded(
+        torch.tensor([budget]), torch.tensor([weight]), torch.tensor([most]), torch.tensor([capacity])
+    )
+    assert given[0].tolist() == expected
+
+
+def test_frames_stand_apart_unless_they_have_one_token_each() -> None:
+    video, audio = item((2, 1, 3), 4, 0), item((5, 1, 1), 4, 0, pad=1)
+    place, count = frame_rows(stack([video, audio]), torch.tensor([3, 4]))
+    assert place[:3].tolist() == [[0, 1, 2, -1, -1], [3, 4, 5, -1, -1], [7, 8, 9, 10, 11]]
+    assert (place[3:] == -1).all()
+    assert count[:3].tolist() == [2, 1, 4]
+    assert count.sum() == 7
+
+
+def test_smoothing_reflects_at_the_border_and_leaves_out_what_is_not_there() -> None:
+    random = np.random.default_rng(0)
+    score, near = random.random((3, 4)), np.exp(-np.array([1.0, 0.0, 1.0]) / 2)
+    kernel = np.outer(near, near) / np.outer(near, near).sum()
+    wide = np.pad(score, 1, mode="reflect")
+    expected = [[(wide[y : y + 3, x : x + 3] * kernel).sum() for x in range(4)] for y in range(3)]
+    place = torch.tensor([[y, x] for y in range(3) for x in range(4)])[None]
+    everywhere = torch.ones(1, 12, dtype=torch.bool)
+    mean = smooth(torch.from_numpy(score).float().reshape(1, -1), place, everywhere)
+    assert torch.allclose(mean.view(3, 4).double(), torch.tensor(expected, dtype=torch.float64), atol=1e-6)
+    # Equal scores stay, whatever is missing; a single place stays as it is.
+    part = everywhere.clone()
+    part[0, [0, 5, 6]] = False
+    assert torch.allclose(smooth(torch.full((1, 12), 0.7), place, part)[part], torch.tensor(0.7))
+    alone = smooth(torch.tensor([[0.2, 0.9]]), torch.zeros(1, 2, 2, dtype=torch.long), everywhere[:, :2])
+    assert alone.tolist() == torch.tensor([[0.2, 0.9]]).tolist()

@@ -112,7 +112,7 @@ class OttVid(Mechanism):
         unit = tokens.unit_features().flatten(0, 1)[rows.clamp_min(0)].masked_fill(~present[..., None], 0.0)
         weight = torch.nan_to_num(attention.float()).clamp_min(0.0).flatten()[rows.clamp_min(0)] * present
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
-        cosine = cosine_table(unit, signed=True)
+        cosine = cosine_table(unit, least=-1.0)
         chosen = greedy_coverage(cosine.clamp_min(0.0), weight, None, wanted, present)
         ahead = covered_alone(cosine, weight, chosen)
         kept = torch.zeros(attention.numel(), dtype=torch.bool, device=rows.device)
