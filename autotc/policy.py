@@ -7,7 +7,7 @@ import importlib
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -214,6 +214,20 @@ def _stages(value: object) -> object:
     return out
 
 
+_HASHES: dict[int, tuple[tuple[Stage, ...], str]] = {}
+"""Identity of a tuple of stages, which never change -> the tuple, so that the identity stays its own, and its hash."""
+_REMEMBERED = 2**16
+
+
+def _numbered(stage: object) -> object:
+    """A stage whose layers are numbers, where they are text."""
+    layers = stage.get("layers") if isinstance(stage, dict) else None
+    if not isinstance(stage, dict) or not isinstance(layers, dict):
+        return stage
+    named = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in layers.items()}
+    return {**stage, "layers": named}
+
+
 class Policy(_Strict):
     """An ordered list of stages, valid for one model architecture.
 
@@ -264,15 +278,22 @@ class Policy(_Strict):
 
     def content_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the stages; equal for policies that do the same."""
+        known = _HASHES.get(id(self.stages))
+        if known is not None and known[0] is self.stages:
+            return known[1]
         stages = [stage.model_dump(mode="json", exclude_none=True) for stage in self.stages]
-        return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()[:16]
+        if len(_HASHES) >= _REMEMBERED:
+            _HASHES.clear()
+        _HASHES[id(self.stages)] = self.stages, digest
+        return digest
 
     def label(self) -> str:
         """One line naming its stages."""
         return "; ".join(stage.label() for stage in self.stages) or "none"
 
-    def to_yaml(self) -> str:
-        """YAML text; equal policies give equal text."""
+    def to_data(self) -> dict[str, object]:
+        """What its YAML says, as JSON takes it; equal policies give equal data."""
         data = self.model_dump(mode="json", exclude_none=True)
         for stage, model in zip(data["stages"], self.stages, strict=True):
             if not stage["params"]:
@@ -282,6 +303,22 @@ class Policy(_Strict):
         measured = data.get("measured", {})
         for name in [name for name, value in measured.items() if value == {}]:
             del measured[name]  # what was not measured
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, object], where: str = "policy") -> Policy:
+        """From what `to_data` gives, or JSON has made of it, where all keys are text.
+
+        Raises:
+            PolicyError: as of `from_yaml`.
+        """
+        stages = data.get("stages", ())
+        listed = [_numbered(stage) for stage in stages] if isinstance(stages, list | tuple) else stages
+        return parse(cls, {**data, "stages": listed}, where, PolicyError)
+
+    def to_yaml(self) -> str:
+        """YAML text; equal policies give equal text."""
+        data = self.to_data()
         lines = yaml.safe_dump({k: v for k, v in data.items() if k != "stages"}, sort_keys=False, width=120)
         stages = yaml.safe_dump({"stages": data["stages"]}, sort_keys=False, width=120)
         return lines + stages

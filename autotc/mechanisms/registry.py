@@ -208,7 +208,9 @@ def by_name(classes: Iterable[type[MechanismBase]]) -> dict[str, type[MechanismB
     return out
 
 
-PRESETS_ALONE = frozenset({"dash", "fastervlm", "ltbm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "vtw"})
+PRESETS_ALONE = frozenset(
+    {"dash", "fastervlm", "ltbm", "omniscope", "omnizip", "prumerge_plus", "top_k_audio", "v2drop", "vtw"}
+)
 """Presets that are no mechanism of the same name: what people may write in a mechanism's place."""
 MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 """Mechanism classes by the name policies use, family by family."""

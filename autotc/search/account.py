@@ -79,7 +79,7 @@ def account_of(study: Study) -> StudyAccount:
         if stored.refused is not None:
             refused[stored.refused] = refused.get(stored.refused, 0) + 1
         if stored.refused == PREDICTED_CONFLICT:
-            conflicts.append(stored_policy(stored.policy, trial.number).label())
+            conflicts.append(stored_policy(stored, trial.number).label())
     by_trial = {trial.number: stored.flops_ratio_by for trial, stored in study.trials()}
     uncompressed = _results(study.folder / "uncompressed.samples.parquet")
     return StudyAccount(
@@ -223,13 +223,17 @@ def _looked(folder: Path) -> Iterator[Looked]:
 
 def _progress(study: Study, chance: float) -> Iterator[Progressed]:
     """Hypervolume of the front after each trial that ran on the whole split."""
-    points: list[tuple[float, float]] = []
-    forwards = 0
+    front: list[tuple[float, float]] = []
+    ran, forwards, area = 0, 0, 0.0
     for trial, stored in study.trials():
         forwards += stored.forwards
         if trial.state.name == "COMPLETE" and not any(value > 0 for value in trial.constraints.values()):
-            points.append((trial.values[0], trial.values[1]))
-            yield Progressed(len(points), forwards, hypervolume(points, (chance, 1.0)))
+            value, cost = trial.values
+            ran += 1
+            if not any(other >= value and price <= cost for other, price in front):
+                front = [(other, price) for other, price in front if other > value or price < cost] + [(value, cost)]
+                area = hypervolume(front, (chance, 1.0))
+            yield Progressed(ran, forwards, area)
 
 
 def _importances(study: Study) -> dict[str, float]:

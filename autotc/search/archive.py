@@ -11,15 +11,29 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autotc.pareto import pareto_front
-from autotc.policy import Policy
+from autotc.policy import Policy, Stage
 from autotc.results import Results
 from autotc.search.race import Evidence
 from autotc.vocabulary import Group
 
 
+_PARTS: dict[tuple[int, str], tuple[tuple[Stage, ...], Policy]] = {}
+"""Identity of a policy's stages, and group -> these stages, so that the identity stays theirs, and the policy there."""
+_REMEMBERED = 2**16
+
+
 def restricted(policy: Policy, group: str) -> Policy:
     """The policy's stages on the modalities of a group."""
-    return Policy(stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
+    key = id(policy.stages), group
+    known = _PARTS.get(key)
+    if known is not None and known[0] is policy.stages:
+        return known[1]
+    # Stages that are in order stay so: nothing is to be checked.
+    part = Policy.model_construct({"stages"}, stages=tuple(s for s in policy.stages if Group(group).holds(s.modality)))
+    if len(_PARTS) >= _REMEMBERED:
+        _PARTS.clear()
+    _PARTS[key] = policy.stages, part
+    return part
 
 
 @dataclass

@@ -207,11 +207,13 @@ def _opened(package: Any, home: Home) -> Any:
     if parts.scheme == "journal":
         backend = storages.journal.JournalFileBackend(str(home.file))
         return storages.JournalStorage(backend)
+    from autotc.search.database import Database
+
     if parts.scheme.startswith("sqlite"):
         # Workers write one after the other.
-        return storages.RDBStorage(home.url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+        return Database(home.url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
     # A connection is tried before it is used: the server may have been restarted since.
-    return storages.RDBStorage(home.url, engine_kwargs={"pool_pre_ping": True})
+    return Database(home.url, engine_kwargs={"pool_pre_ping": True})
 
 
 def _make_folder(folder: Path) -> None:

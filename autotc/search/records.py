@@ -38,7 +38,7 @@ def stored_trial(
     values: dict[str, object] = {
         "hash": policy.content_hash(),
         "origin": outcome.origin,
-        "policy": policy.to_yaml(),
+        "policy": policy.to_data(),
         **({"watched": calibration_forwards} if calibration_forwards else {}),
     }
     match outcome:

@@ -221,7 +221,7 @@ class Searcher:
         self.engine.tried.add(stored.hash)
         state = _state(trial)
         self.tally.add(stored, state)
-        policy = stored_policy(stored.policy, trial.number)
+        policy = stored_policy(stored, trial.number)
         results = None if stored.refused or state == "FAIL" else self._results(trial.number, policy, state)
         if stored.split_cost is not None:
             self.problem.costs.remember(policy, stored.split_cost)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +28,7 @@ class StoredTrial(BaseModel):
     Attributes:
         hash: content hash of the policy; absent where an older study holds something else.
         origin: who proposed the policy.
-        policy: as it ran, as YAML.
+        policy: as it ran: `Policy.to_data`; YAML in studies of before.
         watched: samples that were run for it to predict conflicts.
         audited: a stack that is predicted to conflict and ran all the same.
         refused, reason: rule that refused it, and why.
@@ -51,7 +50,7 @@ class StoredTrial(BaseModel):
 
     hash: str
     origin: str
-    policy: str
+    policy: str | dict[str, Any]
     watched: int = 0
     audited: bool = False
     refused: str | None = None
@@ -116,18 +115,30 @@ def trial_front(records: list[TrialRecord]) -> list[TrialRecord]:
     )
 
 
-@lru_cache(maxsize=32_768)
-def stored_policy(text: str, number: int) -> Policy:
-    """The policy of a trial; read once in a process, since a study is gone over many times.
+_POLICIES: dict[str, Policy] = {}
+"""Content hash -> policy that was read: a study is gone over many times in a process."""
+_MOST = 32_768
+"""Policies that are remembered."""
+
+
+def stored_policy(stored: StoredTrial, number: int) -> Policy:
+    """The policy of a trial.
 
     Args:
-        text: as YAML.
+        stored: the trial.
         number: of the trial, for errors.
 
     Raises:
         PolicyError: it is damaged.
     """
-    return Policy.from_yaml(text, f"trial {number}")
+    known = _POLICIES.get(stored.hash)
+    if known is None:
+        where, given = f"trial {number}", stored.policy
+        known = Policy.from_yaml(given, where) if isinstance(given, str) else Policy.from_data(given, where)
+        if len(_POLICIES) >= _MOST:
+            _POLICIES.clear()
+        _POLICIES[stored.hash] = known
+    return known
 
 
 def stored_trials(
@@ -152,7 +163,7 @@ def trial_records(trials: Iterable[tuple[optuna.trial.FrozenTrial, StoredTrial]]
         accuracy, flops_ratio = trial.values
         yield TrialRecord(
             number=trial.number,
-            policy=stored_policy(stored.policy, trial.number),
+            policy=stored_policy(stored, trial.number),
             origin=stored.origin,
             accuracy=accuracy,
             accuracy_by=stored.accuracy,

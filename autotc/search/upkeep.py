@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from autotc.errors import DataError
 from autotc.files import replacing
+from autotc.policy import Policy
 from autotc.records.study import Problem, RunningTrial, StudyState
 from autotc.search.account import WORTH
 from autotc.search.deaths import FATAL, WORK, Deaths
@@ -270,7 +271,7 @@ def _unlogged(stored: Study) -> Iterator[Problem]:
 def _row(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
     """A trial as a flat row."""
     record = trial.user_attrs.get(RECORD, {})
-    worker = worker_of(trial)
+    worker, policy = worker_of(trial), record.get("policy")
     row: dict[str, object] = {
         "trial": trial.number,
         "outcome": _kind(trial),
@@ -283,7 +284,7 @@ def _row(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
         "worker": None if worker is None else worker.name,
         "started": trial.datetime_start,
         "ended": trial.datetime_complete,
-        "policy": record.get("policy"),
+        "policy": Policy.from_data(policy).to_yaml() if isinstance(policy, dict) else policy,
     }
     for name in ("accuracy", "tasks", "tokens", "flops_ratio_by"):
         row |= {f"{name}/{key}": value for key, value in record.get(name, {}).items()}

@@ -15,7 +15,7 @@ from autotc.search.errors import SearchError
 from autotc.search.leases import GIVEN_BACK, LEASE, LOST
 from autotc.search.sampler import PolicySampler
 from autotc.search.session import search
-from autotc.search.trials import RECORD, stored_policy
+from autotc.search.trials import RECORD, StoredTrial, stored_policy
 
 from .fleet import STUDY, Logged, lines, options, start
 from .synthetic import SyntheticEvaluator
@@ -55,7 +55,7 @@ def test_what_a_trial_holds(tmp_path: Path) -> None:
     assert len(own) == 20
     assert driven.study.metric_names == ["accuracy", "FLOPs ratio"]
     for trial in own:
-        policy = stored_policy(trial.user_attrs[RECORD]["policy"], trial.number)
+        policy = stored_policy(StoredTrial.model_validate(trial.user_attrs[RECORD]), trial.number)
         assert trial.params == driven.space.encode_known(policy)
         assert all(value <= 0 for value in trial.constraints.values())
         assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)

@@ -87,8 +87,8 @@ def test_scores_of_any_size_can_be_raced() -> None:
 
 def test_samples_without_a_log_probability_count_by_their_score() -> None:
     samples = [SampleResult(str(i), "t", "image", float(i % 2), "", float("nan")) for i in range(4)]
-    assert Evidence.of(samples).soft.tolist() == [0.0, 1.0, 0.0, 1.0]
-    assert Results(tuple(samples)).mean_log_probability() == -5.0
+    assert Evidence.of(Results(samples)).soft.tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert Results(samples).mean_log_probability() == -5.0
 
 
 def test_rungs_rise_to_the_whole() -> None:
@@ -99,7 +99,7 @@ def test_rungs_rise_to_the_whole() -> None:
 
 def test_expected_gain_is_the_area_that_a_sure_policy_adds() -> None:
     def entry(cost: float, accuracy: float) -> Entry:
-        return Entry(Policy(), cost, (), evidence([accuracy]), True)
+        return Entry(Policy(), cost, Results(()), evidence([accuracy]), True)
 
     front = [entry(0.3, 0.5), entry(0.6, 0.8)]
     sure = np.full(4, 1e-9)

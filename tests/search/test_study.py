@@ -215,7 +215,7 @@ def test_interruption_is_resumable_to_the_same_trials(tmp_path: Path) -> None:
     controls = [t for t in stored(result) if t.user_attrs["record"]["origin"].startswith("control:")]
     assert len(controls) == 3
     for trial in controls:
-        policy = Policy.from_yaml(trial.user_attrs["record"]["policy"])
+        policy = Policy.from_data(trial.user_attrs["record"]["policy"])
         assert ("search", "image", Policy(stages=policy.modality("image")).content_hash()) not in evaluator.forwards
     assert len({t.user_attrs["record"]["hash"] for t in stored(result)}) == len(stored(result))
 
