@@ -16,7 +16,6 @@ from autotc.results import Results
 from autotc.search.race import Evidence
 from autotc.vocabulary import Group
 
-
 _PARTS: dict[tuple[int, str], tuple[tuple[Stage, ...], Policy]] = {}
 """Identity of a policy's stages, and group -> these stages, so that the identity stays theirs, and the policy there."""
 _REMEMBERED = 2**16

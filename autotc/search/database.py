@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -55,7 +55,7 @@ class _Parts:
     def __init__(self, connection: Connection, wanted: ColumnElement[bool]) -> None:
         trials, value, step = models.TrialModel.__table__, models.TrialValueModel, models.TrialIntermediateValueModel
 
-        def rows(model: type[models.BaseModel], *names: str) -> Iterator[Sequence[Any]]:
+        def rows(model: type[models.BaseModel], *names: str) -> Iterator[Row[*tuple[Any, ...]]]:
             table = model.__table__
             joined = table.join(trials, trials.c.trial_id == table.c.trial_id)
             columns = (table.c[name] for name in ("trial_id", *names))

@@ -116,12 +116,7 @@ class Engine:
     """
 
     def __init__(
-        self,
-        evaluator: Evaluator,
-        space: SearchSpace,
-        budget: Budget,
-        costs: Costs,
-        conduct: Conduct | None = None,
+        self, evaluator: Evaluator, space: SearchSpace, budget: Budget, costs: Costs, conduct: Conduct | None = None
     ) -> None:
         self._conduct = conduct = conduct or Conduct()
         self.evaluator, self.space, self.budget, self.costs = evaluator, space, budget, costs
@@ -166,17 +161,11 @@ class Engine:
     def restore(
         self, policy: Policy, results: Results, complete: bool, prices: Mapping[str, float] | None = None
     ) -> None:
-        """Take results of an earlier call, or of another process.
-
-        Args:
-            policy: that ran.
-            results: on the search split.
-            complete: they are of the whole split.
-            prices: modality group -> `price`; what is not given is computed.
+        """Take results of an earlier call, or of another process; ``complete``: of the whole split; ``prices``: modality
+        group -> `price`, computed where it is not given.
         """
         self.tried.add(policy.content_hash())
         for group, part in results.by("modality").items():
-            self.forwards += max(0, len(part) - self.archive.samples_seen(policy, group))
             self._note(policy, group, part, (prices or {}).get(group))
         if complete:
             self._complete(policy, results)
@@ -393,15 +382,15 @@ class Engine:
             return known.results.first(stop)
         check_interrupts()
         results = self.evaluator.run(policy, "search", limit=stop, groups=[group])
-        self.forwards += max(0, len(results) - self.archive.samples_seen(policy, group))
         self._note(policy, group, results)
         return results
 
     def _note(self, policy: Policy, group: str, results: Results, price: float | None = None) -> None:
-        if len(results) > self.archive.samples_seen(policy, group):
-            complete = len(results) >= self.sizes[group]
+        seen = self.archive.samples_seen(policy, group)
+        self.forwards += max(0, len(results) - seen)
+        if len(results) > seen:
             price = self.price(policy, group) if price is None else price
-            self.archive.put(policy, group, price, results, complete)
+            self.archive.put(policy, group, price, results, len(results) >= self.sizes[group])
 
     def _complete(self, policy: Policy, results: Results) -> None:
         by_group = {key: float(values.mean()) for key, values in results.groups("modality").items()}

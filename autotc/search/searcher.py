@@ -219,10 +219,14 @@ class Searcher:
         if twice:  # two workers put the same together from known parts
             return
         self.engine.tried.add(stored.hash)
-        state = _state(trial)
+        state: State = trial.state.name  # type: ignore[assignment]
         self.tally.add(stored, state)
         policy = stored_policy(stored, trial.number)
-        results = None if stored.refused or state == "FAIL" else self._results(trial.number, policy, state)
+        results = (
+            None
+            if stored.refused or state == "FAIL"
+            else self.runs.stored(trial.number, policy, complete=state == "COMPLETE")
+        )
         if stored.split_cost is not None:
             self.problem.costs.remember(policy, stored.split_cost)
         if results is not None:
@@ -241,19 +245,6 @@ class Searcher:
             self.records.append(trial_record(trial.number, outcome, stored))
         if self.recorder is not None:
             self.recorder(trial.number, outcome, stored)
-
-    def _results(self, number: int, policy: Policy, state: State) -> Results | None:
-        """Stored results of a trial; without its file, the policy runs again where it had run on the whole split."""
-        results = self.runs.known(policy, "search")
-        if results is None and state == "COMPLETE":
-            path = self.study.samples_file(policy)
-            if not path.exists():
-                self._progress.on_event(f"{path}: is gone; trial {number} runs again")
-            limit = self.study.settings.search_limit
-            results = self.runs.once(
-                policy, "search", lambda: self._evaluator.run(policy, "search", limit=limit), again=path.exists()
-            )
-        return results
 
     def _note_deaths(self, trials: list[optuna.trial.FrozenTrial]) -> None:
         """Fail policies under which processes have ended often, and leave out mechanisms that end them in any."""
@@ -316,10 +307,15 @@ class Searcher:
         trial = frozen_trial(self.problem.space, policy, "RUNNING", None, excess, attrs)
 
         lease = self.leases.take(trial, partial(self.clashes, policy))
-        if lease is not None and self.is_taken(policy):
+        if lease is not None and (self.is_taken(policy) or self._is_beyond(lease)):
             lease.drop()
             return None
         return lease
+
+    def _is_beyond(self, lease: Lease) -> bool:
+        """Whether those that others took before are as many as are still to run."""
+        earlier = sum(trial.number < lease.number for trial in self.leases.others())
+        return self.tally.counted + earlier >= self.study.settings.trials
 
     def clashes(self, policy: Policy, other: optuna.trial.FrozenTrial) -> bool:
         """Whether a trial of another worker runs a part of a policy that is not known yet."""
@@ -400,8 +396,3 @@ class Searcher:
         """Of the front on the search split."""
         points = [(record.accuracy, record.flops_ratio) for record in trial_front(self.records)]
         return hypervolume(points, (self.chance, 1.0))
-
-
-def _state(trial: optuna.trial.FrozenTrial) -> State:
-    state: State = trial.state.name  # type: ignore[assignment]
-    return state

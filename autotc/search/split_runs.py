@@ -102,6 +102,19 @@ class SplitRuns:
             self._tell(f"{error}; what it held runs again")
             return None
 
+    def stored(self, number: int, policy: Policy, *, complete: bool) -> Results | None:
+        """Results of a trial on the search split; what is gone runs again where the trial is ``complete``."""
+        results = self.known(policy, "search")
+        if results is None and complete:
+            path = self._study.samples_file(policy)
+            if not path.exists():
+                self._tell(f"{path}: is gone; trial {number} runs again")
+            limit = self._study.settings.search_limit
+            results = self.once(
+                policy, "search", lambda: self._evaluator.run(policy, "search", limit=limit), again=path.exists()
+            )
+        return results
+
     def gather(self) -> None:
         """Keep the results of many trials together, for the next process that reads them."""
         self._gathered.save()

@@ -50,7 +50,7 @@ class StoredTrial(BaseModel):
 
     hash: str
     origin: str
-    policy: str | dict[str, Any]
+    policy: str | dict[str, object]
     watched: int = 0
     audited: bool = False
     refused: str | None = None
@@ -75,8 +75,7 @@ class StoredTrial(BaseModel):
         """The analytic cost on the search split; None where it is not stored whole."""
         if {*self.cost} != _REST:
             return None
-        shown: dict[str, Any] = self.model_dump(include=_SHOWN)
-        return SplitCost(**shown, **self.cost)
+        return SplitCost(**self.model_dump(include=_SHOWN), **self.cost)
 
     def as_attributes(self) -> dict[str, Any]:
         """As it is stored, as user attributes of a trial: what was set, under the names that it is stored with."""

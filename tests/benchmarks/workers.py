@@ -5,6 +5,7 @@
     python tests/benchmarks/workers.py kills          # 50 kills at random moments, of workers and of the search
     python tests/benchmarks/workers.py storage        # 64 simulated workers on PostgreSQL
     python tests/benchmarks/workers.py proposals      # seconds of a proposal as a study grows to 2,000 trials
+    python tests/benchmarks/workers.py large          # a study of 10,000 trials: resumed, its front, its report
 
 Each writes its part of `results/workers.json`.
 """
@@ -283,7 +284,29 @@ def proposals(args: argparse.Namespace) -> dict[str, Any]:
     return {"of the last 100 proposals": out}
 
 
-PARTS = {"throughput": throughput, "front": front, "kills": kills, "storage": storage, "proposals": proposals}
+def large(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory of a study of many trials, each action in a process of its own."""
+    import search_large
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        search_large.build(root, args.stored)
+        found: dict[str, Any] = {"resume, files one by one": search_large.timed(root, "resume")}
+        for action in search_large.ACTIONS:
+            found[action] = search_large.timed(root, action)
+            print(action, found[action], flush=True)
+        stored = len(_trials(root))
+    return {"trials that ran": args.stored, "trials stored": stored, **found}
+
+
+PARTS = {
+    "throughput": throughput,
+    "front": front,
+    "kills": kills,
+    "storage": storage,
+    "proposals": proposals,
+    "large": large,
+}
 
 
 def main() -> None:
@@ -300,6 +323,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--simulated", type=int, default=64)
     parser.add_argument("--duration", type=float, default=30.0)
+    parser.add_argument("--stored", type=int, default=10_000, help="trials of `large`")
     parser.add_argument("--most", type=int, default=2_000, help="trials of `proposals`")
     args = parser.parse_args()
     found = PARTS[args.part](args)

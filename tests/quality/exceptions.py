@@ -73,6 +73,7 @@ INNER_IMPORTS: dict[str, str] = {
     "autotc/models/loading.py": "the embedded model is read by transformers, which start-up does without",
     "autotc/resources.py": "drawing the examples takes numpy and transformers, which start-up does without",
     "autotc/search/fitted.py": "fitting reads a model's attention, which loads torch; most searches do without",
+    "autotc/search/home.py": "what reads a database with optuna is loaded when one is opened",
     "autotc/search/searcher.py": "what stores trials with optuna is loaded when it is used",
     "autotc/search/session.py": "what proposes to trials of Optuna's is loaded when it is asked for",
     "autotc/search/space/model.py": "presets are read when a space names one",
