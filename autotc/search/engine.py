@@ -161,8 +161,9 @@ class Engine:
     def restore(
         self, policy: Policy, results: Results, complete: bool, prices: Mapping[str, float] | None = None
     ) -> None:
-        """Take results of an earlier call, or of another process; ``complete``: of the whole split; ``prices``: modality
-        group -> `price`, computed where it is not given.
+        """Take results of an earlier call, or of another process.
+
+        ``complete``: of the whole split; ``prices``: modality group -> `price`, computed where it is not given.
         """
         self.tried.add(policy.content_hash())
         for group, part in results.by("modality").items():
