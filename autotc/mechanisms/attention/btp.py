@@ -37,6 +37,8 @@ class Btp(Mechanism):
     """The union of a choice by attention, one by space and one by diversity, filled up by diversity.
 
     Published stages differ in the shares: early ones rely on diversity, for the layers to come, late ones on attention.
+    The defaults are of LLaVA-1.5. On Qwen2.5-VL the first two stages take the most attended as they are (0.1 x 1.2 and
+    0.4 of the survivors: ``widen`` 1, ``diversity`` and ``space`` 0) and fill up by diversity from these.
     Attention is the last token's, of the layer before. Of the most attended (``widen`` times as many as wanted), those
     in the front of the sequence come first, since position encoding favours the back; as in the official code, the
     front ends at a place equal to the budget, where the paper halves the sequence. Space is farthest-point sampling by
