@@ -5,9 +5,9 @@ from __future__ import annotations
 from autotc.presets.base import Part, Preset
 
 
-def _by_attention(share: float, widen: float) -> dict[str, float]:
+def _by_attention(share: float, widen: float, front: bool) -> dict[str, float | bool]:
     """Parameters of a stage of BTP that takes a share by attention and the rest by diversity from there."""
-    return {"attention": share, "diversity": 0.0, "space": 0.0, "widen": widen}
+    return {"attention": share, "diversity": 0.0, "space": 0.0, "widen": widen, "front": front}
 
 
 ATTENTION = (
@@ -74,7 +74,7 @@ ATTENTION = (
     # LLaVA-1.5-7B at "128 tokens", the mean over layers: 288, 144 and 48 of 576 from the layers (counted from 0) 3, 6
     # and 14 on, and none from layer 22 on.
     # Qwen2.5-VL-7B (28 layers): a half, a quarter, an eighth and none from the layers 3, 6, 15 and 22 on; the most
-    # attended, without preference for the front (0.1 x 1.2 of the survivors, cut to whole tokens twice; then 0.4), and
+    # attended, without preference for the front (0.1 x 1.2 of the survivors, then 0.4), and
     # diversity from these; then by attention as on LLaVA.
     Preset(
         "btp",
@@ -108,9 +108,9 @@ ATTENTION = (
         modalities=("image", "video", "audio"),
         own={
             "qwen2_5_vl": (
-                Part("btp", "decoder", keep=1 / 2, layer=(3, 28), params=_by_attention(0.12, 1.0)),
-                Part("btp", "decoder", keep=1 / 4, layer=(6, 28), params=_by_attention(0.4, 1.0)),
-                Part("btp", "decoder", keep=1 / 8, layer=(15, 28), params=_by_attention(1.0, 1.2)),
+                Part("btp", "decoder", keep=1 / 2, layer=(3, 28), params=_by_attention(0.1, 1.2, False)),
+                Part("btp", "decoder", keep=1 / 4, layer=(6, 28), params=_by_attention(0.4, 1.0, False)),
+                Part("btp", "decoder", keep=1 / 8, layer=(15, 28), params=_by_attention(1.0, 1.2, True)),
                 Part("withdraw", "decoder", keep=1 / 8, layer=(22, 28), fixed=1e-6),
             )
         },

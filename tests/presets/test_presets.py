@@ -81,7 +81,7 @@ def test_btp_is_published_in_one_form_for_llava_and_in_another_for_qwen() -> Non
     assert [layer for _, layer, _ in steps] == [3, 6, 15, 22]
     assert [ratio for *_, ratio in steps] == pytest.approx([0.5, 0.25, 0.125, 1e-6])
     shares = [stage.params["attention"] for stage in get_preset("btp").build("image", qwen, 0.125)[:3]]
-    assert shares == [0.12, 0.4, 1.0]
+    assert shares == [0.1, 0.4, 1.0]
     assert "layer 15 of 28 (on qwen2_5_vl)" in describe(get_preset("btp"))
     assert find_checkpoint("qwen2.5-vl-7b").bound.depths.family == "qwen2_5_vl"
 
