@@ -16,6 +16,8 @@ class Depths:
         recurrent: decoder layers that have a recurrent state in place of attention.
         shared: first decoder layer that no stage can stand in front of, since layers from there on take their keys
             from earlier ones; None where there is no such layer.
+        family: short name of the model's family, for methods that are published in another form for some; None where
+            it is not known.
     """
 
     decoder: int
@@ -23,6 +25,7 @@ class Depths:
     unread: dict[str, int] = field(default_factory=dict)
     recurrent: tuple[int, ...] = ()
     shared: int | None = None
+    family: str | None = None
 
     @property
     def standing(self) -> int:

@@ -104,19 +104,48 @@ def distances(values: Tensor, valid: Tensor) -> Tensor:
     return squared.clamp_min(0.0).sqrt().masked_fill(~both, 0.0)
 
 
+NOISE = 1e-6
+"""What the official codes draw the noise of a density up to."""
+
+
+def density_noise(valid: Tensor, groups: int, seed: int) -> Tensor:
+    """The noise that official codes add to densities: uniform in [0, 1e-6), (R, P) float32, zeros on padding.
+
+    Drawn anew for each row from the seed, the row's number among those of its item that have tokens, and its size: the
+    same in every batch.
+
+    Args:
+        valid: (R, P) bool.
+        groups: rows of an item.
+        seed: of the draw.
+    """
+    sizes = valid.sum(1)
+    number = (sizes > 0).view(-1, groups).cumsum(1).flatten() - 1
+    draws = []
+    for key in zip(number.tolist(), sizes.tolist(), strict=True):
+        generator = torch.Generator().manual_seed(hash((seed, *key)) % 2**63)
+        draws.append(NOISE * torch.rand(key[1], generator=generator))
+    return torch.zeros(valid.shape, device=valid.device).masked_scatter(valid, torch.cat(draws).to(valid.device))
+
+
 def density_peaks(
-    distance: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = False
+    distance: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = False, noise: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Density and separation of DPC-KNN (Du et al. 2016, equations 6 and 4).
 
-    The official codes add random noise of 1e-6 to the density, so that no two tokens are equally dense. There is none
-    here, and nothing is random: of equally dense tokens the earlier counts as the denser one.
+    The official codes (SparseVLM, FastVID, PruneVid, HoliTom, FlashVID and others) add uniform noise of up to 1e-6, so
+    that no two tokens are equally dense, as they say. It is more than that: exp(-13.8) is 1e-6, so that above a mean
+    squared distance of about 15 the noise is all there is of a density, centres are drawn by chance, weighted by
+    distance, and published results rest on it. Without ``noise`` nothing is random: densities count until they
+    underflow, above about 100, and of equally dense tokens the earlier counts as the denser one. With it the rule is
+    the published one.
 
     Args:
         distance: (B, N, N) float, between tokens of a row, not negative.
         valid: (B, N) bool.
         neighbours: k of the k nearest tokens; (B,) long for a k of each row's own.
         itself: whether a token counts among its nearest, at distance 0, as in the code of TCFormer that many copied.
+        noise: (B, N) float, added to the densities (`density_noise`); None for none.
 
     Returns:
         density (B, N), exp(-mean squared distance to the k nearest), and separation (B, N), the distance to the nearest
@@ -132,7 +161,8 @@ def density_peaks(
     near = others.topk(min(int(k.max()), n), dim=2, largest=False).values
     real = near.isfinite() & (torch.arange(near.shape[2], device=valid.device) < k[:, None, None])
     mean = near.masked_fill(~real, 0.0).square().sum(2) / real.sum(2).clamp_min(1)
-    density = (-mean).exp().masked_fill(~valid, 0.0)
+    density = (-mean).exp()
+    density = (density if noise is None else density + noise).masked_fill(~valid, 0.0)
     earlier = torch.ones(n, n, dtype=torch.bool, device=valid.device).tril(-1)
     higher = (density[:, None, :] > density[:, :, None]) | ((density[:, None, :] == density[:, :, None]) & earlier)
     separation = distance.masked_fill(~(higher & both), torch.inf).amin(2)
@@ -142,7 +172,13 @@ def density_peaks(
 
 
 def cluster_groups(
-    values: Tensor, group: Tensor, count: Tensor, valid: Tensor, neighbours: int | Tensor, itself: bool = True
+    values: Tensor,
+    group: Tensor,
+    count: Tensor,
+    valid: Tensor,
+    neighbours: int | Tensor,
+    itself: bool = True,
+    noise_seed: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """DPC-KNN within each group, as the code of the video methods has it.
 
@@ -155,6 +191,7 @@ def cluster_groups(
         valid: (B, N) bool, the tokens to cluster.
         neighbours: k; (B, G) long for a k of each group's own.
         itself: whether the k nearest include the token itself.
+        noise_seed: of the noise on the densities (`density_noise`), one row for each group; None for none.
 
     Returns:
         centres (B, N) bool, and the centre (B, N) long that each token belongs to; -1 where its group has none, and
@@ -167,7 +204,8 @@ def cluster_groups(
         present = rows >= 0
         distance = distances(values.flatten(0, 1)[rows.clamp_min(0)], present) / values.shape[2] ** 0.5
         k = neighbours.flatten() if isinstance(neighbours, torch.Tensor) else neighbours
-        density, separation = density_peaks(distance, present, k, itself)
+        noise = None if noise_seed is None else density_noise(present, count.shape[1], noise_seed)
+        density, separation = density_peaks(distance, present, k, itself, noise)
         centre = top_mask(density * separation, count.flatten(), present)
         place = torch.arange(rows.shape[1], device=rows.device).expand_as(rows)
         near = distance.masked_fill(~centre[:, None, :], torch.inf).argmin(2)

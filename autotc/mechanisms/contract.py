@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from autotc.lazy import Tensor
 from autotc.mechanisms.counting import target_count
@@ -55,6 +55,15 @@ class AdaptiveParams(Params):
     """Parameters of a threshold rule: with ``adaptive`` the published threshold sets the count, at most the budget."""
 
     adaptive: bool = False
+
+
+class DensityParams(Params):
+    """Parameters of a rule that clusters by density peaks: with ``noise_seed`` densities get the published noise.
+
+    It is drawn from this seed (see `density_noise`); None for none.
+    """
+
+    noise_seed: int | None = Field(None, ge=0)
 
 
 class CountedParams(Params):

@@ -17,12 +17,14 @@ class Level(NamedTuple):
         cell, part: (B, N) long, each token's cell and the part of it that holds the token, both by their first token.
         cosine: (B, N) float, of the part's mean to the cell's.
         forced: (B, 1) bool, whether cells of this level are split in any case.
+        halves: (B, 1) bool, whether a side is halved here; not where the item's frames are one cell already.
     """
 
     cell: Tensor
     part: Tensor
     cosine: Tensor
     forced: Tensor
+    halves: Tensor
 
 
 def tree_levels(tokens: Tokens, frame: Tensor, root_level: int) -> list[Level]:
@@ -47,6 +49,7 @@ def tree_levels(tokens: Tokens, frame: Tensor, root_level: int) -> list[Level]:
     part, scaled = place, tokens.unit_features()
     while bool((side > 1).any()):
         # Sides are halved; an odd side leaves its first line alone.
+        halves = (side > 1).any(1, keepdim=True)
         at, side = (at + (side % 2)[:, None]) // 2, (side + 1) // 2
         high, wide = int(side[:, 0].max()), int(side[:, 1].max())
         number = (frame * high + at[..., 0]) * wide + at[..., 1]
@@ -55,7 +58,7 @@ def tree_levels(tokens: Tokens, frame: Tensor, root_level: int) -> list[Level]:
         cell = torch.where(valid, first.gather(1, number), place)
         means = unit(group_mean(tokens.features, cell, mass, n), valid)
         cosine = (scaled * means.gather(1, cell[..., None].expand_as(means))).sum(2)
-        levels.append(Level(cell, part, cosine, begin < len(levels) + 1))
+        levels.append(Level(cell, part, cosine, begin < len(levels) + 1, halves))
         part, scaled = cell, means
     return levels
 
@@ -63,7 +66,9 @@ def tree_levels(tokens: Tokens, frame: Tensor, root_level: int) -> list[Level]:
 def splits(levels: list[Level], valid: Tensor) -> tuple[Tensor, Tensor]:
     """Every part that can leave its cell, level by level from the coarsest: threshold from which it does, and part.
 
-    Both (B, levels x N); infinite thresholds pad. A part leaves no earlier than its cell has left its own.
+    Both (B, levels x N); infinite thresholds pad. A part leaves no earlier than its cell has left its own. Cells of one
+    part (the corner of a level whose sides are both odd, or where tokens are gone) end their branch: what lies below
+    leaves last.
     """
     rows, n = valid.shape
     place = torch.arange(n, device=valid.device)
@@ -74,9 +79,10 @@ def splits(levels: list[Level], valid: Tensor) -> tuple[Tensor, Tensor]:
         least = torch.full_like(bound, torch.inf)
         least.scatter_reduce_(1, level.cell, level.cosine.masked_fill(~head, torch.inf), "amin")
         parts = count_groups(level.cell, head, n).gather(1, level.cell)
-        # Above the roots cells split before all others, and need no reason. A cell of one part is that part.
-        limit = least.gather(1, level.cell) - 4.0 * level.forced
-        bound = torch.where(parts > 1, torch.maximum(bound, limit), bound)
+        # Above the roots cells split before all others, and need no reason. A cell of one part is wholly like it: as in
+        # the official code, no threshold splits it, whatever lies below.
+        limit = torch.where(parts > 1, least.gather(1, level.cell), 1.0) - 4.0 * level.forced
+        bound = torch.where(level.halves, torch.maximum(bound, limit), bound)
         rank = rank_in_group(-level.cosine, level.cell, head)
         leaves = head & (rank < parts - 1)
         order = (level.cell * 4 + rank).masked_fill(~leaves, 4 * n).argsort(dim=1, stable=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,7 +47,7 @@ class BoundAdapter:
     @cached_property
     def depths(self) -> Depths:
         """Layers of decoder and towers."""
-        return self.adapter.depths(self.config)
+        return replace(self.adapter.depths(self.config), family=self.family)
 
     @cached_property
     def decoder(self) -> DecoderShape:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from autotc.presets.base import Part, Preset
 
+
+def _by_attention(share: float, widen: float, front: bool) -> dict[str, float | bool]:
+    """Parameters of a stage of BTP that takes a share by attention and the rest by diversity from there."""
+    return {"attention": share, "diversity": 0.0, "space": 0.0, "widen": widen, "front": front}
+
+
 ATTENTION = (
     Preset("fastv", (Part("fastv", "decoder", layer=(2, 32)),), paper="2403.06764", flash_safe=False),
     # Ratio 0.5 at each of three stages, after a quarter, a half and three quarters of the layers.
@@ -67,7 +73,9 @@ ATTENTION = (
     ),
     # LLaVA-1.5-7B at "128 tokens", the mean over layers: 288, 144 and 48 of 576 from the layers (counted from 0) 3, 6
     # and 14 on, and none from layer 22 on.
-    # Qwen2.5-VL-7B (28 layers): layers 3, 6, 15 and 22; attention 0.1 x 1.2, then 0.4, then all.
+    # Qwen2.5-VL-7B (28 layers): a half, a quarter, an eighth and none from the layers 3, 6, 15 and 22 on; the most
+    # attended, without preference for the front (0.1 x 1.2 of the survivors, then 0.4), and
+    # diversity from these; then by attention as on LLaVA.
     Preset(
         "btp",
         parts=(
@@ -92,11 +100,20 @@ ATTENTION = (
                 layer=(14, 32),
                 params={"attention": 1.0, "diversity": 0.0, "space": 0.0, "widen": 1.2},
             ),
+            Part("withdraw", "decoder", keep=48 / 576, layer=(22, 32), fixed=1e-6),
         ),
         paper="2505.22038",
         flash_safe=False,
-        adaptation="published stages without calibration, and without the withdrawal of all tokens before layer 22",
+        adaptation="LLaVA's stages, on Qwen2.5-VL its own, without calibration; the last token of each item stays",
         modalities=("image", "video", "audio"),
+        own={
+            "qwen2_5_vl": (
+                Part("btp", "decoder", keep=1 / 2, layer=(3, 28), params=_by_attention(0.1, 1.2, False)),
+                Part("btp", "decoder", keep=1 / 4, layer=(6, 28), params=_by_attention(0.4, 1.0, False)),
+                Part("btp", "decoder", keep=1 / 8, layer=(15, 28), params=_by_attention(1.0, 1.2, True)),
+                Part("withdraw", "decoder", keep=1 / 8, layer=(22, 28), fixed=1e-6),
+            )
+        },
     ),
     # VTW: all visual tokens leave at one layer; K = 15 or 16 of 32 for LLaVA-1.5-7B (official README: --k=15). The
     # knob is the layer: N0 tokens before it and about none from it on, so that their mean over layers is layer / depth.
@@ -187,7 +204,7 @@ ATTENTION = (
         (Part("hiprune", "projector", keep=64 / 576),),
         paper="2508.00553",
         flash_safe=False,
-        adaptation="the block in the middle of the tower for the published 9 of 24; neighbours in the grid",
+        adaptation="the published 9 of 24 on LLaVA, elsewhere the block in the middle; neighbours in the grid",
     ),
     # HoloV: 64 of 576 tokens, then 16 crops.
     Preset(

@@ -80,6 +80,7 @@ class Preset:
             always does: the runtime computes just the rows that are needed.
         adaptation: how it differs from the published form, in one line; None where it does not.
         modalities: it takes; by default all that each of its parts takes.
+        own: model family -> its steps there, where the published form for that family differs in more than depth.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Preset:
     flash_safe: bool = True
     adaptation: str | None = None
     modalities: tuple[Modality, ...] = ()
+    own: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.modalities:
@@ -110,13 +112,14 @@ class Preset:
         """Scores that its parts ask for."""
         return tuple(dict.fromkeys(need for part in self.parts for need in MECHANISMS[part.mechanism].needs))
 
-    def parts_of(self, modality: Modality) -> tuple[Part, ...]:
-        """The parts that act on a modality."""
-        return tuple(part for part in self.parts if part.takes(modality))
+    def parts_of(self, modality: Modality, family: str | None = None) -> tuple[Part, ...]:
+        """The parts that act on a modality of a model of a family; None for those of the families without their own."""
+        parts = self.parts if family is None else self.own.get(family, self.parts)
+        return tuple(part for part in parts if part.takes(modality))
 
-    def published(self, modality: Modality) -> float:
+    def published(self, modality: Modality, family: str | None = None) -> float:
         """Published keep ratio after the last part."""
-        return self.parts_of(modality)[-1].keep
+        return self.parts_of(modality, family)[-1].keep
 
     def build(self, modality: Modality, depths: Depths, keep: float) -> tuple[Stage, ...]:
         """Its stages.
@@ -136,10 +139,12 @@ class Preset:
             )
         if not 0 < keep <= 1:
             raise PolicyError(f"keep_ratio: {keep!r} given; a ratio in (0, 1] is allowed")
-        exponent = math.log(keep) / math.log(self.published(modality))
+        parts = self.parts_of(modality, depths.family)
+        exponent = math.log(keep) / math.log(parts[-1].keep)
         stages: list[Stage] = []
-        for part in self.parts_of(modality):
-            last_part = part is self.parts_of(modality)[-1]
+        before = parts[0]
+        for part in parts:
+            last_part = part is parts[-1]
             ratio = part.fixed or (keep if last_part else round(part.keep**exponent, 6))
             layer = part.place(modality, depths, keep)
             decoder, offset = part.location == "decoder", MECHANISMS[part.mechanism].scored_offset()
@@ -148,6 +153,7 @@ class Preset:
             last = stages[-1] if stages else None
             same_place = last is not None and last.location == part.location
             if layer is None or last is None or not same_place:
+                before = part
                 stages.append(_stage(modality, part, {layer: ratio}))
                 continue
             steps = dict(last.steps())
@@ -159,7 +165,12 @@ class Preset:
             depth = depths.decoder if part.location == "decoder" else depths.encoder[modality]
             later = [k for k in range(max(layer, after), depth) if not decoder or depths.nearest_scored(k, offset) == k]
             if not later:
-                raise PolicyError(f"layer: {self.name} needs more than {depth} layers at the {part.location}")
+                # As above: of two steps on the last layer, the later one remains.
+                ahead: dict[int | None, float] = {k: kept for k, kept in steps.items() if k is not None and k < layer}
+                if not ahead:
+                    raise PolicyError(f"layer: {self.name} needs more than {depth} layers at the {part.location}")
+                stages[-1], later = _stage(modality, before, ahead), [layer]
+            before = part
             stages.append(_stage(modality, part, {later[0]: ratio}))
         return tuple(stages)
 

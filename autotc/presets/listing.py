@@ -171,9 +171,10 @@ def describe(preset: Preset) -> str:
     """What a preset is, in some lines of text: its paper, its parts and where they act, what it reads."""
     lines = [f"{preset.name}: {preset.family}, {', '.join(preset.modalities)}"]
     lines += [f"paper         https://arxiv.org/abs/{preset.paper}"] if preset.paper else []
-    for part in preset.parts:
+    for family, part in [(None, p) for p in preset.parts] + [(f, p) for f, own in preset.own.items() for p in own]:
         layer = part.layer if isinstance(part.layer, tuple) else None
         where = part.location if layer is None else f"{part.location}, layer {layer[0]} of {layer[1]}"
+        where += f" (on {family})" if family else ""
         lines.append(f"part          {part.mechanism} at the {where}, published keep ratio {part.keep:.4g}")
         lines.append(f"              {MECHANISMS[part.mechanism].source}")
     lines.append(f"reads         {', '.join(preset.needs) or 'features alone'}")

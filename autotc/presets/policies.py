@@ -45,15 +45,16 @@ def preset_policy(
     """
     preset = get_preset(name)
     checkpoint = model if isinstance(model, Checkpoint) else find_checkpoint(model, loading)
-    fitting = [modality for modality in preset.modalities if _fits(preset, modality, checkpoint.bound)]
+    bound = checkpoint.bound
+    fitting = [modality for modality in preset.modalities if _fits(preset, modality, bound)]
     chosen = fitting if modalities is None else list(modalities)
     if not chosen or not {*chosen} <= {*fitting}:
-        raise PolicyError(f"{name}: {_takes(preset)}; the model offers {_offered(checkpoint.bound)}")
+        raise PolicyError(f"{name}: {_takes(preset)}; the model offers {_offered(bound)}")
     stages = [
         stage
         for modality in chosen
         for stage in preset.build(
-            modality, checkpoint.bound.depths, preset.published(modality) if keep is None else keep
+            modality, bound.depths, preset.published(modality, bound.family) if keep is None else keep
         )
     ]
     return Policy.of(stages, checkpoint.reference).model_copy(update={"note": _note(preset)})
@@ -62,7 +63,8 @@ def preset_policy(
 def _fits(preset: Preset, modality: Modality, bound: BoundAdapter) -> bool:
     """Whether every part that acts on a modality can stand where it is published on a model."""
     return all(
-        bound.refusal(MECHANISMS[part.mechanism], modality, part.location) is None for part in preset.parts_of(modality)
+        bound.refusal(MECHANISMS[part.mechanism], modality, part.location) is None
+        for part in preset.parts_of(modality, bound.family)
     )
 
 

@@ -65,7 +65,8 @@ QUERY = (
         ),
         paper="2410.04417",
         flash_safe=False,
-        adaptation="raters are words of the query span, chosen at each stage; clusters stand at their centres",
+        adaptation="raters are words of the query span, chosen at each stage; clusters stand at their centres;"
+        " density without noise (noise_seed restores it)",
         modalities=("image", "video", "audio"),
     ),
     # LLaVA-1.5-7B with the outlier rule: about 21% of 576 tokens are left on average.

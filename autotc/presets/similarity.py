@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+from autotc.presets import schedules
 from autotc.presets.base import Part, Preset, middle
-from autotc.vocabulary import Modality
-
-
-def _seats(modality: Modality, mean: float, window: int) -> tuple[Part, ...]:
-    """SEATS for one modality, of which the share ``mean`` is left on average over the layers."""
-    only = (modality,)
-    return (
-        Part("seats", "projector", keep=round(1.4 * mean, 4), params={"window": window}, modalities=only),
-        Part("window_attention", "decoder", keep=round(1.3017 * mean, 4), layer=(16, 28), modalities=only),
-        Part("window_attention", "decoder", keep=round(1.0347 * mean, 4), layer=(18, 28), modalities=only),
-        Part("window_attention", "decoder", keep=round(0.309 * mean, 4), layer=(20, 28), modalities=only),
-        Part("withdraw", "decoder", keep=mean, layer=(23, 28), modalities=only, fixed=1e-6),
-    )
-
 
 SIMILARITY = (
     Preset(
         "tome",
         (Part("tome", "encoder", layer=middle),),
         paper="2210.09461",
-        adaptation="one stage in the middle of the tower, in rounds, in place of a few tokens after every block",
+        adaptation="one stage in the middle of the tower, in rounds, in place of a few tokens after every block;"
+        " evens and odds without the class token",
     ),
     Preset("divprune", (Part("divprune", "projector", keep=0.098),), paper="2503.02175"),
     Preset(
@@ -81,7 +69,8 @@ SIMILARITY = (
         parts=(Part("folder", "encoder", keep=192 / 576, layer=-2),),
         paper="2501.02430",
         flash_safe=False,
-        adaptation="received attention for the class token's; merging after the block",
+        adaptation="received attention for the class token's, which evens and odds leave out; merging after the block;"
+        " no scaling by 1 + log size",
         modalities=("image", "video", "audio"),
     ),
     # LLaVA-OneVision-7B (28 layers): layer 4, bound 0.21, 0.55 left by pruning, alpha 1.5; 71.3% of the tokens removed.
@@ -110,7 +99,8 @@ SIMILARITY = (
         ),
         paper="2412.16117",
         flash_safe=False,
-        adaptation="fixed count: clusters share the budget by size; the decoder's share is per frame, not per segment",
+        adaptation="fixed count: clusters share the budget by size; the decoder's share is per frame, not per segment;"
+        " density without noise (noise_seed restores it)",
         modalities=("video",),
     ),
     # LLaVA-OneVision-7B at 15%: threshold 0.8, then half of the tokens before layer 18 of 28.
@@ -122,7 +112,8 @@ SIMILARITY = (
         ),
         paper="2505.21334",
         flash_safe=False,
-        adaptation="shares by largest remainders; fewer static places merge where all would leave less than the budget",
+        adaptation="shares by largest remainders; fewer static places merge where all would leave less than the budget;"
+        " density without noise (noise_seed restores it)",
         modalities=("video",),
     ),
     # Cost 0.3 (70% fewer tokens over 28 layers): content sets how much merges in the first layers (threshold 0.6); with
@@ -134,8 +125,8 @@ SIMILARITY = (
             Part("fastv", "decoder", keep=0.285, layer=(2, 28)),
         ),
         paper="2501.01986",
-        flash_safe=False,
-        adaptation="one merge of a fixed count before layer 0, where the code goes on until few tokens are alike",
+        adaptation="one merge of a fixed count before layer 0, where the code goes on until few tokens are alike, and"
+        " pruning between two layers, where it is inside one, between attention and MLP",
         modalities=("video",),
     ),
     # The decaying schedule of the official code from layer 2 of 32: at layer i the share 0.0455 x (1 - (i - 2) / 29) of
@@ -155,23 +146,16 @@ SIMILARITY = (
         adaptation="the decaying schedule in four steps; merging before a layer, weighted by attention within the item",
         modalities=("audio",),
     ),
-    # LLaVA-OneVision-7B: 25% of each frame by two rounds of merging, then an eighth less after each layer from 14 of 28
-    # on (kept masks of layers 15 to 21); the code hides all that is left before layer 22.
+    # Video, LLaVA-OneVision-7B: 25% of each frame by two rounds of merging, then an eighth less after each layer from
+    # 14 of 28 on, so that none is left from layer 22 on. Images, LLaVA-1.5-7B: 43.75% by two rounds on the keys of the
+    # tower's last block, then an eighth less after each layer from 13 of 32 on, so that none is left from 21 on.
     Preset(
         "aim",
-        parts=(
-            Part("aim", "projector", keep=0.25),
-            Part("attention_rank", "decoder", keep=0.875 * 0.25, layer=(15, 28)),
-            Part("attention_rank", "decoder", keep=0.75 * 0.25, layer=(16, 28)),
-            Part("attention_rank", "decoder", keep=0.625 * 0.25, layer=(17, 28)),
-            Part("attention_rank", "decoder", keep=0.5 * 0.25, layer=(18, 28)),
-            Part("attention_rank", "decoder", keep=0.375 * 0.25, layer=(19, 28)),
-            Part("attention_rank", "decoder", keep=0.25 * 0.25, layer=(20, 28)),
-            Part("attention_rank", "decoder", keep=0.125 * 0.25, layer=(21, 28)),
-        ),
+        parts=(*schedules.aim("video", "aim", 0.25, 15, 28), *schedules.aim("image", "tome", 0.4375, 14, 32)),
         paper="2412.03248",
         flash_safe=False,
-        adaptation="the last eighth stays after layer 21, where the code hides it",
+        adaptation="the last token of each item stays; averages by mass; images merge after the projector, by the mean"
+        " keys of the block next to last",
         modalities=("image", "video"),
     ),
     # LLaVA-1.5-7B at "192 tokens" (thresholds 0.001 and 0.001, 3 x 3 windows at 0.8, 8% key tokens), filters after
@@ -220,8 +204,8 @@ SIMILARITY = (
     Preset(
         "seats",
         parts=(
-            *_seats("video", 0.2, 2),
-            *_seats("audio", 0.55, 50),
+            *schedules.seats("video", 0.2, 2),
+            *schedules.seats("audio", 0.55, 50),
         ),
         paper="2605.20035",
         flash_safe=False,
@@ -249,8 +233,8 @@ SIMILARITY = (
         "fastvid",
         parts=(Part("fastvid", "projector", keep=0.1),),
         paper="2503.11187",
-        flash_safe=False,
-        adaptation="frames compared by the mean of their tokens; survivors are not gathered by other anchors as well",
+        adaptation="frames compared by the mean of their tokens; survivors are not gathered by other anchors as well;"
+        " density without noise (noise_seed restores it)",
         modalities=("video",),
     ),
     # LLaVA-OneVision-7B at 10%: expansion 1.25, then 30% of what is left before layer 20 of 28.
@@ -262,7 +246,8 @@ SIMILARITY = (
         ),
         paper="2602.08024",
         flash_safe=False,
-        adaptation="averages by mass; shares by largest remainders, where the code rounds each up",
+        adaptation="averages by mass; shares by largest remainders, where the code rounds each up;"
+        " density without noise (noise_seed restores it)",
         modalities=("video",),
     ),
     # Qwen2.5-VL-7B on MVBench at 10%: frames keep 0.1 ** 0.7 = 20%, all temperatures and the largest cost are 0.3.
@@ -329,7 +314,8 @@ SIMILARITY = (
         "sttm",
         parts=(Part("sttm", "decoder", keep=0.5, layer=(2, 28), params={"space_threshold": 0.85}),),
         paper="2507.07990",
-        adaptation="the published threshold in space, in time as many merges as meet the budget; averages by mass",
+        adaptation="the published threshold in space, in time as many merges as meet the budget; averages by mass;"
+        " missing parts of odd sides are not compared",
         modalities=("image", "video"),
     ),
     # tau = 0.9 and epsilon = 0.05 are the defaults of the official README; the count depends on the video (adaptive:

@@ -98,6 +98,15 @@ class Row:
     width: int = 8
 
 
+def noise(given: Given, number: int, size: int) -> Array:
+    """The published noise on the densities of a set of tokens, the ``number``-th of its item; zeros without a seed."""
+    seed = given.params.get("noise_seed")
+    if seed is None:
+        return np.zeros(size)
+    generator = torch.Generator().manual_seed(hash((int(str(seed)), number, size)) % 2**63)
+    return 1e-6 * torch.rand(size, generator=generator).double().numpy()
+
+
 def rows() -> dict[str, Row]:
     """The row of every mechanism: ``ROW`` of the file in ``rows/`` that has its name."""
     from . import rows as package

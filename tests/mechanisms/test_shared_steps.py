@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autotc.mechanisms.allocation import allocate, allocate_bounded, share_between
 from autotc.mechanisms.apart import frame_rows, smooth
-from autotc.mechanisms.clustering import density_peaks, nearest
+from autotc.mechanisms.clustering import NOISE, density_noise, density_peaks, nearest
 from autotc.mechanisms.frames import change, frame_tokens
 from autotc.mechanisms.grouping import count_groups, neighbour_runs
 from autotc.mechanisms.selection import min_max, rank_in_group, top_per_group, unit
@@ -250,6 +250,34 @@ def test_density_peaks_of_equal_tokens() -> None:
     assert separation.tolist() == [[0.0] * 4]
     apart = 1.0 - torch.eye(4)[None]
     assert density_peaks(apart, valid, 2)[1].tolist() == [[0.0, 1.0, 1.0, 1.0]]
+
+
+def test_density_noise_is_the_same_in_every_batch() -> None:
+    # An item of three sets, of which the second is empty: alone, and beside an item with more and longer sets.
+    alone = torch.tensor([[1, 1], [0, 0], [1, 0]], dtype=torch.bool)
+    noise = density_noise(alone, 3, 5)
+    assert (noise[alone] > 0).all()
+    assert (noise < NOISE).all()
+    assert not noise[~alone].any()
+    beside = torch.zeros(8, 3, dtype=torch.bool)
+    beside[:4] = True
+    beside[4, 1:] = beside[7, 0] = True
+    both = density_noise(beside, 4, 5)
+    assert both[4, 1:].tolist() == noise[0].tolist()
+    assert both[7, 0] == noise[2, 0]
+    assert len({*both[:4].flatten().tolist()}) == 12
+    assert density_noise(alone, 3, 6).tolist() != noise.tolist()
+
+
+def test_density_noise_decides_where_tokens_are_far_apart() -> None:
+    # Mean squared distances of 15.7 and more, so densities below 1.6e-7: 2 is the densest. The noise makes it 1.
+    distance = torch.tensor([[[0.0, 5.0, 4.0], [5.0, 0.0, 4.0], [4.0, 4.0, 0.0]]]) * 0.99
+    valid = torch.ones(1, 3, dtype=torch.bool)
+    noise = torch.tensor([[0.1, 0.9, 0.2]]) * NOISE
+    assert density_peaks(distance, valid, 2)[0].argmax(1).tolist() == [2]
+    density, separation = density_peaks(distance, valid, 2, noise=noise)
+    assert density[0].tolist() == pytest.approx((noise[0] + torch.tensor([1.9e-9, 1.9e-9, 1.6e-7])).tolist(), rel=0.05)
+    assert separation[0].tolist() == pytest.approx([0.99 * 4, 0.99 * 5, 0.99 * 4])
 
 
 def test_min_max() -> None:

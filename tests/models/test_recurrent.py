@@ -31,7 +31,7 @@ def decoder(mechanism: str, layer: int, keep: float = 0.4) -> Policy:
 
 def test_the_released_model_has_attention_in_every_fourth_layer() -> None:
     depths = bind_config(published_config("qwen3.5-9b"), "Qwen3_5ForConditionalGeneration").depths
-    assert depths == Depths(32, {"image": 27, "video": 27}, recurrent=DEEP.recurrent)
+    assert depths == Depths(32, {"image": 27, "video": 27}, recurrent=DEEP.recurrent, family="qwen3_5")
 
 
 @pytest.mark.parametrize(

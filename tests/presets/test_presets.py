@@ -16,9 +16,9 @@ from autotc.models.published import CONFIRMED
 from autotc.policy import Policy
 from autotc.presets import PRESETS, get_preset
 from autotc.presets.catalogue import by_name
-from autotc.presets.listing import entry, presets
+from autotc.presets.listing import describe, entry, presets
 from autotc.presets.policies import every_policy, preset_policy
-from autotc.vocabulary import FAMILIES, LOCATIONS, MODALITIES, Location
+from autotc.vocabulary import FAMILIES, LOCATIONS, MODALITIES, Location, Modality
 
 DEPTHS = [
     Depths(decoder=6, encoder={"image": 3, "video": 3, "audio": 3}),
@@ -49,6 +49,56 @@ def test_published_places() -> None:
     steps = get_preset("pyramiddrop").build("image", depths, 0.125)[0].steps()
     assert [layer for layer, _ in steps] == [8, 16, 24]
     assert [ratio for _, ratio in steps] == pytest.approx([0.5, 0.25, 0.125])
+
+
+def decoder_steps(name: str, modality: Modality, depths: Depths) -> list[tuple[str, int | None, float]]:
+    """Mechanism, layer and ratio of each step in the decoder at the published keep ratio."""
+    preset = get_preset(name)
+    stages = preset.build(modality, depths, preset.published(modality, depths.family))
+    return [(s.mechanism, at, ratio) for s in stages if s.location == "decoder" for at, ratio in s.steps()]
+
+
+def test_aim_is_published_in_one_form_for_video_and_in_another_for_images() -> None:
+    depths = Depths(decoder=28, encoder={"image": 26, "video": 26})
+    first, *_ = get_preset("aim").build("video", depths, 0.25 / 8)
+    assert (first.mechanism, first.keep_ratio) == ("aim", 0.25)
+    steps = decoder_steps("aim", "video", depths)
+    assert [layer for _, layer, _ in steps] == [*range(15, 23)]
+    assert [ratio for *_, ratio in steps] == pytest.approx([(7 - i) / 32 for i in range(7)] + [1e-6])
+    # LLaVA-1.5: 252 of 576 tokens after merging by keys, an eighth less before each of the layers 14 to 20, then none.
+    depths = Depths(decoder=32, encoder={"image": 23}, family="llava")
+    first, *_ = get_preset("aim").build("image", depths, 0.4375 / 8)
+    assert (first.mechanism, first.keep_ratio) == ("tome", 252 / 576)
+    steps = decoder_steps("aim", "image", depths)
+    assert [layer for _, layer, _ in steps] == [*range(14, 22)]
+    assert steps[-1] == ("withdraw", 21, 1e-6)
+
+
+def test_btp_is_published_in_one_form_for_llava_and_in_another_for_qwen() -> None:
+    llava, qwen = Depths(decoder=32, encoder={"image": 23}), Depths(28, {"image": 32}, family="qwen2_5_vl")
+    assert [layer for _, layer, _ in decoder_steps("btp", "image", llava)] == [3, 6, 14, 22]
+    steps = decoder_steps("btp", "image", qwen)
+    assert [layer for _, layer, _ in steps] == [3, 6, 15, 22]
+    assert [ratio for *_, ratio in steps] == pytest.approx([0.5, 0.25, 0.125, 1e-6])
+    shares = [stage.params["attention"] for stage in get_preset("btp").build("image", qwen, 0.125)[:3]]
+    assert shares == [0.1, 0.4, 1.0]
+    assert "layer 15 of 28 (on qwen2_5_vl)" in describe(get_preset("btp"))
+    assert find_checkpoint("qwen2.5-vl-7b").bound.depths.family == "qwen2_5_vl"
+
+
+def test_of_two_steps_on_the_last_layer_the_later_one_remains() -> None:
+    steps = decoder_steps("aim", "video", DEPTHS[0])
+    assert [(name, layer) for name, layer, _ in steps] == [
+        ("attention_rank", 3),
+        ("attention_rank", 4),
+        ("withdraw", 5),
+    ]
+
+
+def test_published_forms_that_run_under_flash_attention() -> None:
+    # Both compute the few rows of attention that they read apart, beside the fused kernel.
+    assert get_preset("fastvid").flash_safe
+    assert get_preset("framefusion").flash_safe
 
 
 PUBLISHED = """

@@ -24,19 +24,23 @@ class BtpParams(Params):
         attention: share chosen by attention.
         diversity: share chosen by diversity of their own.
         space: share spread evenly over the grid.
-        widen: how many times that share is looked at before the front of the sequence is preferred.
+        widen: how many times the share by attention is looked at before the front of the sequence is preferred.
+        front: whether it is; else all that are looked at are chosen.
     """
 
     attention: float = Field(0.3, ge=0, le=1)
     diversity: float = Field(0.3, ge=0, le=1)
     space: float = Field(0.5, ge=0, le=1)
     widen: float = Field(3.7, ge=1, le=10)
+    front: bool = True
 
 
 class Btp(Mechanism):
     """The union of a choice by attention, one by space and one by diversity, filled up by diversity.
 
     Published stages differ in the shares: early ones rely on diversity, for the layers to come, late ones on attention.
+    The defaults are of LLaVA-1.5. On Qwen2.5-VL the first two stages take the most attended as they are (0.1 x 1.2 and
+    0.4 of the survivors: no ``front``, ``diversity`` and ``space`` 0) and fill up by diversity from these.
     Attention is the last token's, of the layer before. Of the most attended (``widen`` times as many as wanted), those
     in the front of the sequence come first, since position encoding favours the back; as in the official code, the
     front ends at a place equal to the budget, where the paper halves the sequence. Space is farthest-point sampling by
@@ -68,10 +72,12 @@ class Btp(Mechanism):
         return Reduction.select(self._diverse(tokens, scaled, chosen, budget))
 
     def _attended(self, attention: Tensor, budget: Tensor, valid: Tensor) -> Tensor:
-        """The most attended, those in the front of the sequence first."""
+        """The most attended, those in the front of the sequence first, or all of them."""
         count = (budget.double() * self.params.attention).long()
         wide = torch.minimum((count.double() * self.params.widen).long(), valid.sum(1))
-        looked_at = top_mask(attention, wide, valid)
+        looked_at = top_mask(attention, wide if self.params.front else wide.minimum(budget), valid)
+        if not self.params.front:
+            return looked_at
         front = looked_at & (valid.cumsum(1) <= budget[:, None])
         first = torch.minimum(count, front.sum(1))
         return top_mask(attention, first, front) | top_mask(attention, count - first, looked_at & ~front)

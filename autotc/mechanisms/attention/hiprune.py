@@ -26,7 +26,8 @@ class HiPrune(Mechanism):
 
     Anchors number budget x alpha / 5, as in the official code. Unlike there, neighbours are those in the grid (the code
     goes by index, so that a row's end neighbours the next row's start, and clamps what lies outside to the first and
-    last token), and the deep block is the next to last (the code takes the last that is read). Attention is the mean
+    last token), and the deep block is the next to last (the code takes the last that is read; on LLaVA they are one).
+    The middle block is 9 of 24 on LLaVA, as published; on Qwen2.5-VL, as published too, 16 of 32. Attention is the mean
     received from all tokens, also where there is a class token. Should anchors and buffers alone exceed the budget,
     anchors come first, then buffers by attention.
     """

@@ -37,8 +37,9 @@ class PruMerge(Mechanism):
     were not chosen (from a budget of 2 on; it stands where the best of them stood). Attention is the mean over heads of
     the next-to-last block, scaled to sum to 1 over the item, where the code computes it as one head, in the last; keys
     are of that block too. Survivors stay in the order of their positions, where the code sorts them by attention. The
-    evenly spaced tokens of PruMerge+ are taken from those not chosen by attention, where the code takes every k-th
-    token of all and drops repetitions. Nothing is merged where every token stays.
+    evenly spaced tokens of PruMerge+ are taken from those not chosen by attention; with ``adaptive``, as in the code,
+    every k-th token of all but the last, without repetitions, where k is a third of the tokens per outlier, both cut to
+    whole numbers. Nothing is merged where every token stays.
     """
 
     name = "prumerge"
@@ -54,13 +55,15 @@ class PruMerge(Mechanism):
     def reduce(self, tokens: Tokens, budget: Tensor, scores: Mapping[Score, Tensor]) -> Reduction:
         valid = tokens.valid
         score = scores["cls_attention"].float().masked_fill(~valid, 0.0)
-        if self.params.adaptive:
-            budget = torch.minimum(self._outliers(score, valid), budget)
+        published = self._published(score, valid) if self.params.adaptive else torch.zeros_like(valid)
+        wanted = published.sum(1) + 1
+        fits = (wanted > 1) & (wanted <= budget) & (wanted < tokens.count)
+        budget = torch.where(fits, wanted, budget)
         extra = (budget > 1) & (budget < tokens.count)
         centres = budget - extra.long()
         spaced = (centres.double() * self.params.spatial_share + 0.5).long().clamp_max(centres - 1)
         chosen = top_mask(score, centres - spaced, valid)
-        chosen = chosen | _evenly(valid & ~chosen, spaced)
+        chosen = torch.where(fits[:, None], published, chosen | _evenly(valid & ~chosen, spaced))
         rest = valid & ~chosen
         survivors = chosen | top_mask(score, extra.long(), rest)
         column = survivors.cumsum(1) - 1
@@ -77,12 +80,20 @@ class PruMerge(Mechanism):
             torch.cat([torch.ones_like(stays, dtype=score.dtype), score[takes_in, source], score[pooled, left]]),
         )
 
-    def _outliers(self, score: Tensor, valid: Tensor) -> Tensor:
-        """Survivors that the published rule sets: outliers by Tukey's fence, spaced tokens, and the pooled one."""
+    def _published(self, score: Tensor, valid: Tensor) -> Tensor:
+        """What the published rule chooses, (B, N) bool: outliers by Tukey's fence and, of all tokens, every k-th."""
         known = score.double().masked_fill(~valid, torch.nan)
         low, high = (known.nanquantile(q, dim=1, keepdim=True) for q in (0.25, 0.75))
-        outliers = (valid & (score > high + self.params.fence * (high - low))).sum(1).clamp_min(1)
-        return (outliers.double() / (1.0 - self.params.spatial_share) + 0.5).long() + 1
+        outlier = valid & (score > high + self.params.fence * (high - low))
+        outlier = outlier | top_mask(score, (valid.any(1) & ~outlier.any(1)).long(), valid)
+        if not self.params.spatial_share:
+            return outlier
+        # Both steps are cut to whole numbers, and the last token is out of reach, as in the code.
+        size, place = valid.sum(1, keepdim=True), valid.cumsum(1) - 1
+        per_outlier = size // outlier.sum(1, keepdim=True).clamp_min(1)
+        ratio = self.params.spatial_share / (1.0 - self.params.spatial_share)
+        step = (per_outlier.double() / ratio).long().clamp_min(1)
+        return outlier | (valid & (place % step == 0) & (place < size - 1))
 
     def _nearest(self, keys: Tensor, chosen: Tensor, valid: Tensor, merging: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Row, token and the survivor that it flows into, of each survivor's nearest tokens in rows that merge."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.clustering import cluster_groups
-from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.contract import AdaptiveParams, DensityParams, Mechanism, Work
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
 from autotc.mechanisms.selection import top_mask
@@ -16,13 +16,14 @@ from autotc.mechanisms.tokens import Tokens
 from autotc.vocabulary import MODALITIES
 
 
-class SparseVLMParams(AdaptiveParams):
+class SparseVLMParams(AdaptiveParams, DensityParams):
     """Parameters of `SparseVLM`.
 
     Attributes:
         recycle: share of the dropped tokens, the best ones, that is merged; 0 drops all, as SparseVLM+ does.
         tokens_per_cluster: how many of these make one more cluster.
         scale: in the adaptive form, tokens kept per rank of the attention of the raters.
+        noise_seed: of the published noise on the density; None for none.
     """
 
     recycle: float = Field(0.3, ge=0, le=1)
@@ -37,9 +38,10 @@ class SparseVLM(Mechanism):
     the official code, clusters grow from density peaks among the recycled tokens, with as many neighbours as clusters,
     and in the adaptive form the count is a multiple of the rank (an early release; later ones fix it for images; the
     factor 13.5 is not confirmed), where the paper deletes a share of count minus rank. Unlike there, clusters count
-    towards the budget and stand at their centres, where the code appends them; they are averaged by mass, and ties of
-    density go to the earlier token, not to chance; raters are chosen from the query as it stands at each stage, where
-    the code takes all embeddings after the image.
+    towards the budget and stand at their centres, where the code appends them; they are averaged by mass; raters are
+    chosen from the query as it stands at each stage, where the code takes all embeddings after the image. The code's
+    noise on the density, which decides alone where tokens are far apart or make one cluster (`density_peaks`), comes
+    with ``noise_seed``; without it ties go to the earlier token.
     """
 
     name = "sparsevlm"
@@ -77,7 +79,9 @@ class SparseVLM(Mechanism):
         recycled = self._recycled(count - select).masked_fill(clusters == 0, 0)
         pool = top_mask(score, recycled, valid & ~chosen)
         one = torch.zeros_like(valid, dtype=torch.long)
-        centres, into = cluster_groups(x, one, clusters[:, None], pool, clusters[:, None])
+        centres, into = cluster_groups(
+            x, one, clusters[:, None], pool, clusters[:, None], noise_seed=self.params.noise_seed
+        )
         place = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
         return Reduction.merge(chosen | centres, torch.where(chosen, place, into), tokens.mass)
 

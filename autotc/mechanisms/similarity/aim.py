@@ -20,6 +20,10 @@ class Aim(Mechanism):
     Every frame keeps the same share. As in `ToMe`, evens and odds are counted in the order of positions, and averages
     are by mass, where the code counts from what the last round left first and averages each round's groups as equals.
     Below one token for each frame, which the published rule never reaches, frames are matched together.
+
+    This is the form for video (LLaVA-OneVision). For images (LLaVA-1.5) the code matches by the keys of the tower's
+    last block and merges the tower's features, before the projector: the preset has `ToMe` at the projector for it,
+    which takes mean keys over heads of the block next to last, and merges what the projector has made.
     """
 
     name = "aim"

@@ -9,7 +9,7 @@ from pydantic import Field
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
-from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.contract import DensityParams, Mechanism, Work
 from autotc.mechanisms.frames import present_frames
 from autotc.mechanisms.grouping import count_groups, group_mean, weighted
 from autotc.mechanisms.reduction import Reduction
@@ -21,13 +21,13 @@ from autotc.mechanisms.tokens import Tokens
 _NEIGHBOURS = 4
 
 
-class FastVidParams(Params):
+class FastVidParams(DensityParams):
     """Parameters of `FastVid`; the defaults are the published ones.
 
     ``segments``: cuts are made at the ``segments`` - 1 least similar transitions between frames; ``threshold``: and at
     all transitions of lower cosine. ``context_share``: of the survivors, anchors that gather others. ``anchor_step``:
     frames between two that hold anchors. ``anchor_weight``: least weight of an anchor against the mean of what it
-    gathers.
+    gathers. ``noise_seed``: of the published noise on the density; None for none.
     """
 
     segments: int = Field(8, ge=1)
@@ -47,8 +47,9 @@ class FastVid(Mechanism):
     token's attention, or what a token receives where there is none; the code for LLaVA-OneVision takes that of the
     tower's pooling head. Unlike the code, anchors gather neither themselves nor tokens that survive elsewhere, so that
     keeping all changes nothing (its version for Qwen2.5-VL exempts the salient ones); frames are compared by the mean
-    of their tokens, as that version does, where the others take the tower's pooled output; equal densities count in
-    order, where it adds noise; and shares go by largest remainders, where it rounds off.
+    of their tokens, as that version does, where the others take the tower's pooled output; and shares go by
+    largest remainders, where it rounds off. Its noise on the density, which decides alone where tokens are far apart
+    (`density_peaks`), comes with ``noise_seed``; without it equal densities count in order.
     """
 
     name = "fastvid"
@@ -78,7 +79,9 @@ class FastVid(Mechanism):
         holders = torch.zeros_like(size).scatter_add_(1, segment, anchors.long()).gather(1, segment)
         weight = (total / holders.clamp_min(1)).masked_fill(~anchors, 0.0)
         count = allocate(context, weight, size - salient_count)
-        centres, _ = cluster_groups(tokens.features, frame, count, valid & ~salient, _NEIGHBOURS)
+        centres, _ = cluster_groups(
+            tokens.features, frame, count, valid & ~salient, _NEIGHBOURS, noise_seed=self.params.noise_seed
+        )
         return self._gather(tokens, salient, centres, frame, segment.gather(1, frame))
 
     def _context(self, budget: Tensor) -> Tensor:

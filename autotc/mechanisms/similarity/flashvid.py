@@ -10,7 +10,7 @@ from autotc.kernels import Table, farthest_first
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
-from autotc.mechanisms.contract import Mechanism, Params, Work
+from autotc.mechanisms.contract import DensityParams, Mechanism, Work
 from autotc.mechanisms.frames import present_frames
 from autotc.mechanisms.grouping import count_groups, group_mean, group_rows
 from autotc.mechanisms.reduction import Reduction
@@ -23,13 +23,14 @@ from autotc.mechanisms.trees import join_frame_before
 _NEIGHBOURS = 7
 
 
-class FlashVidParams(Params):
+class FlashVidParams(DensityParams):
     """Parameters of `FlashVid`; the defaults are those of the official scripts for LLaVA-OneVision.
 
     ``segments``, ``segment_threshold``: cuts are made at the ``segments`` - 1 least similar transitions between frames
     and at all of lower cosine (Qwen2.5-VL: 4 segments). ``alpha``: share of the survivors that are chosen by attention
     and diversity. ``merge_threshold``: cosine above which tokens join one of the frame before. ``events``: whether
-    relevance to the segment counts beside attention (Qwen2.5-VL: not).
+    relevance to the segment counts beside attention (Qwen2.5-VL: not). ``noise_seed``: of the published noise on the
+    density; None for none.
     """
 
     segments: int = Field(8, ge=1)
@@ -51,7 +52,8 @@ class FlashVid(Mechanism):
     Unlike the code, averages are by mass (it divides a tree's sum by its root and the root's children alone); segments
     and frames share the budget by largest remainders, where it rounds up, and a frame without a share drops its trees;
     merging stops at the segment's share, where it stops one token earlier; chosen tokens of a segment of one frame are
-    not clustered a second time; ties of density, which it breaks at random, go to the earlier.
+    not clustered a second time. Its noise on the density, which decides alone where tokens are far apart
+    (`density_peaks`), comes with ``noise_seed``; without it ties go to the earlier.
     """
 
     name = "flashvid"
@@ -93,9 +95,8 @@ class FlashVid(Mechanism):
         over_time = Reduction.merge(valid & (root == place), root.masked_fill(~valid, -1), tokens.mass)
         return over_time.then(self._clusters(tokens, over_time, chosen, frame, cut, share))
 
-    @staticmethod
     def _clusters(
-        tokens: Tokens, over_time: Reduction, chosen: Tensor, frame: Tensor, cut: Tensor, share: Tensor
+        self, tokens: Tokens, over_time: Reduction, chosen: Tensor, frame: Tensor, cut: Tensor, share: Tensor
     ) -> Reduction:
         """Cluster the trees of each frame, which get of the segments' ``share`` (B, T) by their number."""
         at, left = over_time.keep.clamp_min(0), over_time.keep >= 0
@@ -105,8 +106,8 @@ class FlashVid(Mechanism):
         inside = cut[:, None] == torch.arange(cut.shape[1], device=cut.device)[:, None]
         room = (trees[:, None] * inside).flatten(0, 1)
         count = allocate(share.flatten(), room.double(), room).view_as(inside).sum(1)
-        values = over_time.apply(tokens.features.float())
-        centre, target = cluster_groups(values, group, count, left & ~kept, count.clamp(1, _NEIGHBOURS))
+        values, k = over_time.apply(tokens.features.float()), count.clamp(1, _NEIGHBOURS)
+        centre, target = cluster_groups(values, group, count, left & ~kept, k, noise_seed=self.params.noise_seed)
         target = torch.where(kept, torch.arange(kept.shape[1], device=kept.device), target)
         return Reduction.merge(centre | kept, target, over_time.mass(tokens.mass)[0])
 

@@ -32,6 +32,9 @@ class Folder(Mechanism):
     ``alpha`` 0 matches by similarity alone, as the code's form for other towers does. A merged token's attention
     is the plain mean of those that met in the round. Survivors stay in the order of their positions, as in that form.
     Merging happens after a block, where the code merges between attention and MLP.
+
+    Unlike the code, features are not multiplied by 1 + log(size), as that form for other towers (`merge_features`) does
+    with what it has merged, and a class token is not counted when evens and odds are split (see `ToMe`).
     """
 
     name = "folder"

@@ -28,6 +28,10 @@ class FrameFusion(Mechanism):
     ones; a later attention stage makes up for what is missing. Here the most similar ones merge until the count is met,
     and with ``adaptive`` all that pass the threshold do. Averages are by mass, where the code counts each token once.
     Below one token for each place, which the published rule never reaches, the runs of neighbouring places join.
+
+    The code merges before layer 0, and on inside the layers behind it, between attention and MLP, until few tokens are
+    alike; then it prunes once, inside the next layer, by that layer's own attention from the last token, which it
+    computes apart: its model may run under FlashAttention. Here a stage stands between two layers.
     """
 
     name = "framefusion"

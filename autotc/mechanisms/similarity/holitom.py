@@ -9,7 +9,7 @@ from pydantic import Field
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
-from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.contract import AdaptiveParams, DensityParams, Mechanism, Work
 from autotc.mechanisms.grouping import count_groups, weighted
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.scores import Score
@@ -18,12 +18,12 @@ from autotc.mechanisms.selection import top_per_group
 from autotc.mechanisms.tokens import Tokens
 
 
-class HoliTomParams(AdaptiveParams):
+class HoliTomParams(AdaptiveParams, DensityParams):
     """Parameters of `HoliTom`; the defaults are those of the official code and scripts.
 
     ``static_threshold``: cosine to the frame before above which a place is static. ``centre_share``: weight of a
     cluster's centre against the mean of its other tokens. ``neighbours``: k of the density, or a set's clusters where
-    they are fewer.
+    they are fewer. ``noise_seed``: of the published noise on the density; None for none.
     """
 
     static_threshold: float = Field(0.8, ge=-1, le=1)
@@ -40,6 +40,11 @@ class HoliTom(Mechanism):
     default. All sets keep the same share, by largest remainders, where the code rounds each up or off. Where merging
     all static places would leave less than the budget, only the most static ones merge; the code merges all
     (``adaptive``).
+
+    The code's noise on the density, which decides alone where tokens are far apart (`density_peaks`), comes with
+    ``noise_seed``. It also decides a set of one cluster, where k is 1 and a token its own nearest: all are equally
+    dense, the code's centre is one by chance, and here, without noise, the first; and in a set of two clusters, where
+    k is 2, which of two tokens that are each other's nearest counts as the denser one: here the earlier.
     """
 
     name = "holitom"
@@ -69,7 +74,7 @@ class HoliTom(Mechanism):
         values = over_time.apply(tokens.features.float().masked_fill(~valid[..., None], 0.0))
         clusters = count[:, :frames]
         k = clusters.clamp(1, params.neighbours)
-        centre, target = cluster_groups(values, group, clusters, static, k)
+        centre, target = cluster_groups(values, group, clusters, static, k, noise_seed=params.noise_seed)
         return over_time.then(self._join(seen | centre, target, static & ~centre, over_time.mass(tokens.mass)[0]))
 
     def _join(self, kept: Tensor, target: Tensor, moves: Tensor, mass: Tensor) -> Reduction:

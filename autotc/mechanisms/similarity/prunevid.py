@@ -9,7 +9,7 @@ from pydantic import Field
 from autotc.lazy import Tensor, torch
 from autotc.mechanisms.allocation import allocate
 from autotc.mechanisms.clustering import cluster_groups
-from autotc.mechanisms.contract import AdaptiveParams, Mechanism, Work
+from autotc.mechanisms.contract import AdaptiveParams, DensityParams, Mechanism, Work
 from autotc.mechanisms.frames import frame_tokens
 from autotc.mechanisms.grouping import count_groups, group_cosine, merge_groups
 from autotc.mechanisms.reduction import Reduction
@@ -21,11 +21,12 @@ _WHOLE = 14
 """Sets of at most this many tokens are not clustered by the published rule."""
 
 
-class PruneVidParams(AdaptiveParams):
+class PruneVidParams(AdaptiveParams, DensityParams):
     """Parameters of `PruneVid`; the defaults are those of the official scripts.
 
     ``segment_share``: segments wanted, of the frames. ``static_threshold``: mean cosine above which a place is static.
     ``neighbours``: k of the density. ``cluster_share``: of each set of tokens, with ``adaptive`` alone.
+    ``noise_seed``: of the published noise on the density; None for none.
     """
 
     segment_share: float = Field(0.25, gt=0, le=1)
@@ -41,8 +42,8 @@ class PruneVid(Mechanism):
     segment's frames passes a threshold. The static tokens of a segment, and the others of each frame, are clustered by
     DPC-KNN and averaged. The published rule halves each such set that is larger than 14 (``adaptive``); here each gets
     one cluster and then a share of the budget by its size, and only the most static places merge where all of them
-    would leave too few. Ties of density, which the code breaks at random, go to the earlier; survivors stay in raster
-    order.
+    would leave too few. Survivors stay in raster order. The code's noise on the density, which decides alone where
+    tokens are far apart (`density_peaks`), comes with ``noise_seed``; without it ties go to the earlier.
     """
 
     name = "prunevid"
@@ -77,7 +78,8 @@ class PruneVid(Mechanism):
             published = torch.where(size > _WHOLE, (size.double() * params.cluster_share + 1e-9).long(), size)
             published = torch.maximum(published, size.clamp_max(1))
             count = torch.where((published.sum(1) <= budget)[:, None], published, count)
-        centre, target = cluster_groups(over_time.apply(values), group, count, left, params.neighbours)
+        moved = over_time.apply(values)
+        centre, target = cluster_groups(moved, group, count, left, params.neighbours, noise_seed=params.noise_seed)
         return over_time.then(Reduction.merge(centre, target, over_time.mass(tokens.mass)[0]))
 
     def _segment(self, values: Tensor, frame: Tensor, valid: Tensor, frames: int) -> Tensor:
@@ -88,7 +90,8 @@ class PruneVid(Mechanism):
         mean = mean / size.clamp_min(1)[..., None]
         present = size > 0
         wanted = (present.sum(1).double() * self.params.segment_share + 1e-9).long().clamp_min(1)
-        _, label = cluster_groups(mean, torch.zeros_like(size), wanted[:, None], present, self.params.neighbours)
+        k, seed = self.params.neighbours, self.params.noise_seed
+        _, label = cluster_groups(mean, torch.zeros_like(size), wanted[:, None], present, k, noise_seed=seed)
         return segments_of_clusters(label.clamp_min(0), present)
 
     def flops(self, work: Work) -> int:

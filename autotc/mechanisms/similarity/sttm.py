@@ -37,7 +37,8 @@ class Sttm(Mechanism):
     the coarsest. Every later cell has one partner: of the cells of the frame before that it holds or lies in, the most
     like it, which the code's slow version intends (it and the default one merge further pairs above the threshold).
     Cells merge along these links into the earliest. Averages are by mass, the code's ``weighted_avg``; a cell's missing
-    parts are not compared, where the code takes the frame's corner for them.
+    parts are not compared, where the code takes the frame's corner for them. As in the code, a cell of one part (the
+    corner between two odd sides) is never split on, however unlike the tokens in it.
 
     The rate-controlled form splits at the published threshold, then merges as many of the best links as meet the
     budget. Where that leaves too few cells, more are split, and where the first frame, whose cells cannot merge, has

@@ -50,7 +50,8 @@ class Tango(Mechanism):
 
     Unlike the code, the tower's sinks of attention, which it lists by position for each model, are not left out; parts
     go by largest remainders, where it rounds up; where merging all static places would leave less than the budget, only
-    the most static ones merge; ties of density, which it breaks at random, go to the earlier.
+    the most static ones merge; ties of density, which it breaks by noise (here no more than that, since features have
+    norm 1: `density_peaks`), go to the earlier.
     """
 
     name = "tango"

@@ -26,8 +26,10 @@ class ToMe(Mechanism):
 
     One call of the published rule removes at most half of the tokens. Rounds are repeated, on the merged tokens' mean
     keys, until the budget is met. Evens and odds are counted from the row's first token, in the order of positions,
-    which the code gives up once it has merged. Merging happens between blocks and leaves attention unweighted, where
-    the code merges between attention and MLP and adds the log of each token's size to the attention scores.
+    which the code gives up once it has merged. On a tower with a class token the code counts that token too, as number
+    0 that never merges: there the item's first token is an odd one, takes others in, and the second flows. Merging
+    happens between blocks and leaves attention unweighted, where the code merges between attention and MLP and adds the
+    log of each token's size to the attention scores.
 
     ``window`` is the limit of LTBM (2605.25179): only tokens near in time merge. Places are counted in what is left in
     a round, so that every token has one to merge with.

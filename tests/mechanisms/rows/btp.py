@@ -34,7 +34,9 @@ def reference(given: Given, m: int) -> list[int]:
     lonely = max(range(n), key=lambda i: min((angle[i, j] for j in range(n) if j != i), default=0.0))
 
     count = int(m * _share(given, "attention", 0.3))
-    chosen = _attended(attention, count, min(n, int(count * _share(given, "widen", 3.7))), m)
+    wide = min(n, int(count * _share(given, "widen", 3.7)))
+    front = bool(given.params.get("front", True))
+    chosen = _attended(attention, count, wide, m) if front else _attended(attention, min(wide, m), min(wide, m), m)
     spaced = _spread(grid, set(), int(m * _share(given, "space", 0.5)), 0)
     diverse = _spread(angle, set(), int(m * _share(given, "diversity", 0.3)), lonely)
     for wanted in (spaced - chosen, diverse - spaced - chosen):
@@ -54,6 +56,14 @@ ROW = Row(
     (
         Case(_X, 2, [4, 5], scores=_SCORES, params=_ALL | {"widen": 1.0}),
         Case(_X, 2, [1, 5], scores=_SCORES, params=_ALL | {"widen": 1.5}),
+        # int(4 x 0.5) = 2, widened to three that all stay: 5, 4 and 1; then 3, opposite to its nearest, 5.
+        Case(
+            _X,
+            4,
+            [1, 3, 4, 5],
+            scores=_SCORES,
+            params={"attention": 0.5, "diversity": 0.0, "space": 0.0, "widen": 1.5, "front": False},
+        ),
         Case(_X, 2, [0, 5], scores=_SCORES, params={"attention": 0.0, "diversity": 0.0, "space": 1.0}),
         Case(_X, 2, [0, 3], scores=_SCORES, params={"attention": 0.0, "diversity": 1.0, "space": 0.0}),
         Case(_X, 6, [0, 1, 2, 3, 4, 5], scores=_SCORES),
@@ -63,5 +73,6 @@ ROW = Row(
         {},
         {"attention": 0.9, "diversity": 0.1, "space": 0.0, "widen": 1.5},
         {"attention": 1.0, "diversity": 0.0, "space": 0.0, "widen": 1.2},
+        {"attention": 0.3, "diversity": 0.0, "space": 0.0, "widen": 1.2, "front": False},
     ),
 )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kit import Array, Case, Given, Row, cosine
+from ..kit import Array, Case, Given, Row, cosine, noise
 from .hired import shared_out
 
 
-def _peaks(x: Array, members: list[int], count: int) -> list[int]:
+def _peaks(x: Array, members: list[int], count: int, added: Array) -> list[int]:
     """The tokens of highest density x distance to a denser one; each counts among its own 4 nearest."""
     far = {(i, j): float(np.linalg.norm(x[i] - x[j])) / x.shape[1] ** 0.5 for i in members for j in members}
     density = {}
-    for i in members:
+    for i, extra in zip(members, added, strict=True):
         near = sorted(far[i, j] ** 2 for j in members)[:4]
-        density[i] = float(np.exp(-np.mean(near)))
+        density[i] = float(np.exp(-np.mean(near)) + extra)
     score = {}
     for i in members:
         denser = [far[i, j] for j in members if density[j] > density[i]]
@@ -49,7 +49,10 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
         for t in holders:
             weight[t] = len(segment) / len(holders)
     count = shared_out(context, weight, [area - s for s in salient_count])
-    anchors = [_peaks(x, [i for i in blocks[t] if i not in salient], count[t]) for t in range(frames)]
+    rest = [[i for i in block if i not in salient] for block in blocks]
+    number = np.cumsum([bool(members) for members in rest]) - 1
+    added = [noise(given, int(number[t]), len(rest[t])) for t in range(frames)]
+    anchors = [_peaks(x, rest[t], count[t], added[t]) for t in range(frames)]
 
     out = {i: x[i] for i in salient}
     for segment in segments:
@@ -81,5 +84,5 @@ ROW = Row(
         Case(_X, 6, [0, 1, 2, 3, 4, 5], None, (2, 1, 3), _SEEN, params=_ONE),
     ),
     permutes=True,
-    params=({}, {"segments": 1, "threshold": -1.0}, {"segments": 2, "threshold": -0.5}),
+    params=({}, {"segments": 1, "threshold": -1.0}, {"segments": 2, "threshold": -0.5}, {"noise_seed": 2}),
 )

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..kit import Array, Case, Given, Row, cosine
+from ..kit import Array, Case, Given, Row, cosine, noise
 from .hired import shared_out
 from .prunevid import peaks
 
@@ -60,7 +60,7 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
     taken = [sum(count[t] for t in segment) for segment in segments]
     share = shared_out(m - wanted, [float(n) for n in total], [n - k for n, k in zip(total, taken, strict=True)])
 
-    out = {i: x[i] for i in chosen}
+    out, number = {i: x[i] for i in chosen}, -1
     for segment, left, quota in zip(segments, (n - k for n, k in zip(total, taken, strict=True)), share, strict=True):
         link = {}
         for t in segment[1:]:
@@ -80,9 +80,10 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
         held = [[root for root in trees if root // area == t] for t in segment]
         clusters = shared_out(quota, [float(len(roots)) for roots in held], [len(roots) for roots in held])
         for roots, k in zip(held, clusters, strict=True):
+            number += bool(roots)
             if k:
                 mean = np.array([x[trees[root]].mean(axis=0) for root in roots])
-                for centre, members in peaks(mean, k, min(k, 7)).items():
+                for centre, members in peaks(mean, k, min(k, 7), noise(given, number, len(roots))).items():
                     out[roots[centre]] = x[[i for p in members for i in trees[roots[p]]]].mean(axis=0)
     return sorted(out), np.array([out[i] for i in sorted(out)])
 
@@ -111,5 +112,6 @@ ROW = Row(
         {},
         {"segments": 1, "segment_threshold": -1.0, "merge_threshold": 0.2, "events": False},
         {"segments": 2, "segment_threshold": -0.5, "merge_threshold": -0.2, "alpha": 0.3},
+        {"segments": 1, "segment_threshold": -1.0, "alpha": 0.3, "noise_seed": 7},
     ),
 )

@@ -7,15 +7,15 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from ..kit import Array, Case, Given, Row, cosine
+from ..kit import Array, Case, Given, Row, cosine, noise
 
 
-def peaks(x: Array, m: int, k: int) -> dict[int, list[int]]:
-    """DPC-KNN: the members of each of ``m`` centres."""
+def peaks(x: Array, m: int, k: int, added: Array) -> dict[int, list[int]]:
+    """DPC-KNN: the members of each of ``m`` centres; noise is ``added`` to the densities."""
     n = len(x)
     distance = [[float(np.linalg.norm(x[i] - x[j])) / math.sqrt(x.shape[1]) for j in range(n)] for i in range(n)]
     near = [sorted(row)[:k] for row in distance]  # the token itself, at 0, among them
-    density = [math.exp(-sum(d * d for d in row) / len(row)) for row in near]
+    density = [math.exp(-sum(d * d for d in row) / len(row)) + float(a) for row, a in zip(near, added, strict=True)]
     separation = []
     for i in range(n):
         denser = [j for j in range(n) if (density[j], -j) > (density[i], -i)]
@@ -78,7 +78,7 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
     k = int(str(params.get("neighbours", 7)))
     wanted = max(1, int(t * float(str(params.get("segment_share", 0.25))) + 1e-9))
     means = np.stack([x[f * area : (f + 1) * area].mean(0) for f in range(t)])
-    label = {f: c for c, members in peaks(means, wanted, k).items() for f in members}
+    label = {f: c for c, members in peaks(means, wanted, k, noise(given, 0, t)).items() for f in members}
     segments = runs(refine([label[f] for f in range(t)]))
 
     adaptive = bool(params.get("adaptive"))
@@ -112,11 +112,11 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
         published = [max(1, int(size * half + 1e-9)) if size > 14 else size for size in sizes]
         count = published if sum(published) <= m else count
     out = {}
-    for name, c in zip(names, count, strict=True):
+    for number, (name, c) in enumerate(zip(names, count, strict=True)):
         tokens = sorted(sets[name])
         merged = np.stack([x[g].mean(0) for g in tokens])
         if c:
-            for centre, members in peaks(merged, c, k).items():
+            for centre, members in peaks(merged, c, k, noise(given, number, len(tokens))).items():
                 out[tokens[centre][0]] = merged[members].mean(0)
     return sorted(out), np.stack([out[i] for i in sorted(out)])
 
@@ -141,5 +141,6 @@ ROW = Row(
         {"static_threshold": 0.0, "segment_share": 0.5, "neighbours": 3},
         {"adaptive": True, "static_threshold": -0.2, "segment_share": 0.6},
         {"segment_share": 1.0, "neighbours": 2, "static_threshold": -1.0},
+        {"noise_seed": 3, "static_threshold": 0.0},
     ),
 )

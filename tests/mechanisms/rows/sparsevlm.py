@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kit import Array, Case, Given, Row, top
+from ..kit import Array, Case, Given, Row, noise, top
 
 
 def clusters(given: Given, dropped: int) -> tuple[int, int]:
@@ -16,13 +16,14 @@ def clusters(given: Given, dropped: int) -> tuple[int, int]:
     return recycled, min(recycled // int(str(given.params.get("tokens_per_cluster", 10))) + 1, recycled)
 
 
-def peaks(x: Array, count: int) -> tuple[list[int], dict[int, int]]:
+def peaks(x: Array, count: int, added: Array) -> tuple[list[int], dict[int, int]]:
     """Centres, and the centre that each point goes to."""
     n = len(x)
     distance = [[float(np.linalg.norm(x[i] - x[j])) / x.shape[1] ** 0.5 for j in range(n)] for i in range(n)]
     density = [float(np.exp(-np.mean([d**2 for d in sorted(distance[i])[:count]]))) for i in range(n)]
     if count == 1:
         density = [1.0] * n
+    density = [d + float(a) for d, a in zip(density, added, strict=True)]
     widest = max(max(row) for row in distance)
     alone = []
     for i in range(n):
@@ -57,7 +58,7 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
     if wanted:
         dropped = [i for i in range(n) if i not in kept]
         pool = [dropped[i] for i in top(score[dropped], clusters(given, n - select)[0])]
-        centres, goes = peaks(x[pool], wanted)
+        centres, goes = peaks(x[pool], wanted, noise(given, 0, len(pool)))
         for c in centres:
             members = [pool[i] for i in range(len(pool)) if goes[i] == c]
             out[pool[c]] = x[members].mean(0)
@@ -99,5 +100,6 @@ ROW = Row(
         {"recycle": 0.9, "tokens_per_cluster": 4},
         {"adaptive": True, "scale": 3.0, "tokens_per_cluster": 3},
         {"recycle": 0.0},
+        {"recycle": 0.9, "tokens_per_cluster": 4, "noise_seed": 5},
     ),
 )

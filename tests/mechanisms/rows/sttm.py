@@ -53,7 +53,7 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
             return
         parts = [part for part in cells(t, level - 1) if set(part) <= set(cell)]
         alike = {part: cosine(mean(part), mean(cell)) for part in parts}
-        cost = max(bound, min(alike.values()) - (4 if level > root else 0)) if len(parts) > 1 else bound
+        cost = max(bound, (min(alike.values()) if len(parts) > 1 else 1.0) - (4 if level > root else 0))
         parts = sorted(parts, key=lambda part: (round(alike[part], 12), part[0]))
         for rank, part in enumerate(parts[:-1]):
             events.append((round(cost, 12), -level, cell[0], rank, part))
@@ -111,6 +111,9 @@ _A, _B, _TL = [1.0, 0.0], [0.0, 1.0], [0.75, 0.25]
 _X = [_B if i == 5 else _A for i in range(32)]
 _GRID = (2, 4, 4)
 _ROOT = {"root_level": 0}
+# 6 x 6 tokens make 3 x 3 cells, and these 2 x 2, of which the corner has the cell of 0, 1, 6 and 7 as its one part: it
+# stays, though token 7 is unlike the others.
+_CORNER = [_B if i == 7 else _A for i in range(36)]
 _KEPT = [0, 1, 2, 4, 5, 8, 10]
 ROW = Row(
     reference,
@@ -122,6 +125,8 @@ ROW = Row(
         Case(_X, 3, [0, 2, 8], [_TL, _A, _A], _GRID, params=_ROOT),
         Case(_X, 1, [0], [[31 / 32, 1 / 32]], _GRID, params=_ROOT),
         Case(_X, 32, _KEPT, None, _GRID, params={"root_level": 0, "adaptive": True}),
+        Case(_CORNER, 4, [0, 2, 12, 14], [_TL, _A, _A, _A], (1, 6, 6), params=_ROOT),
+        Case(_CORNER, 36, [0, 2, 12, 14], [_TL, _A, _A, _A], (1, 6, 6), params={"root_level": 0, "adaptive": True}),
         # The published root_level 1 begins at single tokens.
         Case(_X, 31, [i for i in range(32) if i != 16], None, _GRID),
     ),

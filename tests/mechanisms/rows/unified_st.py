@@ -20,7 +20,9 @@ def reference(given: Given, m: int) -> tuple[list[int], Array]:
     out = {i: x[i] for i in pool}
     rest = [i for i in range(n) if i not in pool]
     if m > len(pool):
-        for centre, group in peaks(x[rest], m - len(pool), int(str(params.get("neighbours", 7)))).items():
+        for centre, group in peaks(
+            x[rest], m - len(pool), int(str(params.get("neighbours", 7))), np.zeros(len(rest))
+        ).items():
             out[rest[centre]] = x[[rest[i] for i in group]].mean(axis=0)
     return sorted(out), np.array([out[i] for i in sorted(out)])
 
