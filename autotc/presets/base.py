@@ -145,7 +145,7 @@ class Preset:
         before = parts[0]
         for part in parts:
             last_part = part is parts[-1]
-            ratio = part.fixed or (keep if last_part else round(part.keep**exponent, 6))
+            ratio = part.fixed or (keep if last_part else max(_LEAST, round(part.keep**exponent, 6)))
             layer = part.place(modality, depths, keep)
             decoder, offset = part.location == "decoder", MECHANISMS[part.mechanism].scored_offset()
             if layer is not None and decoder:
@@ -173,6 +173,10 @@ class Preset:
             before = part
             stages.append(_stage(modality, part, {later[0]: ratio}))
         return tuple(stages)
+
+
+_LEAST = 1e-6
+"""Keep ratio that leaves one token of an item: where ratios are raised to a high power, none becomes 0."""
 
 
 def middle(keep: float, depth: int) -> int:

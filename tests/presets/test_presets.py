@@ -207,3 +207,12 @@ def test_shipped_policies_are_what_the_presets_say(model: str) -> None:
 
 def test_presets_that_are_no_mechanism_are_known_where_mechanisms_are_named() -> None:
     assert {*PRESETS} - {*MECHANISMS} == PRESETS_ALONE
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_least_of_ratios_can_be_built(name: str) -> None:
+    depths = Depths(decoder=28, encoder=dict.fromkeys(MODALITIES, 24))
+    for modality in get_preset(name).modalities:
+        for keep in (1e-6, 1e-3, 1.0):
+            ratios = [ratio for stage in get_preset(name).build(modality, depths, keep) for _, ratio in stage.steps()]
+            assert all(0 < ratio <= 1 for ratio in ratios)
