@@ -50,6 +50,8 @@ _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between tries while a server does not answer, e.g. since it is being restarted."""
 _LOST = ("StorageInternalError", "OperationalError", "InterfaceError", "RpcError", "_InactiveRpcError")
 """Classes of errors that say that a server does not answer."""
+_REFUSED = re.compile(r"denied|authentication|no password|unknown database|does not exist", re.IGNORECASE)
+"""What a server that answers says of a user, a password or a database: no waiting changes it."""
 T = TypeVar("T")
 
 
@@ -129,7 +131,8 @@ class Home:
             try:
                 return action()
             except Exception as error:
-                if not any(kind.__name__ in _LOST for kind in type(error).__mro__):
+                lost = any(kind.__name__ in _LOST for kind in type(error).__mro__)
+                if not lost or _REFUSED.search(f"{error} {error.__cause__}"):
                     raise
                 time.sleep(wait)
         return action()
@@ -153,8 +156,9 @@ class Home:
             ) from error
         except ImportError as error:
             driver = _SQL.get(urlsplit(self.url).scheme.split("+")[0]) or "grpcio"
-            how = driver if driver == "pymysql" else "'autotc[distributed]'"
-            raise MissingDependencyError(f"{driver}: not installed; pip install {how} brings it") from error
+            raise MissingDependencyError(
+                f"{driver}: not installed; pip install 'autotc[distributed]' brings it"
+            ) from error
         except Exception as error:
             if type(error).__module__.split(".")[0] not in ("optuna", "sqlalchemy", "grpc"):
                 raise

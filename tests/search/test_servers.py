@@ -1,4 +1,4 @@
-"""Studies in PostgreSQL, behind Optuna's proxy, and with samples in a bucket: the real servers, started here."""
+"""Studies in PostgreSQL, MariaDB, behind Optuna's proxy, and with samples in a bucket: real servers, started here."""
 
 from __future__ import annotations
 
@@ -76,6 +76,47 @@ class Postgres:
         return f"postgresql://autotc:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
 
+class Maria:
+    """A MariaDB server, which MySQL's clients talk to, in a folder of its own; it does not run as root."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("mariadbd") is None:
+            pytest.skip("MariaDB is not installed")
+        self._folder, self.port = folder, free_port()
+        folder.mkdir(parents=True)
+        user = ["--user=mysql"] if os.getuid() == 0 else []
+        if user:
+            os.chown(folder, pwd.getpwnam("mysql").pw_uid, -1)
+        made = ["mariadb-install-db", f"--datadir={folder}", *user, "--auth-root-authentication-method=normal"]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        socket_file = folder / "socket"
+        words = ["mariadbd", f"--datadir={folder}", *user, f"--port={self.port}", f"--socket={socket_file}"]
+        self._server = subprocess.Popen(
+            [*words, "--bind-address=127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(lambda: answers(self.port))
+        hosts = ", ".join(f"autotc@'{host}' identified by '{PASSWORD}'" for host in ("127.0.0.1", "localhost"))
+        setup = f"create database studies; grant all on studies.* to {hosts}"
+        subprocess.run(["mariadb", f"--socket={socket_file}", "-u", "root", "-e", setup], check=True, timeout=60)
+
+    def stop(self) -> None:
+        self._server.terminate()
+        self._server.wait(60)
+
+    @property
+    def url(self) -> str:
+        return f"mysql://autotc:{PASSWORD}@127.0.0.1:{self.port}/studies"
+
+
+@pytest.fixture
+def maria() -> Iterator[Maria]:
+    folder = Path("/tmp") / f"autotc-maria-{os.getpid()}"
+    server = Maria(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     folder = Path("/tmp") / f"autotc-postgres-{os.getpid()}"  # pytest's folders are closed to other users
@@ -121,6 +162,34 @@ def test_the_password_is_nowhere_in_what_a_search_says(postgres: Postgres, tmp_p
     with pytest.raises(SearchError) as caught:
         search(SyntheticEvaluator(samples=40), **{**here, "space": None}, study_name="none", resume=True)
     assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.full
+def test_workers_on_maria(maria: Maria, tmp_path: Path) -> None:
+    plain = search(SyntheticEvaluator(samples=40), **{**options(tmp_path), "name": "plain"}, trials=6)
+    more = {"storage": maria.url}
+    processes = [start(target, tmp_path, *words, 0.1, more) for target, words in ((lead, (6,)), (help_, ()))]
+    for process in processes:
+        process.join(150)
+        assert process.exitcode == 0
+    study = load_study(STUDY, Home.of(tmp_path / "runs", maria.url))
+    assert sum(bool(stored.ran) and stored.refused is None for _, stored in study.trials()) >= 6
+    assert plain.trials == 6
+    assert PASSWORD not in told(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "maria"])
+def test_a_wrong_password_is_told_at_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = request.getfixturevalue(kind).url.replace(PASSWORD, "wrong-secret")
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(SearchError, match="cannot be used") as caught:
+        search(SyntheticEvaluator(samples=40), **options(tmp_path), storage=url)
+    monkeypatch.undo()
+    assert waited == []
+    assert "wrong-secret" not in str(caught.value)
 
 
 def test_behind_the_proxy_of_optuna(tmp_path: Path) -> None:
