@@ -187,8 +187,23 @@ def workers() -> str:
             f"PostgreSQL, {served['workers']} simulated workers: {served['trials a second']} trials a second",
         ],
         ["`proposals`", times],
+        ["`large`", _large(found["large"])],
     ]
     return markdown(["part", "found"], rows)
+
+
+def _large(found: dict[str, Any]) -> str:
+    """A study of many trials: seconds of the processor (of the clock), and memory, of each action."""
+    said = [
+        f"{action} {row['of the processor, s']} s ({row['s']} s), {row['MiB']:,} MiB"
+        for action, row in found.items()
+        if isinstance(row, dict)
+    ]
+    imports = max(row["of it imports, MiB"] for row in found.values() if isinstance(row, dict))
+    return (
+        f"{found['trials that ran']:,} trials that ran, of {found['trials stored']:,}: {'; '.join(said)};"
+        f" {imports:,} MiB are the imports"
+    )
 
 
 def against_presets() -> str:
