@@ -131,6 +131,8 @@ class _Made(TorchFunctionMode):
         if func in (torch.tensor, torch.as_tensor) and device is not None and torch.device(device).type == "meta":
             given = args[0].inner if isinstance(args[0], There) else tree_map(_read, args[0])
             return There(func(given, *args[1:], **kwargs | {"device": "cpu"}))
+        if func is Tensor.new_tensor and isinstance(args[0], There):
+            return There(func(args[0].inner, *args[1:], **kwargs))
         if func is torch.sparse.mm:  # whose kernels take no wrapped tensors
             return There(func(*(value.inner for value in args)))
         if func is Tensor.tolist and isinstance(args[0], There):

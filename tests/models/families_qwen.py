@@ -106,19 +106,41 @@ def qwen2_5_omni() -> Any:
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
     config = Qwen2_5OmniThinkerConfig(
         audio_config={
-            "num_mel_bins": 16, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "d_model": 32,
-            "n_window": 50, "output_dim": 48, "max_source_positions": 100,
+            "num_mel_bins": 16,
+            "encoder_layers": 3,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "d_model": 32,
+            "n_window": 50,
+            "output_dim": 48,
+            "max_source_positions": 100,
         },
         vision_config={
-            "depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4, "patch_size": 4,
-            "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 16, "out_hidden_size": 48,
-            "fullatt_block_indexes": [1], "in_channels": 3,
+            "depth": 3,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 16,
+            "out_hidden_size": 48,
+            "fullatt_block_indexes": [1],
+            "in_channels": 3,
         },
         text_config={**TEXT_MODEL, "rope_parameters": rope},
-        image_token_index=9, video_token_index=10, audio_token_index=11, vision_start_token_id=7,
-        vision_end_token_id=8, audio_start_token_id=12, audio_end_token_id=13, position_id_per_seconds=4,
-        seconds_per_chunk=2, pad_token_id=0, tie_word_embeddings=False,
-    )  # fmt: skip
+        image_token_index=9,
+        video_token_index=10,
+        audio_token_index=11,
+        vision_start_token_id=7,
+        vision_end_token_id=8,
+        audio_start_token_id=12,
+        audio_end_token_id=13,
+        position_id_per_seconds=4,
+        seconds_per_chunk=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
     config.chat_marks = MARKS
     return seeded(lambda: Qwen2_5OmniThinkerForConditionalGeneration(config))
 
