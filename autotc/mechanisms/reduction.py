@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from autotc.errors import MechanismError
 from autotc.lazy import Tensor, torch
@@ -50,7 +51,7 @@ class Reduction:
         out: list[int] = (self.kept >= 0).sum(1).tolist()
         return out
 
-    @property
+    @cached_property
     def is_selection(self) -> bool:
         """Whether every survivor is one token, unchanged."""
         if self._host is not None and self._host[1]:

@@ -8,6 +8,16 @@ from collections.abc import Iterable
 
 from autotc.lazy import PreTrainedConfig
 
+TEXT_FIELDS = (
+    "text_config.hidden_size",
+    "text_config.num_hidden_layers",
+    "text_config.num_attention_heads",
+    "text_config.num_key_value_heads",
+    "text_config.intermediate_size",
+    "text_config.vocab_size",
+)
+"""Structural fields of a language model that most families share."""
+
 
 def config_fingerprint(config: PreTrainedConfig, structural: Iterable[str]) -> str:
     """``sha256:`` and 32 hexadecimal digits over listed fields of a configuration.

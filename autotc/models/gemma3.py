@@ -8,6 +8,7 @@ from typing import Any
 
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item
 from autotc.models.media import Tiling, setting
 from autotc.models.rotary import RotaryDecoder
@@ -35,13 +36,8 @@ class Gemma3(TiledPictures, RotaryDecoder):
     architectures = ("Gemma3ForConditionalGeneration",)
     processors = ("Gemma3Processor",)
     structural = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
+        *TEXT_FIELDS,
         "text_config.head_dim",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
         "text_config.layer_types",
         "text_config.sliding_window",
         "vision_config.num_hidden_layers",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from autotc.lazy import PreTrainedConfig
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item
 from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.shapes import LayerShape, TowerShape
@@ -35,12 +36,7 @@ class Glm4v(Qwen2VL):
     )
     processors: ClassVar[tuple[str, ...]] = ("Glm4vProcessor", "Glm46VProcessor")
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "vision_config.depth",
         "vision_config.hidden_size",
         "vision_config.out_hidden_size",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item, Media, square_rows
 from autotc.models.hybrid import HybridDecoder
 from autotc.models.qwen3_5 import CHAT
@@ -37,14 +38,9 @@ class MiniCPMV(HybridDecoder):
     processors = ("MiniCPMV4_6Processor", "MiniCPMV4_7Processor")
     refused: ClassVar[Mapping[Modality, Mapping[Location, str]]] = {"image": _INPUT, "video": _INPUT}
     structural = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
+        *TEXT_FIELDS,
         "text_config.head_dim",
-        "text_config.intermediate_size",
         "text_config.layer_types",
-        "text_config.vocab_size",
         "vision_config.num_hidden_layers",
         "vision_config.hidden_size",
         "vision_config.intermediate_size",

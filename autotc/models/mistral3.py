@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from autotc.depths import Depths
 from autotc.errors import InputsError, UnsupportedModelError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item, Media, square_rows
 from autotc.models.media import Medium, Prepared, Shrink, frames_of, picture, resized, setting
 from autotc.models.random_media import nearest_grid
@@ -45,13 +46,8 @@ class Mistral3(RotaryDecoder):
     architectures = ("Mistral3ForConditionalGeneration",)
     processors = ("PixtralProcessor",)
     structural = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
+        *TEXT_FIELDS,
         "text_config.head_dim",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
         "vision_config.num_hidden_layers",
         "vision_config.hidden_size",
         "vision_config.intermediate_size",

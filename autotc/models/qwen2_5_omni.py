@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from autotc.depths import Depths
 from autotc.lazy import PreTrainedConfig, Tensor, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item
 from autotc.models.rotary import RotaryDecoder
 from autotc.models.shapes import TowerShape
@@ -29,12 +30,7 @@ class Qwen25OmniThinker(Thinker, RotaryDecoder):
         "Qwen2_5OmniForConditionalGeneration": "thinker",
     }
     structural = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "vision_config.depth",
         "vision_config.hidden_size",
         "vision_config.patch_size",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from autotc.depths import Depths
 from autotc.lazy import PreTrainedConfig
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.qwen_vision import QwenVision
 from autotc.models.rotary import RotaryDecoder
 
@@ -17,12 +18,7 @@ class Qwen25VL(QwenVision, RotaryDecoder):
     processors: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2_5_VLForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "vision_config.depth",
         "vision_config.hidden_size",
         "vision_config.patch_size",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from autotc.depths import Depths
 from autotc.errors import InputsError
 from autotc.lazy import PreTrainedConfig, Tensor, nn, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item, Media
 from autotc.models.media import Shrink
 from autotc.models.rotary import RotaryDecoder
@@ -32,12 +33,7 @@ class Qwen2Audio(RotaryDecoder):
     architectures = ("Qwen2AudioForConditionalGeneration",)
     processors = ("Qwen2AudioProcessor",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "audio_config.encoder_layers",
         "audio_config.d_model",
         "audio_config.num_mel_bins",

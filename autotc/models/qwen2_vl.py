@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from autotc.lazy import PreTrainedConfig, Tensor, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item
 from autotc.models.qwen2_5_vl import Qwen25VL
 from autotc.models.shapes import TowerShape
@@ -19,12 +20,7 @@ class Qwen2VL(Qwen25VL):
     processors: ClassVar[tuple[str, ...]] = ("Qwen2VLProcessor",)
     architectures: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "vision_config.depth",
         "vision_config.embed_dim",
         "vision_config.patch_size",

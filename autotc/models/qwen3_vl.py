@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from autotc.errors import UnsupportedModelError
 from autotc.lazy import PreTrainedConfig
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item
 from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.shapes import LayerShape, TowerShape
@@ -42,13 +43,8 @@ class Qwen3VL(DeepStack):
     frames_apart = True
     architectures = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
+        *TEXT_FIELDS,
         "text_config.head_dim",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
         "vision_config.depth",
         "vision_config.hidden_size",
         "vision_config.intermediate_size",

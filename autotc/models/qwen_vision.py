@@ -119,7 +119,8 @@ class QwenVision(Adapter):
             out.append(Item(modality, grid, grid[0] * grid[1] * grid[2], (seconds, side, side)))
         ids = arguments.get("input_ids")
         if modality == "video" and self.frames_apart and ids is not None:
-            return self._stamped(out, (ids == self.placeholders(config)[modality]).flatten().nonzero()[:, 0].tolist())
+            here = (ids == self.placeholders(config)[modality]).flatten().cpu()
+            return self._stamped(out, here.nonzero()[:, 0].tolist())
         return out
 
     @staticmethod

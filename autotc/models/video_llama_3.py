@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from autotc.depths import Depths
 from autotc.errors import InputsError
 from autotc.lazy import PreTrainedConfig, nn, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item, Media
 from autotc.models.qwen2_vl import Qwen2VL
 from autotc.models.shapes import Projections, TowerShape, child, plain_projections
@@ -33,12 +34,7 @@ class VideoLlama3(Qwen2VL):
     architectures = ("VideoLlama3ForConditionalGeneration",)
     processors: ClassVar[tuple[str, ...]] = ("VideoLlama3Processor",)
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "vision_config.num_hidden_layers",
         "vision_config.hidden_size",
         "vision_config.intermediate_size",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from autotc.lazy import PreTrainedConfig, Tensor, torch
+from autotc.models.fingerprint import TEXT_FIELDS
 from autotc.models.geometry import Item, Media
 from autotc.models.qwen2_audio import Qwen2Audio
 from autotc.models.shapes import TowerShape
@@ -35,12 +36,7 @@ class Voxtral(Qwen2Audio):
         "audio": {"input": "clips are padded to whole windows of 30 seconds, whatever is left of them"}
     }
     structural: ClassVar[tuple[str, ...]] = (
-        "text_config.hidden_size",
-        "text_config.num_hidden_layers",
-        "text_config.num_attention_heads",
-        "text_config.num_key_value_heads",
-        "text_config.intermediate_size",
-        "text_config.vocab_size",
+        *TEXT_FIELDS,
         "audio_config.num_hidden_layers",
         "audio_config.hidden_size",
         "audio_config.intermediate_size",

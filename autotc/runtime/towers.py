@@ -64,8 +64,10 @@ class TowerRun:
         self._tile = self._rows[:, 0] // self.tiles[1] if self.tiles is not None else self._owner
         self._columns: Columns | None = None
         self._before: dict[int, Tensor] = {}
+        self._lengths: dict[int, tuple[Tensor, Tensor]] = {}
         self._bounds: dict[int, tuple[Tensor, list[int], Tensor]] = {}
         self._masks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tile_masks: dict[int, tuple[Tensor | None, Tensor | None, dict[str, object]]] = {}
         self._batched = hidden.dim() == 3 and not tiled
         self._items_edges = self._edges_of(items)
         self._edges: list[int] = []
@@ -150,7 +152,9 @@ class TowerRun:
         cu_seqlens: Tensor = kwargs[given[0]] if given else self._items_edges
         if id(cu_seqlens) not in self._bounds:
             running = torch.cat([torch.zeros(1, dtype=torch.long), self._kept.cumsum(0)])
-            host = torch.unique_consecutive(running[cu_seqlens.cpu().long()])
+            if id(cu_seqlens) not in self._lengths:  # read once, however often rows leave
+                self._lengths[id(cu_seqlens)] = cu_seqlens, cu_seqlens.cpu().long()
+            host = torch.unique_consecutive(running[self._lengths[id(cu_seqlens)][1]])
             self._bounds[id(cu_seqlens)] = cu_seqlens, host.tolist(), host.to(cu_seqlens)
         _, self._edges, bounds = self._bounds[id(cu_seqlens)]
         if not self.whole:
@@ -178,25 +182,32 @@ class TowerRun:
             InputsError: the tower's own mask is in a form that cannot be read.
         """
         mask = kwargs.get("attention_mask")
+        if mask is not None and not isinstance(mask, Tensor):
+            raise InputsError(f"attn_implementation: masks of {type(mask).__name__} in the tower; use sdpa or eager")
+        if id(mask) not in self._tile_masks:
+            self._tile_masks[id(mask)] = mask, *self._tile_mask(mask, hidden, attention)
+        _, self._visible, changed = self._tile_masks[id(mask)]
+        return kwargs | changed
+
+    def _tile_mask(
+        self, mask: Tensor | None, hidden: Tensor, attention: nn.Module
+    ) -> tuple[Tensor | None, dict[str, object]]:
+        """Which of the rows left are seen, and arguments to change; blocks that share a mask share both."""
         visible: Tensor | None = None
         if mask is not None:
-            if not isinstance(mask, Tensor):
-                raise InputsError(
-                    f"attn_implementation: masks of {type(mask).__name__} in the tower; use sdpa or eager"
-                )
             visible = mask if mask.dim() == 2 else mask[:, 0, -1]
             visible = visible >= 0 if visible.is_floating_point() else visible.bool()
             if self._columns is not None:
                 visible = self._columns.gather(visible) & self._on(self._columns.valid)
         elif self._columns is not None and not self._columns.full:
             visible = self._on(self._columns.valid)
-        self._visible = None if visible is None else visible.reshape(-1)
-        if self._visible is not None and self._columns is not None and not self._columns.full:
-            self._visible = self._visible.index_select(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]))
+        flat = None if visible is None else visible.reshape(-1)
+        if flat is not None and self._columns is not None and not self._columns.full:
+            flat = flat.index_select(0, self._on(self._columns.valid.view(-1).nonzero()[:, 0]))
         if self._columns is None or visible is None:
-            return kwargs
+            return flat, {}
         config: PreTrainedConfig = attention.config
-        return kwargs | {"attention_mask": create_bidirectional_mask(config, hidden, visible)}
+        return flat, {"attention_mask": create_bidirectional_mask(config, hidden, visible)}
 
     def after(self, index: int, output: Any) -> Any:
         """A block's output at a point where the rows return to their original number; None to leave it."""
@@ -365,6 +376,7 @@ class TowerRun:
         self._kept[self._kept.nonzero()[:, 0][~stay]] = False
         self._bounds.clear()
         self._masks.clear()
+        self._tile_masks.clear()
         if self.tiles is not None:
             self._columns = Columns.of(self._kept.view(self.tiles))
         return rows

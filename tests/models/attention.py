@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import flash_attention_mask
+
+from .building import Family
 
 FLASH = "flash_attention_stand_in"
 """Name of the stand-in; transformers and the models take it for flash attention, because of how it begins."""
@@ -56,17 +58,40 @@ def flash_stand_in(
     return out, None
 
 
+WITHOUT_FLASH = {
+    "gemma3": "a picture's tokens see each other in both directions, which is more than a mask of padding",
+    "gemma4": "a window counts the tokens left, and its sound tower takes the mask for one of four dimensions",
+    "gemma4_moe": "a picture's tokens see each other in both directions, which is more than a mask of padding",
+}
+"""Families that do not run, or whose bare model computes something else, under flash attention, and why."""
+PARTLY: dict[tuple[str, str], Callable[[dict[str, Any]], bool]] = {
+    # Its sound tower takes the mask for a tensor.
+    ("gemma4", "flex_attention"): lambda row: "audio" not in row,
+    # Padded patches of a picture come out as zeros, and are parts of units.
+    ("smolvlm", FLASH): lambda row: bool(row["seed"] != 2),
+    ("idefics3", FLASH): lambda row: bool(row["seed"] != 2),
+}
+"""Rows for which a family's bare model computes under an attention what it does under sdpa, where not for all."""
+
+
+def rows_under(family: Family, implementation: str) -> list[dict[str, Any]]:
+    """The family's rows for which its bare model computes under an attention what it does under sdpa."""
+    if implementation == FLASH and family.name in WITHOUT_FLASH:
+        return []
+    return [row for row in family.rows if PARTLY.get((family.name, implementation), bool)(row)]
+
+
 AttentionInterface.register(FLASH, flash_stand_in)
 AttentionMaskInterface.register(FLASH, flash_attention_mask)
 
 
 @contextmanager
-def attention(model: nn.Module, name: str | None) -> Iterator[None]:
-    """The model with another attention implementation in all of its parts; None leaves it."""
+def attention(model: nn.Module, name: str) -> Iterator[None]:
+    """The model with another attention implementation in all of its parts; sdpa, which it is made with, leaves them."""
     configs: dict[int, Any] = {}
     for module in model.modules():
         config = getattr(module, "config", None)
-        if name is not None and hasattr(config, "_attn_implementation"):
+        if name != "sdpa" and hasattr(config, "_attn_implementation"):
             configs[id(config)] = config
     before = {key: config._attn_implementation for key, config in configs.items()}
     try:

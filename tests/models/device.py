@@ -114,6 +114,14 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(back, out)
 
 
+def _read(value: Any) -> Any:
+    """A tensor's values on the host."""
+    if not isinstance(value, There):
+        return value
+    _wait()
+    return value.inner
+
+
 class _Made(TorchFunctionMode):
     """Tensors made of Python values on the device."""
 
@@ -121,7 +129,14 @@ class _Made(TorchFunctionMode):
         kwargs = kwargs or {}
         device = kwargs.get("device")
         if func in (torch.tensor, torch.as_tensor) and device is not None and torch.device(device).type == "meta":
-            return There(func(*args, **kwargs | {"device": "cpu"}))
+            given = args[0].inner if isinstance(args[0], There) else tree_map(_read, args[0])
+            return There(func(given, *args[1:], **kwargs | {"device": "cpu"}))
+        if func is Tensor.new_tensor and isinstance(args[0], There):
+            return There(func(args[0].inner, *args[1:], **kwargs))
+        if func is torch.sparse.mm:  # whose kernels take no wrapped tensors
+            return There(func(*(value.inner for value in args)))
+        if func is Tensor.tolist and isinstance(args[0], There):
+            return _read(args[0]).tolist()
         return func(*args, **kwargs)
 
 
@@ -143,8 +158,7 @@ def moved(model: nn.Module) -> nn.Module:
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
-                del module._parameters[name]
-                module.__dict__[name] = There(parameter.data)
+                module._parameters[name] = There(parameter.data)  # type: ignore[assignment]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = There(buffer)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autotc.versions import TRIED_SINCE
+from autotc.versions import OMNI_SINCE, TRIED_SINCE
 
 from .building import END, MARKS, TEXT_MODEL, USER, Family, noise, padded, seeded, words
 
@@ -99,6 +99,52 @@ def qwen3_omni() -> Any:
     return seeded(lambda: Qwen3OmniMoeThinkerForConditionalGeneration(config))
 
 
+@cache
+def qwen2_5_omni() -> Any:
+    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    config = Qwen2_5OmniThinkerConfig(
+        audio_config={
+            "num_mel_bins": 16,
+            "encoder_layers": 3,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "d_model": 32,
+            "n_window": 50,
+            "output_dim": 48,
+            "max_source_positions": 100,
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 16,
+            "out_hidden_size": 48,
+            "fullatt_block_indexes": [1],
+            "in_channels": 3,
+        },
+        text_config={**TEXT_MODEL, "rope_parameters": rope},
+        image_token_index=9,
+        video_token_index=10,
+        audio_token_index=11,
+        vision_start_token_id=7,
+        vision_end_token_id=8,
+        audio_start_token_id=12,
+        audio_end_token_id=13,
+        position_id_per_seconds=4,
+        seconds_per_chunk=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+    config.chat_marks = MARKS
+    return seeded(lambda: Qwen2_5OmniThinkerForConditionalGeneration(config))
+
+
 def hybrid(experts: bool) -> Any:
     """A recurrent layer, then one with attention, twice."""
     import transformers
@@ -155,14 +201,27 @@ ROWS: tuple[dict[str, Any], ...] = (
 OMNI_ROWS: tuple[dict[str, Any], ...] = (
     {"image": [(4, 6)], "audio": [100], "seed": 1},
     {"image": [(3, 3), (5, 4)], "seed": 2, "text": 7},
-    {"video": [(3, 3, 4)], "seed": 3},
+    {"video": [(2, 3, 4), (2, 2, 2)], "seed": 3},
     {"seed": 4},
-    {"audio": [233], "seed": 5},
 )
 
 
+def by_chunks(frames: int) -> int:
+    """Tokens of a clip of mel frames: 13 of each chunk of 100."""
+    return 13 * (frames // 100) + -(-(frames % 100) // 8)
+
+
+def by_pairs(frames: int) -> int:
+    """Tokens of a clip of mel frames: a convolution halves them, and pairs of what is left are pooled."""
+    return ((frames - 1) // 2 + 1) // 2
+
+
 def request(
-    rows: Sequence[dict[str, Any]], seconds: str | None = None, stamped: bool = False, types: bool = True
+    rows: Sequence[dict[str, Any]],
+    seconds: str | None = None,
+    stamped: bool = False,
+    types: bool = True,
+    sound: Callable[[int], int] = by_chunks,
 ) -> dict[str, Any]:
     """Images as (y, x) and videos as (t, y, x) in output units, clips as numbers of mel frames.
 
@@ -171,6 +230,7 @@ def request(
         seconds: name of the input that tells the pace of videos.
         stamped: whether a video's frames stand behind time stamps of their own.
         types: whether the model gets token types.
+        sound: tokens of a clip.
     """
     ids: list[list[int]] = []
     media: dict[str, list[Tensor]] = {"image": [], "video": []}
@@ -189,7 +249,7 @@ def request(
                 else:
                     line += [7, *[token] * (t * y * x), 8]
         for j, frames in enumerate(row.get("audio", ())):
-            line += [12, *[11] * (13 * (frames // 100) + -(-(frames % 100) // 8)), 13]
+            line += [12, *[11] * sound(frames), 13]
             clips.append(noise(row["seed"] * 10 + 7 + j, 16, 240))
             masks.append((torch.arange(240) < frames).long())
         ids.append([*line, *words(row["seed"], row.get("text", 4)), END, 6])
@@ -214,5 +274,18 @@ QWEN = (
     Family("qwen3_vl_moe", qwen3_vl_moe, ROWS, partial(request, stamped=True)),
     Family("qwen3_5", qwen3_5, ROWS, partial(request, stamped=True), TRIED_SINCE),
     Family("qwen3_5_moe", qwen3_5_moe, ROWS, partial(request, stamped=True), TRIED_SINCE),
-    Family("qwen3_omni", qwen3_omni, OMNI_ROWS, partial(request, seconds="video_second_per_grid", types=False)),
+    Family(
+        "qwen2_5_omni",
+        qwen2_5_omni,
+        (*OMNI_ROWS, {"audio": [133], "seed": 5}),
+        partial(request, seconds="video_second_per_grid", types=False, sound=by_pairs),
+        OMNI_SINCE,
+    ),
+    Family(
+        "qwen3_omni",
+        qwen3_omni,
+        (*OMNI_ROWS, {"audio": [233], "seed": 5}),
+        partial(request, seconds="video_second_per_grid", types=False),
+        OMNI_SINCE,
+    ),
 )

@@ -1,9 +1,8 @@
-"""Every family: keeping everything changes nothing, removing equals masking, batches equal rows, FLOPs are counted."""
+"""Every family: keeping everything changes nothing, batches equal rows, FLOPs are counted."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -22,9 +21,10 @@ from autotc.runtime.cache import CACHE
 from tests.runtime.helpers import snapshot
 from tests.test_cost import SDPA
 
+from .attention import FLASH, attention, rows_under
 from .building import installed_since
 from .families import FAMILIES, Family
-from .references import entry, gone_from, masked, shortened
+from .sampling import covering, modalities, of_each_modality, pairwise, spread
 
 MERGING_OR_SELECTING = (
     "random",
@@ -48,7 +48,9 @@ MERGING_OR_SELECTING = (
     "rep_shift",
     "folder",
 )
-SELECTORS = ("random", "divprune", "fastv", "pyramiddrop", "cdpruner", "cls_attention", "evs", "fitprune", "dart")
+
+Case = tuple[str, str, str, str, int | None]
+"""Family, modality, location, mechanism and layer."""
 
 
 def offered(family: Family, modality: Any, location: Any, mechanism: str) -> bool:
@@ -61,9 +63,9 @@ def standing(family: Family, mechanism: str, layer: int) -> int:
     return bind(family.build()).depths.nearest_scored(layer, MECHANISMS[mechanism].scored_offset())
 
 
-def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]]:
+def places(names: tuple[str, ...]) -> list[Case]:
     """Family, modality, location, mechanism and layer of everything that is legal."""
-    out: list[tuple[str, str, str, str, int | None]] = []
+    out: list[Case] = []
     for key, family in FAMILIES.items():
         adapter = find_adapter(family.build())
         for modality, locations in adapter.offers(family.build().config).items():
@@ -77,20 +79,6 @@ def places(names: tuple[str, ...]) -> list[tuple[str, str, str, str, int | None]
                 decoder = dict.fromkeys(depths.nearest_scored(layer, offset) for layer in (1, 2))
                 layers = {"encoder": (0, depths.encoder[modality] - 1), "decoder": decoder}.get(location, (None,))
                 out += [(key, modality, location, name, layer) for layer in layers]
-    return out
-
-
-def pairwise(cases: Iterable[Any]) -> list[Any]:
-    """The cases by name; those that meet no new pair of family, mechanism and place are left to the full run."""
-    seen: set[tuple[Any, ...]] = set()
-    out = []
-    for case in cases:
-        family, modality, location, mechanism, layer = case
-        place = (modality, location, layer)
-        pairs = {(family, mechanism), (family, place), (mechanism, place)}
-        marks = () if pairs - seen else (pytest.mark.full,)
-        seen |= pairs
-        out.append(pytest.param(case, id="-".join(map(str, case)), marks=marks))
     return out
 
 
@@ -115,131 +103,35 @@ def logits(family: Family, policy: Policy, inputs: Any) -> tuple[Tensor, Handle]
 def test_every_family_is_known() -> None:
     tested = {find_adapter(family.build()).family for family in FAMILIES.values()}
     known = {adapter.family for adapter in ADAPTERS if adapter.since is None or installed_since(adapter.since)}
-    assert tested | {"qwen2_5_omni"} == known | {"qwen2_5_omni"}  # tests/runtime has the embedded model
+    assert tested == known
     built = {type(family.build()).__name__ for family in FAMILIES.values()}
     assert built >= {name for adapter in ADAPTERS if adapter.family in tested for name in adapter.architectures}
 
 
-@pytest.mark.parametrize("case", pairwise(places(MERGING_OR_SELECTING)))
-def test_keep_everything_is_bit_equal(case: tuple[str, str, str, str, int | None]) -> None:
+def under_flash() -> list[Any]:
+    """Legal cases of the families that have flash attention; a few of each family and place in the default run."""
+    legal = [c for c in places(MERGING_OR_SELECTING) if rows_under(FAMILIES[c[0]], FLASH)]
+    return covering(spread(legal), lambda case: {case[0], case[1:3]})
+
+
+def keeps_everything(case: Case, implementation: str) -> None:
     family = FAMILIES[case[0]]
-    inputs = family.request(family.rows)
-    with torch.no_grad():
-        expected = family.build()(**inputs).logits
-    got, _ = logits(family, policy_of(*case[1:], 1.0), inputs)
+    inputs = family.request(rows_under(family, implementation))
+    with attention(family.build(), implementation):
+        with torch.no_grad():
+            expected = family.build()(**inputs).logits
+        got, _ = logits(family, policy_of(*case[1:], 1.0), inputs)
     assert torch.equal(got, expected)
 
 
-@pytest.mark.parametrize("case", pairwise(c for c in places(SELECTORS) if c[2] in ("projector", "decoder")))
-def test_removing_equals_masking(case: tuple[str, str, str, str, int | None]) -> None:
-    family, layer = FAMILIES[case[0]], case[4] or 0
-    inputs = family.request(family.rows)
-    got, handle = logits(family, policy_of(*case[1:], 0.3), inputs)
-    assert handle.last[case[1]].reductions  # type: ignore[index]
-    gone = gone_from(family, handle, inputs, layer)
-    pad = ~inputs["attention_mask"].bool()
-    with torch.no_grad():
-        recurrent = bind(family.build()).depths.recurrent
-        expected = shortened(family, inputs, gone) if recurrent else masked(family, inputs, gone)
-    for row in range(len(family.rows)):
-        kept = ((gone[row] == 99) & ~pad[row]).nonzero()[:, 0]
-        torch.testing.assert_close(got[row, -len(kept) :], expected[row, kept], atol=2e-5, rtol=1e-4)
+@pytest.mark.parametrize("case", pairwise(places(MERGING_OR_SELECTING)))
+def test_keep_everything_is_bit_equal(case: Case) -> None:
+    keeps_everything(case, "sdpa")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [c for c in places(("random", "divprune")) if c[2] == "encoder"],
-    ids=lambda c: "-".join(map(str, c)),
-)
-def test_removing_in_the_tower_equals_masking_keys(
-    case: tuple[str, str, str, str, int | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Survivors' features equal those of a tower in which blocks behind the stage do not see the removed rows."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    family, modality, block = FAMILIES[case[0]], case[1], int(case[4] or 0)
-    model: Any = family.build()
-    adapter = find_adapter(model)
-    inputs = family.request(
-        [row for row in family.rows if modality in row and len(set(row) & {*adapter.locations}) == 1]
-    )
-    with autotc.apply(model, policy_of(*case[1:], 0.4)) as handle, torch.no_grad():
-        model(**inputs)
-        track = handle.last[modality]  # type: ignore[index]
-    embeds_reduced = _entry_under(family, policy_of(*case[1:], 0.4), inputs)
-    rows = adapter.unit_rows(model.config, modality, track.items)  # type: ignore[arg-type]
-    gone = torch.ones(len(rows), dtype=torch.bool)
-    start = 0
-    for i, item in enumerate(track.items):
-        gone[start + track.ids[i][track.valid[i]]] = False
-        start += item.count
-    state = {"block": -1, "row": 0, "total": 0}
-
-    def enter(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        state.update(block=state["block"] + 1, row=0, total=hidden.numel() // hidden.shape[-1])
-
-    def hide(module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *args: Any, **kwargs: Any) -> Any:
-        size, total = k.shape[0] * k.shape[2], state["total"]
-        kwargs.pop("attention_mask", None)
-        if state["block"] < 0:  # in front of the blocks that count
-            return sdpa_attention_forward(module, q, k, v, mask, *args, **kwargs)
-        dead = torch.zeros(total, dtype=torch.bool)
-        dead[rows[gone].reshape(-1)] = True
-        state["row"] %= total  # blocks behind the last that counts have no hook
-        here = dead[state["row"] : state["row"] + size].view(k.shape[0], -1)
-        state["row"] += size
-        if state["block"] > block:
-            alive = (~here)[:, None, None].expand(-1, 1, q.shape[2], -1)
-            if mask is None or mask.dtype == torch.bool:
-                mask = alive if mask is None else mask & alive
-            else:
-                mask = mask.masked_fill(~alive, torch.finfo(mask.dtype).min)
-        return sdpa_attention_forward(module, q, k, v, mask, *args, **kwargs)
-
-    blocks = adapter.blocks(model, modality)  # type: ignore[arg-type]
-    hooks = [b.register_forward_pre_hook(enter, with_kwargs=True) for b in blocks]
-    tiled = adapter.tower_shape(model.config, modality).tiled  # type: ignore[arg-type]
-    inner = {name: part for name, part in blocks[0].named_children() if name in ("attn", "self_attn", "attention")}
-    attention: Any = adapter.block_attention(blocks[0]) if tiled else next(iter(inner.values()))
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "hiding", hide)
-    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "hiding", sdpa_mask)
-    before = attention.config._attn_implementation
-    attention.config._attn_implementation = "hiding"
-    try:
-        whole = entry(family, inputs)["inputs_embeds"]
-    finally:
-        attention.config._attn_implementation = before
-        for hook in hooks:
-            hook.remove()
-    placeholder = adapter.placeholders(model.config)[modality]  # type: ignore[index]
-    unit = 0
-    for i, item in enumerate(track.items):
-        row = int(track.row[i])  # type: ignore[index]
-        earlier = sum(other.slots for j, other in enumerate(track.items[:i]) if int(track.row[j]) == row)  # type: ignore[index]
-        columns = (inputs["input_ids"][row] == placeholder).nonzero()[:, 0][earlier + item.offsets()]
-        alive = ~gone[unit : unit + item.count]
-        unit += item.count
-        got = embeds_reduced[row, track.column[i][track.valid[i]]]  # type: ignore[index]
-        torch.testing.assert_close(got, whole[row, columns[alive]], atol=2e-5, rtol=1e-4)
-
-
-def _entry_under(family: Family, policy: Policy, inputs: Any) -> Tensor:
-    """Embeddings that reach the first layer under a policy."""
-    model = family.build()
-    caught: list[Tensor] = []
-    adapter = find_adapter(model)
-    with autotc.apply(model, policy), torch.no_grad():
-        hook = adapter.layers(model)[0].register_forward_pre_hook(
-            lambda m, a, k: caught.append(a[0] if a else k["hidden_states"]), with_kwargs=True
-        )
-        try:
-            model(**inputs)
-        finally:
-            hook.remove()
-    return caught[0]
+@pytest.mark.parametrize("case", under_flash())
+def test_keep_everything_is_bit_equal_under_flash_attention(case: Case) -> None:
+    keeps_everything(case, FLASH)
 
 
 def main_modality(family: Family) -> Any:
@@ -259,27 +151,54 @@ RAGGED = [
 ]
 
 
-@pytest.mark.parametrize("stage", RAGGED, ids=lambda s: "-".join(map(str, s)))
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_ragged_batch_equals_single_rows(name: str, stage: tuple[str, str, int | None]) -> None:
+def can_run(name: str, modality: Any, stage: tuple[str, str, int | None]) -> bool:
+    """Whether a family can run a stage (location, mechanism, layer) on a modality."""
+    return offered(FAMILIES[name], modality, stage[0], stage[1])
+
+
+def under_flash_in_turn() -> list[Any]:
+    """Ragged cases of the families that have flash attention; one of each family in the default run."""
+    legal = [
+        (name, modality, stage)
+        for name, family in FAMILIES.items()
+        for modality in modalities(family)
+        for stage in RAGGED
+        if rows_under(family, FLASH) and can_run(name, modality, stage)
+    ]
+    return covering(spread(legal), lambda case: {case[0], case[1]})
+
+
+def rows_stay_apart(name: str, modality: Any, stage: tuple[str, str, int | None], implementation: str) -> None:
     family = FAMILIES[name]
-    modality = main_modality(family)
-    if not offered(family, modality, stage[0], stage[1]):
-        pytest.skip(f"{name} offers no {stage[1]} at the {stage[0]}")
     policy = policy_of(modality, *stage, 0.35)
-    inputs = family.request(family.rows)
-    together, _ = logits(family, policy, inputs)
+    rows = rows_under(family, implementation)
+    inputs = family.request(rows)
     model: Any = family.build()
-    with autotc.apply(model, policy):
-        ids = model.generate(**inputs, max_new_tokens=6, do_sample=False, **PLAIN)[:, inputs["input_ids"].shape[1] :]
-    for i, row in enumerate(family.rows):
-        one = family.request([row])
-        alone, _ = logits(family, policy, one)
-        n = min(alone.shape[1], together.shape[1]) if modality in row else int(one["attention_mask"].sum())
-        torch.testing.assert_close(together[i, -n:], alone[0, -n:], atol=1e-4, rtol=1e-3)
+    with attention(model, implementation):
+        together, _ = logits(family, policy, inputs)
         with autotc.apply(model, policy):
-            out = model.generate(**one, max_new_tokens=6, do_sample=False, **PLAIN)[0, one["input_ids"].shape[1] :]
-        assert ids[i, : len(out)].tolist() == out.tolist()
+            ids = model.generate(**inputs, max_new_tokens=6, do_sample=False, **PLAIN)
+        ids = ids[:, inputs["input_ids"].shape[1] :]
+        for i, row in enumerate(rows):
+            one = family.request([row])
+            alone, _ = logits(family, policy, one)
+            n = min(alone.shape[1], together.shape[1]) if modality in row else int(one["attention_mask"].sum())
+            torch.testing.assert_close(together[i, -n:], alone[0, -n:], atol=1e-4, rtol=1e-3)
+            with autotc.apply(model, policy):
+                out = model.generate(**one, max_new_tokens=6, do_sample=False, **PLAIN)[0, one["input_ids"].shape[1] :]
+            assert ids[i, : len(out)].tolist() == out.tolist()
+
+
+@pytest.mark.parametrize("case", of_each_modality(RAGGED, can_run))
+def test_ragged_batch_equals_single_rows(case: tuple[str, Any, tuple[str, str, int | None]]) -> None:
+    rows_stay_apart(*case, "sdpa")
+
+
+@pytest.mark.parametrize("case", under_flash_in_turn())
+def test_ragged_batch_equals_single_rows_under_flash_attention(
+    case: tuple[str, Any, tuple[str, str, int | None]],
+) -> None:
+    rows_stay_apart(*case, FLASH)
 
 
 def test_decoding_without_position_ids_goes_on_from_the_prompt() -> None:
@@ -298,11 +217,10 @@ def test_decoding_without_position_ids_goes_on_from_the_prompt() -> None:
     torch.testing.assert_close(steps, expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_everything_is_restored(name: str) -> None:
+def leaves_nothing_behind(name: str, implementation: str) -> None:
     family = FAMILIES[name]
     model: Any = family.build()
-    inputs = family.request(family.rows)
+    inputs = family.request(rows_under(family, implementation))
     with torch.no_grad():
         plain = model(**inputs, output_hidden_states=True).logits
     before = snapshot(model)
@@ -322,10 +240,19 @@ def test_everything_is_restored(name: str) -> None:
         assert torch.equal(model(**inputs).logits, plain)
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_everything_is_restored(name: str) -> None:
+    leaves_nothing_behind(name, "sdpa")
+
+
+@pytest.mark.parametrize("name", sorted(name for name, family in FAMILIES.items() if rows_under(family, FLASH)))
+def test_everything_is_restored_under_flash_attention(name: str) -> None:
+    with attention(FAMILIES[name].build(), FLASH):
+        leaves_nothing_behind(name, FLASH)
+
+
 @pytest.mark.parametrize("case", pairwise(places(MERGING_OR_SELECTING)))
-def test_cost_agrees_with_the_profiler(
-    case: tuple[str, str, str, str, int | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cost_agrees_with_the_profiler(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     family = FAMILIES[case[0]]
     model: Any = family.build()
     adapter = find_adapter(model)
