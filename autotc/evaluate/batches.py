@@ -16,6 +16,7 @@ from autotc.evaluate.samples import Media, Sample
 from autotc.models import Adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import configure
+from autotc.runtime.features import TowerStore
 from autotc.vocabulary import Split
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Batch:
     samples: tuple[Sample, ...]
     ranks: tuple[int, ...]
     inputs: BatchFeature
-    features: dict[str, Any] = field(default_factory=dict)
+    features: TowerStore = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
