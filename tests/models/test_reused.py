@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import autotc
+from autotc.evaluate.towers import BatchTowers, Towers
+from autotc.evaluate.towers.cache import TowerCache
 from autotc.mechanisms import MECHANISMS, TOWER_SCORES
 from autotc.models import bind, find_adapter
+from autotc.models.identity import model_stamp
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.runtime.features import TowerCall
 from autotc.runtime.reuse import applied
@@ -59,9 +63,15 @@ def logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     return out
 
 
+def kept_in(folder: Path, model: nn.Module, inputs: dict[str, Any]) -> BatchTowers:
+    """What a process that begins finds of a batch in a folder."""
+    cpu = torch.device("cpu")
+    return Towers(model, lambda: model_stamp(model), lambda: cpu, TowerCache(folder, 10**9)).of(inputs)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.inference_mode()
-def test_a_tower_whose_outputs_are_known_does_not_run(name: str) -> None:
+def test_a_tower_whose_outputs_are_known_does_not_run(name: str, tmp_path: Path) -> None:
     family = FAMILIES[name]
     model, inputs = family.build(), family.request(family.rows)
     bare = logits(model, inputs)
@@ -78,5 +88,11 @@ def test_a_tower_whose_outputs_are_known_does_not_run(name: str) -> None:
             assert torch.equal(found, right), policy.label()
             assert not (again and ran), policy.label()
     assert snapshot(model) == before
+    kept_in(tmp_path, model, inputs).update(store)
+    for policy, right in zip([UNCOMPRESSED, *policies(family)], [bare, *expected], strict=True):
+        with blocks_run(model) as ran, applied(model, policy, inputs, kept_in(tmp_path, model, inputs)):
+            found = logits(model, inputs)
+        assert torch.equal(found, right), policy.label()
+        assert not ran, policy.label()
     needs = {need for p in policies(family) for s in p.stages for need in s.build().needs}
     assert {call.score.partition(".")[2] for call in store if call.score} == TOWER_SCORES & needs
