@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from autotc.cli.options import LOADING
 
-EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch_size")
-"""What decides which samples a model answers, and how."""
+EVALUATOR = ("model", *LOADING, "data", "metric", "task_folder", "tasks", "batch_size", "tower_cache")
+"""What decides which samples a model answers, and how; and where what its towers make of them is kept."""
 WORKING = (*EVALUATOR, "limit", "split_seed", "trial_timeout", "log_json", "runs")
 """What another worker of a search is started with; the storage it is told by the environment."""
 HOME = ("runs", "storage")

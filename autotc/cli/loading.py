@@ -37,6 +37,7 @@ def evaluator_of(args: argparse.Namespace, seed: int, *, limit: int | None = Non
         args.model,
         loading=loading_of(args),
         engine=_engine_of(args),
+        tower_cache=getattr(args, "tower_cache", None),
         data=args.data,
         tasks=getattr(args, "tasks", None),
         task_folder=getattr(args, "task_folder", None),

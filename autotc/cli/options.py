@@ -174,6 +174,13 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task-folder", type=Path, metavar="DIR", help="with --tasks: task files of your own")
     parser.add_argument("--batch-size", type=from_one, metavar="N", help="samples of one forward")
     parser.add_argument(
+        "--tower-cache",
+        metavar="DIR",
+        help="folder where processes of this machine share what the uncompressed model's towers make of the samples,"
+        " or off (default: $AUTOTC_TOWER_CACHE, else ~/.cache/autotc/towers; at most $AUTOTC_TOWER_CACHE_LIMIT GB,"
+        " else 10)",
+    )
+    parser.add_argument(
         "--metric",
         metavar="NAME",
         help="with --data: exact (default), contains, anls, relaxed_accuracy, vqa, choice, iou, iou@0.5, wer, or"

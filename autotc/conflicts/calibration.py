@@ -18,8 +18,8 @@ from autotc.mechanisms import Reduction
 from autotc.models import bind
 from autotc.policy import UNCOMPRESSED, Policy, Stage
 from autotc.records.shown import MediumView
-from autotc.runtime import apply
-from autotc.runtime.features import cached_features
+from autotc.runtime.features import TowerStore
+from autotc.runtime.reuse import applied
 from autotc.runtime.steps import Observation
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Group, Modality, Split
@@ -48,7 +48,7 @@ class Calibration:
     def __init__(self, evaluator: ObservableEvaluator, samples: int = SAMPLES) -> None:
         self.evaluator, self.samples = evaluator, samples
         self.forwards = 0
-        self._inputs: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}
+        self._inputs: dict[tuple[str, str], tuple[Any, TowerStore]] = {}
         self._references: dict[Modality, Reference] = {}
         self._traces: dict[tuple[Modality, str], Trace] = {}
 
@@ -135,7 +135,7 @@ class Calibration:
         inputs, towers = self._batch(policy, self.group(modality))
         model = self.evaluator.loaded
         self.forwards += len(inputs["input_ids"])
-        with cached_features(model, inputs, policy, towers), apply(model, policy, observer) as handle:
+        with applied(model, policy, inputs, towers, observer) as handle:
             logits = model(**inputs, use_cache=False).logits[:, -1].float().cpu()
             track = handle.last.get(modality)
         if (logits.isnan() | (logits == math.inf)).any():
@@ -146,7 +146,7 @@ class Calibration:
             raise DataError(f"{modality}: the policy has no stage on it, or the samples do not hold it")
         return logits - logits.mean(1, keepdim=True), track
 
-    def _batch(self, policy: Policy, group: str) -> tuple[Any, dict[str, Any]]:
+    def _batch(self, policy: Policy, group: str) -> tuple[Any, TowerStore]:
         """Inputs under a policy's input stages, and the towers' outputs that are known of them."""
         before = Policy(stages=tuple(stage for stage in policy.stages if stage.location == "input"))
         key = (group, before.content_hash())

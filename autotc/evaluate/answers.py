@@ -19,8 +19,7 @@ from autotc.evaluate.metrics import METRICS, Metric, score_best
 from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
 from autotc.results import DIGITS, SampleResult
-from autotc.runtime import apply
-from autotc.runtime.features import cached_features
+from autotc.runtime.reuse import applied
 from autotc.runtime.steps import StageStats
 
 _IMPOSSIBLE = -60.0
@@ -153,7 +152,7 @@ class ForcedAnswerer:
         mask = inputs["attention_mask"]
         plain = is_plain(self._model.generation_config)
         rows: list[list[int]] = []
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
+        with applied(self._model, policy, inputs, batch.features) as handle:
             prompt = prefill(self._model, inputs)
             # Where greedy decoding may have to go on from the prompt, the right answers get a cache of their own.
             cache = branch(prompt) if plain and not self._wrong_token_decides else prompt
@@ -162,7 +161,7 @@ class ForcedAnswerer:
             if cache is not prompt and open_ended:
                 rows = greedy(self._model, prompt, mask, self._ends, self._max_new_tokens)
         if not plain or (open_ended and not rows):
-            with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
+            with applied(self._model, policy, inputs, batch.features):
                 ids = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
             rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
         texts = [self._text(rows[i]) if f.text is None or not plain else f.text for i, f in enumerate(forced)]

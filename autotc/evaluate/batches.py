@@ -13,9 +13,11 @@ from transformers import BatchFeature
 from autotc.errors import AutotcError, DataError, one_line
 from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Media, Sample
+from autotc.evaluate.towers import Towers
 from autotc.models import Adapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.runtime import configure
+from autotc.runtime.features import TowerStore
 from autotc.vocabulary import Split
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ class Batch:
         samples: in the order of the inputs' rows.
         ranks: their places in the group's order.
         inputs: what the processor made of them, in the host's memory.
-        features: the towers' outputs, once a run computed them.
+        features: what is kept of the towers' outputs, once a run computed them.
     """
 
     samples: tuple[Sample, ...]
     ranks: tuple[int, ...]
     inputs: BatchFeature
-    features: dict[str, Any] = field(default_factory=dict)
+    features: TowerStore = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -102,11 +104,20 @@ class Batches:
         by_answer: whether samples whose answer is one token get batches of their own: longer answers are written out
             more often, and others are spared the decode steps.
         phases: times ``inputs``.
+        towers: keeps what the model's towers make of a batch.
     """
 
     def __init__(
-        self, adapter: Adapter, processor: ProcessorMixin, batch_size: int, *, by_answer: bool, phases: Phases
+        self,
+        adapter: Adapter,
+        processor: ProcessorMixin,
+        batch_size: int,
+        *,
+        by_answer: bool,
+        phases: Phases,
+        towers: Towers,
     ) -> None:
+        self._towers = towers
         self._adapter, self._processor = adapter, processor
         self._batch_size, self._by_answer, self._phases = batch_size, by_answer, phases
         self._for_engine = False
@@ -200,7 +211,7 @@ class Batches:
             for first, last in pairwise(edges):
                 ranks, samples = zip(*part[first:last], strict=True)
                 inputs = BatchFeature() if self._for_engine else self.inputs(samples, call)
-                batches.append(Batch(samples, ranks, inputs))
+                batches.append(Batch(samples, ranks, inputs, self._towers.of(inputs)))
         return batches
 
     def answer_length(self, sample: Sample) -> int:
@@ -219,4 +230,6 @@ class Batches:
             if sum(sizes.values()) <= KEPT_BYTES:
                 return
             del sizes[oldest]
+            for batch in (batch for key, batches in self.pieces.items() if key[:3] == oldest for batch in batches):
+                batch.features.clear()
             self.pieces = {key: batches for key, batches in self.pieces.items() if key[:3] != oldest}

@@ -17,6 +17,7 @@ from autotc.evaluate.lmms.loading import load_tasks
 from autotc.evaluate.metrics import Metric, metric_of
 from autotc.evaluate.model import ModelEvaluator
 from autotc.evaluate.records import check_headers, load_records, split_records
+from autotc.evaluate.towers import cache_of
 from autotc.models.loading import load_model, load_shape, place
 from autotc.models.settings import AS_STORED, Loading
 
@@ -50,6 +51,7 @@ def evaluator(
     *,
     loading: Loading = AS_STORED,
     engine: EngineOptions | str | None = None,
+    tower_cache: str | Path | None = None,
     **samples: Unpack[Samples],
 ) -> ModelEvaluator:
     """Model and samples to run policies on: the embedded benchmark, data of the user's own, or tasks of lmms-eval.
@@ -62,6 +64,9 @@ def evaluator(
         loading: how the checkpoint is loaded, or where a loaded or embedded model goes.
         engine: a serving engine that answers in place of transformers; ``vllm``, or `EngineOptions` with the address of
             a server or the engine's arguments. The checkpoint's configuration and processor are read, not its weights.
+        tower_cache: folder in which all processes of this machine keep what the uncompressed model's towers make of the
+            samples, or ``off`` to keep it in this process alone; None takes the environment's ``AUTOTC_TOWER_CACHE``,
+            or ``autotc/towers`` in the user's cache folder. Results are the same, bit by bit.
         samples: see `Samples`; without any, the embedded benchmark's.
 
     Raises:
@@ -88,8 +93,10 @@ def evaluator(
         raise DataError(
             f"--engine {options.name}: needs --model, the folder or hub name of a checkpoint that the engine loads"
         )
+    cache = cache_of(tower_cache)
     source = _Model(model, processor, loading, weights=options is None)
     made = _made(source, samples)
+    made.towers.cache = cache
     if options is not None:
         made.serve_with(connect(options, str(model), made.processor, loading))
     return made

@@ -6,12 +6,13 @@ import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
 from autotc.cost import Request, policy_floor
-from autotc.errors import AutotcError, DataError, InputsError, NotFiniteError, one_line, quote
+from autotc.errors import AutotcError, DataError, InputsError, NotFiniteError, one_line
 from autotc.evaluate.answers import Answered, Answerer, ForcedAnswerer
 from autotc.evaluate.base import ObservableEvaluator
 from autotc.evaluate.batches import Batch, Batches
@@ -23,7 +24,8 @@ from autotc.evaluate.measures import exact
 from autotc.evaluate.memory import out_of_memory, within_memory
 from autotc.evaluate.metrics import Metric
 from autotc.evaluate.phases import Phases
-from autotc.evaluate.samples import Sample, grouped
+from autotc.evaluate.samples import Sample, grouped, named
+from autotc.evaluate.towers import Towers, cache_of
 from autotc.latency import LatencyModel
 from autotc.models import bind, unwrap
 from autotc.models.identity import model_stamp, processor_digest
@@ -46,12 +48,6 @@ def stages_touching(policy: Policy, group: Group) -> Policy:
     return Policy(stages=tuple(s for s in policy.stages if group.holds(s.modality)), model=policy.model)
 
 
-def named(samples: Sequence[Sample]) -> str:
-    """Ids of the first of some samples."""
-    more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
-    return ", ".join(quote(sample.id, 40).strip("'") for sample in samples[:3]) + more
-
-
 class ModelEvaluator(ObservableEvaluator):
     """An evaluator that runs a model in this process; subclasses say which samples a split holds.
 
@@ -68,6 +64,7 @@ class ModelEvaluator(ObservableEvaluator):
     Attributes:
         batches: what is prepared of the samples.
         scorer: of answers.
+        towers: what is kept of the model's towers' outputs.
 
     Class attributes:
         wrong_token_decides: whether an answer is wrong, and known well enough, from the first token that is not the
@@ -100,12 +97,14 @@ class ModelEvaluator(ObservableEvaluator):
             max_new_tokens=max_new_tokens,
             wrong_token_decides=self.wrong_token_decides,
         )
+        self.towers = Towers(self._model, lambda: self._model_stamp, lambda: self.device, cache_of())
         self.batches = Batches(
             self._bound.adapter,
             self.processor,
             batch_size,
             by_answer=not self.wrong_token_decides,
             phases=self._timer,
+            towers=self.towers,
         )
         self._costs = RequestCosts(self._bound)
         self._shapes: dict[tuple[str, str], Counter[Request]] = {}
@@ -113,7 +112,6 @@ class ModelEvaluator(ObservableEvaluator):
         self._measured_costs: dict[_RunKey, list[Costed]] = {}
         self.metric_identity = metric_identity(metric)
         self.scorer: Scorer = MetricScorer(metric, max_new_tokens)
-        self._model_stamp: Stamp | None = None
 
     def serve_with(self, client: Client) -> None:
         """Have an engine answer in place of the model, of which only the configuration is needed then."""
@@ -128,6 +126,10 @@ class ModelEvaluator(ObservableEvaluator):
     def device(self) -> torch.device:
         """Where requests go: the device of the first weights that are not on the disk."""
         return next((p.device for p in self._model.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+    @cached_property
+    def _model_stamp(self) -> Stamp:
+        return model_stamp(self._model)
 
     # --- samples ---
 
@@ -153,8 +155,6 @@ class ModelEvaluator(ObservableEvaluator):
 
     def stamp(self, split: Split) -> Stamp:
         data = super().stamp(split)
-        if self._model_stamp is None:
-            self._model_stamp = model_stamp(self._model)
         return self._model_stamp.model_copy(
             update={
                 "attention": self.engine or self._model_stamp.attention,

@@ -86,3 +86,9 @@ def grouped(samples: Sequence[Sample]) -> dict[Group, list[Sample]]:
     for sample in samples:
         out.setdefault(Group(sample.group), []).append(sample)
     return out
+
+
+def named(samples: Sequence[Sample]) -> str:
+    """Ids of the first of some samples."""
+    more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
+    return ", ".join(quote(sample.id, 40).strip("'") for sample in samples[:3]) + more

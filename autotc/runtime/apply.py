@@ -23,6 +23,7 @@ from autotc.runtime.cache import CACHE, Held, cache_length, given_cache, held_by
 from autotc.runtime.columns import Columns
 from autotc.runtime.decoding import Decoding
 from autotc.runtime.encoders import Encoders
+from autotc.runtime.features import Scorer
 from autotc.runtime.generation import Generation
 from autotc.runtime.hooks import Hooks, forget_compiled
 from autotc.runtime.layers import Call
@@ -78,6 +79,11 @@ class Handle:
     def scoring_seconds(self) -> deque[float]:
         """Per request, time the host spent on scores and mechanisms; on an accelerator see `synchronise_scoring`."""
         return self._steps.seconds
+
+    @property
+    def scorer(self) -> Scorer:
+        """What reads scores inside the towers."""
+        return self._encoders
 
     def synchronise_scoring(self) -> None:
         """Wait for the accelerator around scores and mechanisms from now on, to see their own time."""

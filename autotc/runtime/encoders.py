@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from autotc.runtime.hooks import Hooks
 from autotc.runtime.layers import Call
 from autotc.runtime.prompt import EncodedPrompt, check_placeholders
 from autotc.runtime.steps import Step, Steps
+from autotc.runtime.tower_scores import KeptTower, ScoreKey
 from autotc.runtime.towers import TowerRun
 from autotc.vocabulary import Modality
 
@@ -39,7 +41,7 @@ class Encoders:
         self._announced: dict[Modality, list[Item]] = {}
         # Encoded, and on their way to the language model.
         self._items: dict[Modality, list[Item]] = {}
-        self._towers: dict[Modality, TowerRun] = {}
+        self._towers: dict[Modality, TowerRun | KeptTower] = {}
         self._outputs: dict[Modality, Any] = {}
         # What the media were before their input stage, as prepared inputs say.
         self._originals: dict[Modality, tuple[Medium, ...]] = {}
@@ -202,6 +204,22 @@ class Encoders:
         self._towers.pop(modality, None)
         self._encoding = modality
 
+    # --- what is known without the tower ---
+
+    def scores_wanted(self, modality: Modality) -> set[ScoreKey]:
+        """Blocks of the modality's tower with the scores that stages read there."""
+        return {(block, need) for block, needs in self._tower_scores(modality).items() for need in needs}
+
+    def scores_taken(self, modality: Modality) -> Mapping[ScoreKey, Tensor]:
+        """What the modality's tower, which has just run, has shown of them: (B, N, ...) each."""
+        tower = self._towers.get(modality)
+        return {key: values for key, (values, _) in tower.scores.items()} if isinstance(tower, TowerRun) else {}
+
+    def scores_known(self, modality: Modality, scores: Mapping[ScoreKey, Tensor]) -> None:
+        """Take scores (B, N, ...) of the modality that is being encoded in place of a run of its tower."""
+        if scores:
+            self._towers[modality] = KeptTower(self._items[modality], scores)
+
     # --- towers ---
 
     def _attach_tower(self, modality: Modality) -> None:
@@ -243,12 +261,13 @@ class Encoders:
         Raises:
             InputsError: its first block ran without its hook, as it was compiled.
         """
-        if modality not in self._towers:
+        tower = self._towers.get(modality)
+        if not isinstance(tower, TowerRun):
             raise InputsError(
                 f"{modality}: the tower's first block runs as it was compiled without the policy; call"
                 " torch.compiler.reset(), or compile the model under the policy"
             )
-        return self._towers[modality]
+        return tower
 
     def _before_block(
         self, modality: Modality, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

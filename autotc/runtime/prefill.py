@@ -304,5 +304,5 @@ class Prefill:
     def _levels(self, modality: Modality, block: int, original: Tensor) -> tuple[int, Tensor]:
         """Reductions until behind a tower block, and the units (I, N) that were left there, in the track's order."""
         tower = self._prompt.towers.get(modality)
-        since, ids = (0, original) if tower is None else tower.expanded[block]
+        since, ids = (0, original) if tower is None else tower.left_behind(block)
         return since, ids[self._order[modality]]

@@ -13,6 +13,7 @@ from autotc.errors import InputsError
 from autotc.models import Item
 from autotc.runtime.columns import Columns, leading_padding
 from autotc.runtime.masks import LayerMasks
+from autotc.runtime.tower_scores import KeptTower
 from autotc.runtime.towers import TowerRun
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
@@ -25,14 +26,14 @@ class EncodedPrompt:
     Attributes:
         arguments: of the call, by name.
         items: modality -> items that were encoded for it.
-        towers: modality -> what its tower did.
+        towers: modality -> what its tower did, or would have done.
         ids: its ``input_ids`` on the host, where they were brought there already.
         drafts: how many of its last tokens are no prompt, but candidates of assisted generation to be verified.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     items: dict[Modality, list[Item]] = field(default_factory=dict)
-    towers: dict[Modality, TowerRun] = field(default_factory=dict)
+    towers: dict[Modality, TowerRun | KeptTower] = field(default_factory=dict)
     ids: Tensor | None = None
     drafts: int = 0
 

@@ -17,6 +17,7 @@ from autotc.models import BoundAdapter, Item, Projections, column_index, spread
 from autotc.runtime.columns import Columns
 from autotc.runtime.scores import class_attention, received_attention
 from autotc.runtime.steps import Step, Steps
+from autotc.runtime.tower_scores import for_track
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
@@ -273,14 +274,11 @@ class TowerRun:
                 " apply the policy to a model that is not compiled, or compile its language model alone"
             )
         values, ids = self.scores[block, need]
-        repeats = len(track.items) // len(ids)
-        ids = ids.repeat_interleave(repeats, 0)
-        place = torch.zeros(len(ids), int(max(ids.max(), track.ids.max())) + 1, dtype=torch.long)
-        row, column = (ids >= 0).nonzero(as_tuple=True)
-        place[row, ids[row, column]] = column
-        at = place.gather(1, track.ids.clamp_min(0)).to(values.device)
-        index = at if values.dim() == 2 else at[..., None].expand(-1, -1, values.shape[2])
-        return values.repeat_interleave(repeats, 0).gather(1, index)
+        return for_track(values, ids, track)
+
+    def left_behind(self, block: int) -> tuple[int, Tensor]:
+        """Reductions until behind a block whose rows were all there, and the units (B, N) left then."""
+        return self.expanded[block]
 
     def _by_item(self, values: Tensor) -> Tensor:
         """Values (units left, ...) in item order -> (B, N, ...)."""

@@ -161,8 +161,8 @@ def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) ->
 
 
 def methods(batch: Batch) -> set[str]:
-    """The methods whose outputs are kept; keys name the method, then its input."""
-    return {key.partition(".")[0] for key in batch.features}
+    """The methods whose outputs are kept."""
+    return {call.method for call in batch.features}
 
 
 def test_remembered_features_change_nothing(evaluator: BuiltinEvaluator) -> None:

@@ -20,8 +20,7 @@ from autotc.evaluate.phases import Phases
 from autotc.evaluate.samples import Sample
 from autotc.policy import Policy
 from autotc.results import DIGITS, SampleResult
-from autotc.runtime import apply
-from autotc.runtime.features import cached_features
+from autotc.runtime.reuse import applied
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class TaskAnswerer:
         generation = samples[0].generation
         plain = generation is not None and generation.beams == 1 and is_plain(self._model.generation_config)
         said: Sequence[Any] = []
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy) as handle:
+        with applied(self._model, policy, inputs, batch.features) as handle:
             prompt = prefill(self._model, inputs)
             if generation is None:
                 said, log_probability = self._choose(prompt, mask, samples)
@@ -117,7 +116,7 @@ class TaskAnswerer:
         return [generation.cut(text) for text in self._tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def _generated(self, policy: Policy, batch: Batch, inputs: Any, generation: Generation) -> list[str]:
-        with cached_features(self._model, inputs, policy, batch.features), apply(self._model, policy):
+        with applied(self._model, policy, inputs, batch.features):
             ids = self._model.generate(
                 **inputs, max_new_tokens=generation.new_tokens, num_beams=generation.beams, do_sample=False
             )
