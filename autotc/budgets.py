@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from autotc.documents import Number
 from autotc.errors import PolicyError, quote
+from autotc.mechanisms.contract import MechanismBase
 from autotc.mechanisms.item_scores import item_needs
 from autotc.mechanisms.scores import Score
 from autotc.vocabulary import ItemScore, Location
@@ -137,3 +138,18 @@ def _as_budget(value: object) -> object:
 
 StageBudget = Annotated[AdaptiveBudget | None, BeforeValidator(_as_budget)]
 """The field of stages and of a space's choices."""
+
+
+def check_budget(budget: AdaptiveBudget | None, mechanism: MechanismBase, location: Location) -> None:
+    """Refuse a budget that follows what does not exist where a stage stands, or beside a count of the rule's own.
+
+    Raises:
+        PolicyError: with what would be right.
+    """
+    if budget is None:
+        return
+    if location == "input":
+        raise PolicyError("budget: adaptive given; at the input there are no tokens to score, so fixed is right")
+    budget.needs(location)
+    if mechanism.adaptive:
+        raise PolicyError(f"budget: adaptive given beside params.adaptive of {mechanism.name}; one of the two is right")

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from autotc.budgets import AdaptiveBudget, StageBudget
+from autotc.budgets import AdaptiveBudget, StageBudget, check_budget
 from autotc.documents import Number, load_mapping, parse, read_mapping
 from autotc.errors import PolicyError, quote
 from autotc.mechanisms import InputMechanism, MechanismBase, build_mechanism, input_mechanism
@@ -100,7 +100,7 @@ class Stage(_Strict):
                 f"modality: {self.mechanism} does not take {self.modality!r}; it takes"
                 f" {', '.join(mechanism.modalities)}"
             )
-        self._check_budget(mechanism)
+        check_budget(self.budget, mechanism, self.location)
         layered = self.location in ("encoder", "decoder")
         if self.layers is not None:
             if not layered or self.layer is not None or self.keep_ratio is not None:
@@ -120,18 +120,6 @@ class Stage(_Strict):
             if not layered and self.layer is not None:
                 raise PolicyError(f"layer: {self.layer} given; a stage at the {self.location} has none")
         return self
-
-    def _check_budget(self, mechanism: MechanismBase) -> None:
-        """Refuse a budget that follows what does not exist, or a count that the mechanism sets itself."""
-        if self.budget is None:
-            return
-        if self.location == "input":
-            raise PolicyError("budget: adaptive given; at the input there are no tokens to score, so fixed is right")
-        self.budget.needs(self.location)
-        if mechanism.adaptive:
-            raise PolicyError(
-                f"budget: adaptive given beside params.adaptive of {self.mechanism}; one of the two is right"
-            )
 
     def steps(self) -> list[tuple[int | None, float]]:
         """(layer, keep ratio) of every reduction of this stage, in order of depth."""

@@ -71,6 +71,7 @@ def space_schema() -> Schema:
     parts["ModalitySpace"]["properties"]["choices"]["minItems"] = 1
     choice = parts["Choice"]
     choice["properties"]["mechanism"].update(_mechanism_names())
+    choice["properties"]["budget"]["anyOf"].insert(0, {"enum": ["adaptive", "fixed"]})
     layered = {"properties": {"location": {"enum": ["encoder", "decoder"]}}}
     choice["allOf"] = [
         {"if": layered, "then": {"oneOf": [{"required": ["layers"]}, {"required": ["depth"]}]}},
