@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from autotc.errors import AutotcError, one_line, quote
 from autotc.files import read_text
@@ -30,6 +30,16 @@ VALUE_LIMIT = 20_000
 _NESTED = re.compile(r"[&*\[{?]|-[ \t]+-|^ {8}", re.MULTILINE)
 """Without any of these a text names nothing twice and is nested 18 levels deep at most."""
 
+
+def _number(value: object) -> object:
+    """Numbers as YAML writes them: neither ``true`` nor a quoted text is one."""
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number")
+    return value
+
+
+Number = BeforeValidator(_number)
+"""Of number fields: refuses what pydantic would turn into a number."""
 T = TypeVar("T", bound=BaseModel)
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where PyYAML was built with it: ten times as fast."""

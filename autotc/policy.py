@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from autotc.documents import load_mapping, parse, read_mapping
+from autotc.budgets import AdaptiveBudget, StageBudget, check_budget
+from autotc.documents import Number, load_mapping, parse, read_mapping
 from autotc.errors import PolicyError, quote
 from autotc.mechanisms import InputMechanism, MechanismBase, build_mechanism, input_mechanism
 from autotc.schemas import write_yaml
@@ -27,13 +28,6 @@ DEEPEST = 10_000
 """Layers that a stage may stand at are below this."""
 
 
-def _number(value: object) -> object:
-    """Numbers as YAML writes them: neither ``true`` nor a quoted text is one."""
-    if isinstance(value, bool | str):
-        raise ValueError("Input should be a number")
-    return value
-
-
 def _interval(value: object) -> object:
     """Three finite numbers from 0, as a list or an interval."""
     if isinstance(value, list | tuple):
@@ -43,8 +37,6 @@ def _interval(value: object) -> object:
     return value
 
 
-Number = BeforeValidator(_number)
-"""Of number fields: refuses what pydantic would turn into a number."""
 Amount = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Number, Field(ge=0)]
 Ratio = Annotated[float, Number, Field(gt=0, le=1)]
@@ -82,6 +74,8 @@ class Stage(_Strict):
         keep_ratio: in (0, 1], of the item's uncompressed token count.
         layers: block or layer -> keep ratio, at encoder and decoder, in place of ``layer`` and ``keep_ratio``.
         params: parameters of the mechanism.
+        budget: how the keep ratio of an item follows a score of it; ``adaptive`` stands for the usual one, not fitted
+            yet. None gives every item the same ratio.
     """
 
     modality: Modality
@@ -91,6 +85,7 @@ class Stage(_Strict):
     keep_ratio: Ratio | None = None
     layers: dict[Layer, Ratio] | None = None
     params: dict[str, object] = Field(default_factory=dict)
+    budget: StageBudget = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Stage:
@@ -105,6 +100,7 @@ class Stage(_Strict):
                 f"modality: {self.mechanism} does not take {self.modality!r}; it takes"
                 f" {', '.join(mechanism.modalities)}"
             )
+        check_budget(self.budget, mechanism, self.location)
         layered = self.location in ("encoder", "decoder")
         if self.layers is not None:
             if not layered or self.layer is not None or self.keep_ratio is not None:
@@ -139,7 +135,8 @@ class Stage(_Strict):
 
     def build(self, keep_ratio: float | None = None) -> MechanismBase:
         """The mechanism with its parameters, for a step with a keep ratio."""
-        return build_mechanism(self.mechanism, self.params, keep_ratio)
+        also = () if self.budget is None else self.budget.needs(self.location)
+        return build_mechanism(self.mechanism, self.params, keep_ratio, also)
 
     def input_mechanism(self) -> InputMechanism:
         """The mechanism of a stage at the input, with its parameters."""
@@ -147,11 +144,14 @@ class Stage(_Strict):
 
     def label(self) -> str:
         """Short name, e.g. ``image projector divprune 0.5``."""
+        adaptive = "" if self.budget is None else " adaptive"
         if self.layers is not None:
             where = "decoder " + self.mechanism
-            return f"{self.modality} {where} " + " ".join(f"{k}:{r:g}" for k, r in sorted(self.layers.items()))
+            return (
+                f"{self.modality} {where} " + " ".join(f"{k}:{r:g}" for k, r in sorted(self.layers.items())) + adaptive
+            )
         layer = "" if self.layer is None else f"[{self.layer}]"
-        return f"{self.modality} {self.location}{layer} {self.mechanism} {self.keep_ratio:g}"
+        return f"{self.modality} {self.location}{layer} {self.mechanism} {self.keep_ratio:g}{adaptive}"
 
 
 class Measured(_Strict):
@@ -273,8 +273,8 @@ class Policy(_Strict):
 
     @property
     def adaptive(self) -> bool:
-        """Whether a stage sets its own count, so that cost has to be measured."""
-        return any(stage.build().adaptive for stage in self.stages)
+        """Whether the count of a stage hangs on the item's content, so that cost has to be measured."""
+        return any(stage.budget is not None or stage.build().adaptive for stage in self.stages)
 
     def content_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the stages; equal for policies that do the same."""
@@ -353,6 +353,22 @@ class Policy(_Strict):
 
 UNCOMPRESSED = Policy()
 """The policy without stages: the model as it is."""
+
+
+def adaptive_policy(policy: Policy, budget: AdaptiveBudget) -> Policy:
+    """A policy whose stages, those at the input and those that set their own count apart, follow the item.
+
+    Raises:
+        PolicyError: it has no such stage, or the budget's score does not exist where one stands.
+    """
+    able = [s.location != "input" and not s.build().adaptive for s in policy.stages]
+    if not any(able):
+        raise PolicyError("budget: adaptive given; the policy has no stage whose budget can follow the item")
+    stages = [
+        Stage.model_validate({**stage.model_dump(), "budget": budget}) if follows else stage
+        for stage, follows in zip(policy.stages, able, strict=True)
+    ]
+    return policy.model_copy(update={"stages": tuple(stages), "measured": None})
 
 
 def local_file(policy: str | Path) -> Path:

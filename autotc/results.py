@@ -356,6 +356,8 @@ class SplitCost:
         kv_ratio: sum of compressed over sum of uncompressed bytes of keys and values.
         milliseconds: mean predicted prefill time of a sample by itself; None without a latency model.
         time_ratio: that relative to uncompressed.
+        flops_spread: FLOPs ratios of single samples: the lowest, the one that a tenth of the samples are at or below,
+            and the same of a half, of nine tenths and of all.
     """
 
     flops_ratio: float
@@ -368,6 +370,7 @@ class SplitCost:
     kv_ratio: float = 1.0
     milliseconds: float | None = None
     time_ratio: float | None = None
+    flops_spread: tuple[float, float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,19 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 SPLITS: tuple[Split, ...] = get_args(Split)
 LOCATION_ORDER: dict[Location, int] = {location: depth for depth, location in enumerate(LOCATIONS)}
 """Location -> its place in the order in which a request passes them."""
+ItemScore = Literal["variety", "text_entropy", "attention_entropy", "text_information"]
+"""What of an item is scored, one number each.
+
+- ``variety`` (encoder, projector, decoder): 1 less the mean cosine of two of its tokens; reads no attention.
+- ``text_entropy`` (projector, decoder): entropy of the softmax of its tokens' cosines to the query, divided by 0.1, as
+  a share of the highest, log N; reads no attention.
+- ``attention_entropy`` (encoder, projector, decoder): the same of the attention that its tokens receive: inside the
+  tower from one another, behind it from the class token, in the decoder from the prompt's last token.
+- ``text_information`` (decoder): mutual information of the query's tokens and the item's, in bits, of the attention
+  that the first pay to the second, heads joined (AutoPrune, arXiv 2509.23931, `mutual_information` of the official
+  code, which sums it over heads).
+"""
+ITEM_SCORES: tuple[ItemScore, ...] = get_args(ItemScore)
 
 
 class Group(str):

@@ -29,6 +29,15 @@ def ratio(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} given; a ratio in (0, 1] is right")
 
 
+def spread(text: str) -> float:
+    """A number in [-1, 1] that is not 0."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 < abs(value) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; a number in [-1, 1], not 0, is right")
+
+
 def budget(text: str) -> tuple[float | None, float | None]:
     """A FLOPs ratio, or milliseconds: the other is None."""
     with contextlib.suppress(ValueError):

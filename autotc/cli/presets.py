@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import autotc
 from autotc.cli.command import Command
 from autotc.cli.loading import evaluator_of, loading_of
-from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio
+from autotc.cli.options import MODALITY_NAMES, add_loading_options, from_one, ratio, spread
 from autotc.cli.output import Output
 from autotc.errors import PolicyError
+from autotc.vocabulary import ITEM_SCORES
 
 if TYPE_CHECKING:
     from autotc.policy import Policy
@@ -22,7 +23,10 @@ FAMILIES = ("control", "transformation", "similarity", "attention", "query")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="of one preset: what it is, or the policy it becomes; or all"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="of one preset: what it is, or the policy it becomes; or all; with --calibrate a policy file too",
     )
     parser.add_argument("--family", choices=FAMILIES, help="list those of a family")
     parser.add_argument("--location", choices=("input", "encoder", "projector", "decoder"), help="... that act there")
@@ -48,7 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         type=from_one,
         metavar="N",
-        help="with fitprune: fit its schedule to the model on N samples; --keep is then the mean over layers",
+        help="fit what hangs on the model on N samples: adaptive budgets, whose mean is then --keep; of fitprune the"
+        " schedule, whose mean over layers is",
+    )
+    parser.add_argument(
+        "--budget",
+        choices=ITEM_SCORES,
+        metavar="SCORE",
+        help="with --calibrate: let every stage's budget follow a score of the item: " + ", ".join(ITEM_SCORES),
+    )
+    parser.add_argument(
+        "--spread",
+        type=spread,
+        metavar="S",
+        help="with --budget: how far, in [-1, 1], below 0 for less of a high score (default: 0.5)",
     )
     parser.add_argument("--data", type=Path, metavar="FILE", help="with --calibrate: your own data")
     add_loading_options(parser)
@@ -62,6 +79,8 @@ def run(args: argparse.Namespace) -> Output:
         return _list(args)
     if args.name == "all":
         return _write_all(args)
+    if args.calibrate is None and (args.budget is not None or args.spread is not None):
+        raise PolicyError("--budget, --spread: given without --calibrate N; a budget that follows the item is fitted")
     if args.out is None and args.keep is None and args.model is None and args.calibrate is None:
         return _describe(args.name)
     if args.calibrate is not None:
@@ -128,9 +147,14 @@ def _written(policy: Policy, out: Path | None) -> Output:
 
 
 def _calibrated(args: argparse.Namespace) -> Policy:
-    """A preset fitted to the model on samples of the search split."""
+    """A preset, or the policy of a file, fitted to the model on samples of the search split."""
     from autotc.evaluate.fitting import check_fitted, fit_preset
 
+    policy = _adaptive(args)
+    if policy is not None:
+        from autotc.evaluate.budgets import fit_budgets
+
+        return fit_budgets(policy, evaluator_of(args, 0), samples=args.calibrate)
     check_fitted(args.name)
     return fit_preset(
         args.name,
@@ -141,6 +165,31 @@ def _calibrated(args: argparse.Namespace) -> Policy:
     )
 
 
+def _adaptive(args: argparse.Namespace) -> Policy | None:
+    """The policy whose budgets are to be fitted; None where they are no part of what is."""
+    from autotc.budgets import AdaptiveBudget
+    from autotc.policy import Policy, adaptive_policy
+    from autotc.presets.policies import preset_policy
+
+    from_file = args.name.endswith((".yaml", ".yml"))
+    if args.budget is None and args.spread is not None:
+        raise PolicyError("--spread: given without --budget SCORE, whose spread it is")
+    if from_file:
+        if args.keep is not None:
+            raise PolicyError(f"--keep: given with the file {args.name}, which says how much to keep")
+        policy = Policy.load(args.name)
+    elif args.budget is None:
+        return None
+    else:
+        policy = preset_policy(
+            args.name, args.keep, model=args.model, modalities=args.modality, loading=loading_of(args)
+        )
+    if args.budget is None:
+        return policy
+    spread = {} if args.spread is None else {"spread": args.spread}
+    return adaptive_policy(policy, AdaptiveBudget(score=args.budget, **spread))
+
+
 COMMAND = Command(
     name="presets",
     function="presets",
@@ -148,6 +197,7 @@ COMMAND = Command(
     examples=(
         "autotc presets --family query --modality video",
         "autotc presets divprune --keep 0.25 --out divprune.yaml",
+        "autotc presets divprune --keep 0.25 --budget variety --calibrate 64 --out adaptive.yaml",
     ),
     add_arguments=add_arguments,
     run=run,

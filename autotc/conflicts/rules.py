@@ -144,7 +144,7 @@ def recurrent_layer(policy: Policy, context: Context) -> str | None:
     if depths is None:
         return None
     for stage in policy.stages:
-        offset = stage.build().scored_offset()
+        offset = stage.build().read_offset
         if stage.location != "decoder" or offset is None:
             continue
         for layer, _ in stage.steps():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from autotc.cost import Cost, Request, prefill_cost, request_shapes
 from autotc.latency import LatencyModel
@@ -13,6 +16,9 @@ from autotc.models import BoundAdapter
 from autotc.policy import UNCOMPRESSED, Policy
 from autotc.results import SplitCost
 from autotc.runtime.steps import StageStats
+
+SHARES = (0.0, 0.1, 0.5, 0.9, 1.0)
+"""Of the requests: the FLOPs ratios at which these shares of them are reported."""
 
 
 class Costed(NamedTuple):
@@ -101,7 +107,7 @@ class RequestCosts:
 
 @dataclass
 class _Total:
-    """Sums over requests, under the policy and, ``base_``, without it."""
+    """Sums over requests, under the policy and, ``base_``, without it; ``singles``: their own FLOPs ratios."""
 
     requests: int = 0
     flops: float = 0.0
@@ -115,11 +121,13 @@ class _Total:
     tokens: Counter[str] = field(default_factory=Counter)
     lm_tokens: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     base_lm_tokens: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    singles: Counter[float] = field(default_factory=Counter)
 
     def add(self, entry: Costed, uncompressed: Cost) -> None:
         """Count requests of one shape, FLOPs and times apart."""
         request, times, cost = entry
         self.requests += times
+        self.singles[cost.total / uncompressed.total] += times
         self.scoring += times * cost.scoring
         self.kv += times * cost.kv_bytes
         self.base_kv += times * uncompressed.kv_bytes
@@ -143,4 +151,14 @@ class _Total:
             kv_ratio=self.kv / self.base_kv,
             milliseconds=self.milliseconds / self.requests if timed else None,
             time_ratio=self.milliseconds / self.base_milliseconds if timed else None,
+            flops_spread=self._spread(),
         )
+
+    def _spread(self) -> tuple[float, float, float, float, float]:
+        """Lowest, 10%, median, 90% and highest FLOPs ratio of a request."""
+        ratios = sorted(self.singles)
+        places = np.cumsum([self.singles[ratio] for ratio in ratios])
+        low, tenth, half, most, high = (
+            ratios[int(np.searchsorted(places, max(1, math.ceil(share * self.requests))))] for share in SHARES
+        )
+        return low, tenth, half, most, high

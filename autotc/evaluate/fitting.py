@@ -53,7 +53,9 @@ def check_fitted(name: str) -> None:
     """
     get_preset(name)
     if name not in FITTED:
-        raise PolicyError(f"--calibrate: {name} has nothing to fit; it is for {', '.join(FITTED)}")
+        raise PolicyError(
+            f"--calibrate: {name} has nothing to fit; it is for {', '.join(FITTED)}, or goes with --budget"
+        )
 
 
 def fit_fitprune(

@@ -110,6 +110,8 @@ class BuiltInEngine(Engine):
         if architecture is not None and architecture not in capability.architectures:
             known = ", ".join(capability.architectures)
             return f"{self.title} has {stage.mechanism} in {known}, not in {architecture}"
+        if stage.budget is not None:
+            return f"{self.title} prunes every item by one rate, where budget: adaptive gives each its own"
         settings = {**stage.build().params.model_dump(), **capability.params}
         usual = {**type(stage.build()).Params().model_dump(), **capability.params}
         wrong = [k for k, v in settings.items() if v != usual[k] and k not in capability.free]

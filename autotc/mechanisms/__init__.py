@@ -14,6 +14,7 @@ from autotc.mechanisms.contract import (
     Work,
 )
 from autotc.mechanisms.counting import engine_count, pruning_rate, target_count
+from autotc.mechanisms.item_scores import item_score
 from autotc.mechanisms.reduction import Reduction
 from autotc.mechanisms.registry import MECHANISMS, build_mechanism, input_mechanism
 from autotc.mechanisms.scores import (
@@ -51,6 +52,7 @@ __all__ = [
     "build_mechanism",
     "engine_count",
     "input_mechanism",
+    "item_score",
     "pruning_rate",
     "target_count",
     "top_mask",

@@ -76,12 +76,19 @@ class CountedParams(Params):
     counting: Literal["policy", "engine"] = "policy"
 
 
+def _scored_offset(needs: Sequence[Score], source: Literal["previous", "own"]) -> int | None:
+    if not LAYER_SCORES & {*needs}:
+        return None
+    return 0 if source == "own" else -1
+
+
 class MechanismBase(ABC):
     """What every mechanism declares. Instances are immutable and hold nothing but their parameters.
 
     Args:
         params: see the class's ``Params``.
         keep_ratio: of the step it is built for, for rules whose shares follow the ratio and not the count alone.
+        also: scores that the stage's budget reads beside what the rule needs; ``needs`` of the instance holds both.
 
     Class attributes:
         name: the name used in policies.
@@ -102,7 +109,7 @@ class MechanismBase(ABC):
     family: ClassVar[Family]
     modalities: ClassVar[tuple[Modality, ...]]
     locations: ClassVar[tuple[Location, ...]]
-    needs: ClassVar[tuple[Score, ...]] = ()
+    needs: tuple[Score, ...] = ()
     score_source: ClassVar[Literal["previous", "own"]] = "previous"
     head_reduction: ClassVar[Literal["mean", "max"]] = "mean"
     companion: ClassVar[Modality | None] = None
@@ -111,9 +118,13 @@ class MechanismBase(ABC):
     source: ClassVar[str]
     Params: ClassVar[type[Params]] = Params
 
-    def __init__(self, params: Mapping[str, object] | None = None, keep_ratio: float | None = None) -> None:
+    def __init__(
+        self, params: Mapping[str, object] | None = None, keep_ratio: float | None = None, also: Sequence[Score] = ()
+    ) -> None:
         self.params = self.Params.model_validate(dict(params or {}))
         self.keep_ratio = keep_ratio
+        if also:
+            self.needs = tuple(dict.fromkeys((*type(self).needs, *also)))
 
     @property
     def adaptive(self) -> bool:
@@ -125,9 +136,12 @@ class MechanismBase(ABC):
         """From a decoder stage's layer to the one whose attention it reads: -1 the layer before, 0 its own; None for
         a mechanism that reads none.
         """
-        if not LAYER_SCORES & {*cls.needs}:
-            return None
-        return 0 if cls.score_source == "own" else -1
+        return _scored_offset(cls.needs, cls.score_source)
+
+    @property
+    def read_offset(self) -> int | None:
+        """As `scored_offset`, of all that this instance asks for: its stage's budget reads scores too."""
+        return _scored_offset(self.needs, self.score_source)
 
     def flops(self, work: Work) -> int:
         """FLOPs (multiply and add as two) of the matrix products on one item, scores apart."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -53,6 +53,7 @@ from autotc.mechanisms.query.text_attention import TextAttention
 from autotc.mechanisms.query.text_aware import TextAware
 from autotc.mechanisms.query.text_similarity import TextSimilarity
 from autotc.mechanisms.query.trim import Trim
+from autotc.mechanisms.scores import Score
 from autotc.mechanisms.similarity.a_tome import ATome
 from autotc.mechanisms.similarity.affinity_pooling import AffinityPooling
 from autotc.mechanisms.similarity.aim import Aim
@@ -217,7 +218,10 @@ MECHANISMS: dict[str, type[MechanismBase]] = by_name(_CLASSES)
 
 
 def build_mechanism(
-    name: str, params: Mapping[str, object] | None = None, keep_ratio: float | None = None
+    name: str,
+    params: Mapping[str, object] | None = None,
+    keep_ratio: float | None = None,
+    also: Sequence[Score] = (),
 ) -> MechanismBase:
     """A mechanism by name.
 
@@ -225,6 +229,7 @@ def build_mechanism(
         name: as policies use it.
         params: its parameters; what is missing takes the published value.
         keep_ratio: in (0, 1], of the step it is built for; None where that does not matter.
+        also: scores that are asked for beside what it needs itself.
 
     Raises:
         PolicyError: the name is unknown or a parameter is wrong.
@@ -232,7 +237,7 @@ def build_mechanism(
     if name not in MECHANISMS:
         raise PolicyError(f"mechanism: {_unknown(name)}")
     try:
-        return MECHANISMS[name](params, keep_ratio)
+        return MECHANISMS[name](params, keep_ratio, also)
     except ValidationError as error:
         known = ", ".join(MECHANISMS[name].Params.model_fields) or "none"
         raise PolicyError(

@@ -24,7 +24,7 @@ class Refusal:
         reason: the value given, and what would be right.
     """
 
-    field: Literal["location", "mechanism", "layer"]
+    field: Literal["location", "mechanism", "layer", "budget"]
     reason: str
 
 
@@ -53,6 +53,11 @@ def placement_refusal(
 def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
     """Why a stage cannot stand where it is on a model; None where it can."""
     mechanism = stage.build()
+    if stage.budget is not None and not stage.budget.fitted:
+        return Refusal(
+            "budget",
+            "adaptive given, and not fitted to this model; autotc presets FILE --calibrate 64 --out NEW fits it",
+        )
     refusal = placement_refusal(bound, mechanism, stage.modality, stage.location)
     if refusal is not None:
         return refusal
@@ -81,7 +86,7 @@ def stage_refusal(bound: BoundAdapter, stage: Stage) -> Refusal | None:
 
 def recurrent_refusal(depths: Depths, mechanism: MechanismBase, layer: int) -> str | None:
     """Why a decoder stage has no attention to read in front of a layer, and which is the nearest; None where it has."""
-    offset = mechanism.scored_offset()
+    offset = mechanism.read_offset
     if offset is None or layer + offset not in depths.recurrent:
         return None
     need = next(need for need in mechanism.needs if need in LAYER_SCORES)

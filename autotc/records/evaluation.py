@@ -57,6 +57,7 @@ class Evaluation:
             "tasks": _rounded(self.tasks),
             "chance": dict(self.chance),
             "flops_ratio": self.cost.flops_ratio,
+            "flops_spread": self.cost.flops_spread,
             "flops": self.cost.flops,
             "tokens": self.cost.tokens,
             "samples": self.results.counts(),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, TEXT_SCORES, Score
+from autotc.mechanisms import BLOCK_SCORES, LAYER_SCORES, TEXT_SCORES, Score, Tokens
 from autotc.models import Adapter
 from autotc.runtime.cache import given_cache
 from autotc.runtime.columns import Columns, gather_columns, query_columns
@@ -98,25 +98,26 @@ class DecoderLayers:
 
     def _reduce(self, track: Track, step: Step, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """The hidden states (B, L, D) that are left in front of a layer after a stage."""
+        seen = None
+        if self._steps.unrated(track, step):
+            seen = self._look(track, step, index, hidden, kwargs)
+            self._steps.rate(track, step, *seen)
         targets = self._steps.budget(track, step)
         if targets is None:
             return hidden
         state = self._state
         state.masks.check()
-        track.move_to(hidden.device)
-        features = track.features(hidden)
-        tokens = track.tokens(features)
+        tokens, scores = self._look(track, step, index, hidden, kwargs) if seen is None else seen
         # All columns but the modality's tokens; its survivors come back in below, at columns that they keep.
         kept = torch.ones(hidden.shape[:2], dtype=torch.bool)
         kept.view(-1)[track.flat(hidden.shape[1])] = False
         with self._steps.scoring():
-            scores = self._scores(track, step, index, hidden, features, kwargs)
             reduction = self._steps.run(step, tokens, targets, scores)
         self._steps.done(step, tokens, scores, reduction)
         if reduction.is_selection and reduction.counts == track.lengths:
             return hidden
         track.advance(reduction, tokens)
-        hidden = track.put_survivors(hidden, features, reduction)
+        hidden = track.put_survivors(hidden, tokens.features, reduction)
         kept.view(-1)[track.flat(hidden.shape[1])] = True
         left = state.lose(index, kept)
         # A second stage in front of the same layer reads the layer before too, of the tokens that are left by then.
@@ -126,6 +127,16 @@ class DecoderLayers:
         return left.gather(hidden)
 
     # --- scores ---
+
+    def _look(
+        self, track: Track, step: Step, index: int, hidden: Tensor, kwargs: dict[str, Any]
+    ) -> tuple[Tokens, dict[Score, Tensor]]:
+        """What a stage is given in front of a layer: the track's tokens, and scores of them."""
+        track.move_to(hidden.device)
+        features = track.features(hidden)
+        with self._steps.scoring():
+            scores = self._scores(track, step, index, hidden, features, kwargs)
+        return track.tokens(features), scores
 
     def _scores(
         self, track: Track, step: Step, index: int, hidden: Tensor, features: Tensor, kwargs: dict[str, Any]

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from autotc.errors import InputsError, MechanismError
-from autotc.mechanisms import TEXT_SCORES, TOWER_SCORES
+from autotc.mechanisms import TEXT_SCORES, TOWER_SCORES, Score, Tokens
 from autotc.models import BoundAdapter, Item
 from autotc.runtime.columns import Columns
 from autotc.runtime.context_scores import context_scores
 from autotc.runtime.deepstack import DeepStack
 from autotc.runtime.masks import LayerMasks
 from autotc.runtime.prompt import EncodedPrompt, Past, PromptState, check_placeholders
-from autotc.runtime.steps import Steps
+from autotc.runtime.steps import Step, Steps
 from autotc.runtime.tracks import Track
 from autotc.vocabulary import Modality
 
@@ -262,28 +262,37 @@ class Prefill:
 
     def _project(self, modality: Modality, values: Tensor) -> Tensor:
         """Run the modality's projector stages; returns the embeddings (B, L, D) with survivors in place."""
-        track, tower = self.state.tracks[modality], self._prompt.towers.get(modality)
+        track = self.state.tracks[modality]
         if any("concurrent_cosine" in s.mechanism.needs and s.mechanism.companion == modality for s in self._steps):
             with self._steps.scoring():
                 track.note_joints(values)
         for step in self._steps.at("projector", modality):
+            seen = None
+            if self._steps.unrated(track, step):
+                seen = self._look(track, step, values)
+                self._steps.rate(track, step, *seen)
             targets = self._steps.budget(track, step)
             if targets is None:
                 continue
-            features = track.features(values)
-            tokens = track.tokens(features)
+            tokens, scores = self._look(track, step, values) if seen is None else seen
             with self._steps.scoring():
-                scores = context_scores(self.state, track, step, features, values)
-                for need in step.mechanism.needs:
-                    if need in TOWER_SCORES:
-                        assert tower is not None  # followed because of this need
-                        block = self._bound.score_block(modality, need)
-                        scores[need] = tower.scored(block, need, track).to(values.device)
                 reduction = self._steps.run(step, tokens, targets, scores)
             self._steps.done(step, tokens, scores, reduction)
             track.advance(reduction, tokens)
-            values = track.put_survivors(values, features, reduction)
+            values = track.put_survivors(values, tokens.features, reduction)
         return values
+
+    def _look(self, track: Track, step: Step, values: Tensor) -> tuple[Tokens, dict[Score, Tensor]]:
+        """What a projector stage is given of the sequences (B, L, D): the track's tokens, and scores of them."""
+        modality, features = step.stage.modality, track.features(values)
+        with self._steps.scoring():
+            scores = context_scores(self.state, track, step, features, values)
+            for need in step.mechanism.needs:
+                if need in TOWER_SCORES:
+                    tower = self._prompt.towers[modality]  # followed because of this need
+                    block = self._bound.score_block(modality, need)
+                    scores[need] = tower.scored(block, need, track).to(values.device)
+        return track.tokens(features), scores
 
     def _take_deepstack(self, removed: bool) -> dict[str, Any]:
         """Take over the features that the model would add behind its first layers, where tokens go or may go."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autotc.errors import AutotcError, MechanismError
-from autotc.mechanisms import Mechanism, MechanismBase, Reduction, Score, Tokens, target_count
+from autotc.mechanisms import Mechanism, MechanismBase, Reduction, Score, Tokens, item_score, target_count
 from autotc.models import Item
 from autotc.models.media import Medium
 from autotc.policy import Policy, Stage
@@ -47,14 +47,24 @@ class Step:
         layer = "" if self.depth is None else f"[{self.layer}]"
         return f"{self.stage.modality} {self.stage.location}{layer} {self.stage.mechanism}"
 
-    def targets(self, items: Sequence[Item], left: Sequence[int]) -> list[int]:
-        """Tokens that it should leave of each item, of which so many are left."""
-        rule = self.mechanism.target
-        return [rule(self.keep_ratio, item.n0, n, item.grid) for item, n in zip(items, left, strict=True)]
+    def targets(self, items: Sequence[Item], left: Sequence[int], levels: Sequence[float] | None = None) -> list[int]:
+        """Tokens that it should leave of each item, of which so many are left.
 
-    def requested(self, items: Sequence[Item]) -> list[int]:
+        Args:
+            items: of its modality.
+            left: tokens of each.
+            levels: of each, where its budget follows the item.
+        """
+        rule, budget = self.mechanism.target, self.stage.budget
+        ratios = [self.keep_ratio] * len(items)
+        if budget is not None:
+            assert levels is not None  # found before the stage's first step
+            ratios = [budget.ratio(self.keep_ratio, level) for level in levels]
+        return [rule(r, item.n0, n, item.grid) for r, item, n in zip(ratios, items, left, strict=True)]
+
+    def requested(self, items: Sequence[Item], levels: Sequence[float] | None = None) -> list[int]:
         """Tokens that the policy asks for of each item."""
-        return self.targets(items, [item.n0 for item in items])
+        return self.targets(items, [item.n0 for item in items], levels)
 
 
 @dataclass
@@ -65,7 +75,8 @@ class StageStats:
         stage: index of the stage in the policy.
         layer: of the reduction; None at input and projector.
         label: modality, location, layer and mechanism.
-        requested: keep ratio x N0 of each item, rounded; at the input of each medium, which tiles may make up.
+        requested: keep ratio x N0 of each item, rounded, the ratio its own where the budget follows it; at the input
+            of each medium, which tiles may make up.
         realised: tokens each of them has left.
         untouched: how many of them already had no more tokens than requested, or could not be given fewer.
     """
@@ -87,6 +98,7 @@ class Observation:
         layer: of the reduction; None at input and projector.
         tokens, scores: what the mechanism was given.
         reduction: what it returned.
+        requested: as in `StageStats`.
     """
 
     stage: int
@@ -94,6 +106,7 @@ class Observation:
     tokens: Tokens
     scores: dict[Score, Tensor]
     reduction: Reduction
+    requested: list[int]
 
 
 Observer = Callable[[Observation], None]
@@ -178,11 +191,30 @@ class Steps:
         """The record of the request that a step acts on: towers run before it has reached the language model."""
         return self._tower_stats if step.stage.location == "encoder" else self.stats[-1]
 
+    def unrated(self, track: Track, step: Step) -> bool:
+        """Whether the step's budget follows the items, and their levels are yet to be found."""
+        return step.stage.budget is not None and step.index not in track.levels
+
+    def rate(self, track: Track, step: Step, tokens: Tokens, scores: dict[Score, Tensor]) -> None:
+        """Find the level of each item for a stage's steps, its first and those to come; the host waits for the scores.
+
+        Args:
+            track: of the items.
+            step: the stage's first that acts on them.
+            tokens, scores: what its mechanism is given.
+        """
+        budget = step.stage.budget
+        assert budget is not None  # asked before
+        with self.scoring(tower=step.stage.location == "encoder"):
+            scored = item_score(budget.score, step.stage.location, tokens, scores).tolist()
+        track.levels[step.index] = [budget.level(score) for score in scored]
+
     def budget(self, track: Track, step: Step) -> list[int] | None:
         """Tokens to keep of each item; None when no item has more than that."""
-        targets, left = step.targets(track.items, track.lengths), track.lengths
+        levels, left = track.levels.get(step.index), track.lengths
+        targets = step.targets(track.items, left, levels)
         untouched = sum(target >= n for target, n in zip(targets, left, strict=True))
-        requested = step.requested(track.items)
+        requested = step.requested(track.items, levels)
         self._record(step).append(StageStats(step.index, step.depth, step.label, requested, [*left], untouched))
         if untouched == len(left) and self._observer is None and not step.mechanism.adaptive:
             return None
@@ -213,6 +245,8 @@ class Steps:
 
     def done(self, step: Step, tokens: Tokens, scores: dict[Score, Tensor], reduction: Reduction) -> None:
         """Record a reduction and show it to the observer."""
-        self._record(step)[-1].realised = reduction.counts
+        record = self._record(step)[-1]
+        record.realised = reduction.counts
         if self._observer is not None:
-            self._observer(Observation(step.index, step.depth, tokens, scores, reduction))
+            seen = Observation(step.index, step.depth, tokens, scores, reduction, [*record.requested])
+            self._observer(seen)

@@ -290,19 +290,15 @@ class TowerRun:
 
     def _reduce(self, step: Step, rows: Tensor) -> Tensor:
         """Remove units: survivors take their sources' weighted sum, row by row."""
+        seen = None
+        if self._steps.unrated(self.track, step):
+            seen = self._look(step, rows)
+            self._steps.rate(self.track, step, self.track.tokens(seen[0].mean(2)), seen[1])
         targets = self._steps.budget(self.track, step)
         if targets is None:
             return rows
-        values = self._by_item(rows[self._on(self._rows)])
+        values, scores = self._look(step, rows) if seen is None else seen
         with self._steps.scoring(tower=True):
-            scores: dict[Score, Tensor] = {
-                need: self.scored(step.layer, need, self.track) for need in step.mechanism.needs if need in TOWER_SCORES
-            }
-            if "representation_shift" in step.mechanism.needs:
-                shift = (rows - self._before[step.layer]).float()
-                scores["representation_shift"] = self._by_item(shift[self._on(self._rows)].mean(1).norm(dim=-1))
-            if "patch_embeddings" in step.mechanism.needs:
-                scores["patch_embeddings"] = self.scored(0, "patch_embeddings", self.track)
             tokens = self.track.tokens(values.mean(2))
             if len(torch.unique(self._tile)) > len(self.track.items):
                 reduction = self._run_by_tile(step, targets, values, scores)
@@ -312,6 +308,19 @@ class TowerRun:
         before = self.track.host_valid
         self.track.advance(reduction, tokens)
         return self._drop(reduction, values, rows, before)
+
+    def _look(self, step: Step, rows: Tensor) -> tuple[Tensor, dict[Score, Tensor]]:
+        """The rows (B, N, unit, D) of the units left, and the scores of them that a stage is given."""
+        with self._steps.scoring(tower=True):
+            scores: dict[Score, Tensor] = {
+                need: self.scored(step.layer, need, self.track) for need in step.mechanism.needs if need in TOWER_SCORES
+            }
+            if "representation_shift" in step.mechanism.needs:
+                shift = (rows - self._before[step.layer]).float()
+                scores["representation_shift"] = self._by_item(shift[self._on(self._rows)].mean(1).norm(dim=-1))
+            if "patch_embeddings" in step.mechanism.needs:
+                scores["patch_embeddings"] = self.scored(0, "patch_embeddings", self.track)
+        return self._by_item(rows[self._on(self._rows)]), scores
 
     def _run_by_tile(
         self, step: Step, targets: Sequence[int], values: Tensor, scores: dict[Score, Tensor]

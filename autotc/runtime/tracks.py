@@ -31,6 +31,7 @@ class Track:
         reductions: what was applied, in order.
         joints: (2, B, N) float, of the tokens that have reached the language model: when each begins, and its cosine to
             the one before; None where no stage asks for it.
+        levels: number of a stage whose budget follows the item -> level of each item, once it is known.
     """
 
     items: Sequence[Item]
@@ -44,6 +45,7 @@ class Track:
     column: Tensor | None = None
     reductions: list[Reduction] = field(default_factory=list)
     joints: Tensor | None = None
+    levels: dict[int, list[float]] = field(default_factory=dict)
 
     @property
     def batch_row(self) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from autotc.evaluate.base import Evaluator
 from autotc.latency import LatencyModel
@@ -13,6 +13,10 @@ from autotc.search.space import Choice, SearchSpace
 from autotc.solve import last_step
 from autotc.vocabulary import Modality, Split
 
+Charge = Callable[[Policy], SplitCost]
+"""What a policy costs on the search split."""
+_TRIES = 4
+"""Times that a policy whose budgets follow the item is measured while it is moved onto a budget."""
 _SCALES = 64
 """Resolution of the bisection that moves a policy onto the budget."""
 
@@ -49,6 +53,15 @@ class Budget:
         """A share of everything that is allowed over all samples."""
         time, kv = (None if limit is None else limit * share for limit in (self.time, self.kv))
         return Budget(self.overall * share, self.by, time, kv)
+
+    def scaled(self, share: float) -> Budget:
+        """A share of everything that is allowed, also of a modality's own samples."""
+        return replace(self.tightened(share), by={modality: limit * share for modality, limit in self.by.items()})
+
+    def overuse(self, cost: SplitCost) -> float:
+        """The largest share that a cost is of what is allowed, over all samples or over a modality's."""
+        own = [cost.flops_ratio_by.get(modality, 0.0) / limit for modality, limit in self.by.items()]
+        return max([self.used(cost), *own])
 
     def used(self, cost: SplitCost) -> float:
         """The largest share that a cost is of what is allowed over all samples; at most 1 where it keeps within it."""
@@ -120,6 +133,7 @@ def single_stage(modality: Modality, choice: Choice, layer: int | None, percent:
         mechanism=choice.mechanism,
         keep_ratio=percent / 100,
         params=choice.params,
+        budget=choice.budget_at(layer),
     )
 
 
@@ -160,6 +174,27 @@ def scaled(policy: Policy, scale: float, space: SearchSpace, modalities: Iterabl
 
 
 def move_onto_budget(policy: Policy, budget: Budget, costs: Costs, space: SearchSpace) -> Policy | None:
+    """As `_move`; where budgets follow the item, what is charged at their mean is tried, then measured.
+
+    Where what is measured costs too much, it is tried again under a budget that is tighter by as much.
+    """
+    if all(stage.budget is None for stage in policy.stages):
+        return _move(policy, budget, costs, space)
+    tried = budget
+    for _ in range(_TRIES):
+        moved = _move(policy, tried, lambda p: costs(at_mean(p)), space)
+        if moved is None or budget.met(costs(moved)):
+            return moved
+        tried = tried.scaled(0.99 / max(1.0, budget.overuse(costs(moved))))
+    return None
+
+
+def at_mean(policy: Policy) -> Policy:
+    """The policy with fixed budgets: what its adaptive ones cost on average."""
+    return policy.model_copy(update={"stages": tuple(s.model_copy(update={"budget": None}) for s in policy.stages)})
+
+
+def _move(policy: Policy, budget: Budget, costs: Charge, space: SearchSpace) -> Policy | None:
     """The policy itself if it keeps within the budget, else the same with ratios lowered onto it.
 
     Modalities with a budget of their own are lowered first, each alone; then all by one factor, found by bisection;
@@ -185,7 +220,7 @@ def move_onto_budget(policy: Policy, budget: Budget, costs: Costs, space: Search
 
 
 def _lower(
-    policy: Policy, budget: Budget, costs: Costs, space: SearchSpace, modalities: Iterable[str]
+    policy: Policy, budget: Budget, costs: Charge, space: SearchSpace, modalities: Iterable[str]
 ) -> Policy | None:
     """The policy with all ratios of some modalities lowered by the factor nearest to 1 that meets a budget."""
     if budget.met(costs(policy)):
@@ -202,7 +237,7 @@ def _lower(
     return at(step) if step else lowest
 
 
-def _fill(policy: Policy, wanted: Policy, budget: Budget, costs: Costs, space: SearchSpace) -> Policy:
+def _fill(policy: Policy, wanted: Policy, budget: Budget, costs: Charge, space: SearchSpace) -> Policy:
     """The policy with single ratios raised by one step, no higher than wanted, where the budget still allows it."""
     for i, (stage, original) in enumerate(zip(policy.stages, wanted.stages, strict=True)):
         _, _, grid = bounds(stage, space)

@@ -10,6 +10,7 @@ from autotc.policy import UNCOMPRESSED
 from autotc.search.budget import Budget, Costs
 from autotc.search.engine import announce_stops
 from autotc.search.errors import SearchError
+from autotc.search.fitted import fit_space
 from autotc.search.reach import check_reach, offered_locations
 from autotc.search.settings import StudySettings
 from autotc.search.space import SearchSpace
@@ -52,6 +53,7 @@ def pose(settings: StudySettings, evaluator: Evaluator) -> Problem:
     floors = {f"{m}/{location}": floor for (m, location), floor in evaluator.floors("search").items()}
     fitted = SearchSpace.from_yaml(settings.space, "space").fit(evaluator.modalities, evaluator.depths)
     space, lacking = fitted.offered(offered_locations(evaluator))
+    space = fit_space(space, evaluator)
     latency = None if settings.latency is None else LatencyModel.model_validate_json(settings.latency)
     costs = Costs(evaluator, latency)
     time = None if latency is None else _relative_time(settings.budget_ms, latency, space, costs)

@@ -12,7 +12,7 @@ from autotc.results import Results
 from autotc.search.budget import Costs
 from autotc.search.outcome import Failed, Outcome, Raced, Ran, Refused
 from autotc.search.result import FrontRow
-from autotc.search.trials import State, StoredTrial, TrialRecord
+from autotc.search.trials import NOT_STORED, State, StoredTrial, TrialRecord
 from autotc.statistics import Interval
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def restored_outcome(
 
 def _measurements(outcome: Ran | Raced) -> dict[str, object]:
     """What is stored of a trial that ran."""
-    results, cost = outcome.results, asdict(outcome.cost)
+    results, cost = outcome.results, {k: v for k, v in asdict(outcome.cost).items() if k not in NOT_STORED}
     return {
         **({"audited": True} if outcome.audited else {}),
         "accuracy": {key: float(groups.mean()) for key, groups in results.groups("modality").items()},

@@ -19,7 +19,9 @@ RECORD = "record"
 """User attribute of a stored trial: a `StoredTrial`. One attribute, since each costs a write."""
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 _SHOWN = {"tokens", "flops_ratio_by", "scoring_share"}
-_REST = {field.name for field in fields(SplitCost)} - _SHOWN
+NOT_STORED = {"flops_spread"}
+"""Of a cost: what a search does not ask for."""
+_REST = {field.name for field in fields(SplitCost)} - _SHOWN - NOT_STORED
 
 
 class StoredTrial(BaseModel):

@@ -39,6 +39,11 @@ def serve_refusal(stage: Stage, architecture: str | None) -> str | None:
     if stage.location == "decoder":
         return "vLLM's paged keys and values hold every token in every layer, so none can leave between two layers"
     mechanism = stage.build()
+    if stage.budget is not None:
+        return (
+            "budget: adaptive gives each item a count of its own, and vLLM lays out a prompt before a picture is"
+            " encoded; budget: fixed keeps to the ratio"
+        )
     if mechanism.adaptive:
         return (
             "adaptive: true sets its own count, and vLLM lays out a prompt before a picture is encoded; adaptive: false"

@@ -33,6 +33,7 @@ def test_an_evaluation_says_what_the_command_says(evaluator: BuiltinEvaluator) -
         "tasks",
         "chance",
         "flops_ratio",
+        "flops_spread",
         "flops",
         "tokens",
         "samples",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from autotc.budgets import AdaptiveBudget
 from autotc.mechanisms import MECHANISMS
 from autotc.policy import Measured, ModelReference, Policy, Stage
 from autotc.search.space.model import Choice, ModalitySpace, SearchSpace
@@ -33,12 +34,13 @@ its hash. `autotc validate` checks more than a schema can say: that ratios fall 
 that layers exist.
 """
 PARTS: tuple[tuple[str, tuple[type[BaseModel], ...]], ...] = (
-    ("Policy", (Policy, ModelReference, Stage, Measured)),
+    ("Policy", (Policy, ModelReference, Stage, AdaptiveBudget, Measured)),
     ("Search space", (SearchSpace, ModalitySpace, Choice)),
 )
 TITLES: dict[type[BaseModel], str] = {
     ModelReference: "model",
     Stage: "stages",
+    AdaptiveBudget: "budget",
     Measured: "measured",
     ModalitySpace: "modalities",
     Choice: "choices",

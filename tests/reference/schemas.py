@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from autotc.budgets import AdaptiveBudget
 from autotc.export import ENGINES
 from autotc.mechanisms import MECHANISMS
 from autotc.models.registry import ADAPTERS
@@ -27,7 +28,8 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 """Bound of pydantic -> keyword of JSON Schema."""
 MODELS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (Policy, Stage, ModelReference, Measured, SearchSpace, ModalitySpace, Choice)
+    model.__name__: model
+    for model in (Policy, Stage, AdaptiveBudget, ModelReference, Measured, SearchSpace, ModalitySpace, Choice)
 }
 Schema = dict[str, Any]
 
@@ -49,6 +51,7 @@ def policy_schema() -> Schema:
     stage = parts["Stage"]
     stage["properties"]["mechanism"].update(_mechanism_names())
     stage["properties"]["layers"]["anyOf"][0]["propertyNames"] = {"pattern": r"^\d+$"}
+    stage["properties"]["budget"]["anyOf"].insert(0, {"enum": ["adaptive", "fixed"]})
     stage["allOf"] = [_placed(), *_by_mechanism(("modality", "location"))]
     return schema
 
@@ -68,6 +71,7 @@ def space_schema() -> Schema:
     parts["ModalitySpace"]["properties"]["choices"]["minItems"] = 1
     choice = parts["Choice"]
     choice["properties"]["mechanism"].update(_mechanism_names())
+    choice["properties"]["budget"]["anyOf"].insert(0, {"enum": ["adaptive", "fixed"]})
     layered = {"properties": {"location": {"enum": ["encoder", "decoder"]}}}
     choice["allOf"] = [
         {"if": layered, "then": {"oneOf": [{"required": ["layers"]}, {"required": ["depth"]}]}},

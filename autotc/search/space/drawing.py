@@ -95,6 +95,11 @@ def later_choices(part: ModalitySpace, after: Location | None) -> dict[str, Choi
     return {choice.key: choice for choice in part.choices if LOCATION_ORDER[choice.location] > depth}
 
 
+def stage_key(stage: Stage | Choice) -> str:
+    """Name of a kind of stage among the choices of a modality."""
+    return f"{stage.mechanism}@{stage.location}" + ("" if stage.budget is None else " adaptive")
+
+
 def _stage_name(modality: Modality, after: Location | None) -> str:
     """Name of the parameter that says which stage comes next.
 
@@ -124,6 +129,7 @@ def _suggest_stage(space: SearchSpace, trial: Trial, modality: Modality, choice:
         "mechanism": choice.mechanism,
         "params": choice.params,
     }
+    common["budget"] = choice.budget_at(min(steps, key=lambda layer: layer or 0))
     if len(steps) == 1:
         ((layer, percent),) = steps.items()
         return Stage(layer=layer, keep_ratio=percent / 100, **common)

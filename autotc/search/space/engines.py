@@ -44,6 +44,7 @@ def _as_run(choice: Choice, modality: Modality, engine: Engine, architecture: st
         mechanism=choice.mechanism,
         keep_ratio=choice.keep_ratio[1],
         params=choice.params,
+        budget=choice.budget,
     )
     if engine.refusal(stage, architecture) is not None:
         return None

@@ -10,14 +10,15 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autotc.budgets import AdaptiveBudget, StageBudget, check_budget
 from autotc.depths import Depths
 from autotc.documents import load_mapping, parse, read_mapping
 from autotc.errors import PolicyError, quote
 from autotc.export import ENGINES
-from autotc.mechanisms import MECHANISMS, build_mechanism
+from autotc.mechanisms import build_mechanism
 from autotc.names import nearest
 from autotc.policy import Policy, Stage
-from autotc.search.space.drawing import encode_modality, parameter_names, suggest_modality
+from autotc.search.space.drawing import encode_modality, parameter_names, stage_key, suggest_modality
 from autotc.search.space.errors import SpaceError
 from autotc.search.space.schedules import Schedule, to_percent
 from autotc.search.space.trials import EnumeratingTrial, RandomTrial, Trial
@@ -41,6 +42,8 @@ class Choice(_Strict):
             layer k of n stands at k / n. A space with shares fits models of any depth: see `SearchSpace.fit`.
         keep_ratio: lowest and highest ratio, both multiples of the step.
         step: grid of its ratios; None takes the space's.
+        budget: ``adaptive``, or the score and the spread of budgets that follow the item; fitted when a search begins.
+        budgets: layer -> the budget as fitted in front of it, -1 where the location has none; a search writes it.
         schedules: how ratios fall over the layers. ``single``: at one of them; ``step``: at two or three of them;
             ``free``: any ratios that do not rise; ``linear``: from the first layer's ratio to the last's along a line;
             ``sigmoid``: along a sigmoid of the depth (after P-Sigmoid, arXiv 2412.00556). All but the first are the
@@ -55,11 +58,17 @@ class Choice(_Strict):
     step: float | None = None
     schedules: tuple[Schedule, ...] = ("single",)
     params: dict[str, Any] = Field(default_factory=dict)
+    budget: StageBudget = None
+    budgets: dict[int, AdaptiveBudget] | None = None
 
     @property
     def key(self) -> str:
-        """Name among the choices of a modality, e.g. ``tome@encoder``."""
-        return f"{self.mechanism}@{self.location}"
+        """Name among the choices of a modality, e.g. ``tome@encoder``, or ``tome@encoder adaptive``."""
+        return stage_key(self)
+
+    def budget_at(self, layer: int | None) -> AdaptiveBudget | None:
+        """The budget of a stage whose first layer it is, fitted where a search has done so."""
+        return (self.budgets or {}).get(-1 if layer is None else layer, self.budget)
 
     def placed(self, modality: str, depths: Depths) -> Choice:
         """This choice on a model: with layers in place of shares, at most `MOST_LAYERS` of them.
@@ -73,7 +82,8 @@ class Choice(_Strict):
         if self.depth is None or not layers:
             return self
         low, high = self.depth
-        offset = MECHANISMS[self.mechanism].scored_offset()
+        also = () if self.budget is None else self.budget.needs(self.location)
+        offset = build_mechanism(self.mechanism, self.params, also=also).read_offset
         within = [k for k in range(layers) if low - 1e-9 <= k / layers <= high + 1e-9]
         middle = min(layers - 1, round((low + high) / 2 * layers))
         if decoder:
@@ -107,6 +117,7 @@ class Choice(_Strict):
             return f"location: {self.mechanism} cannot act at {self.location!r}; it can at {allowed}"
         if modality not in mechanism.modalities:
             return f"mechanism: {self.mechanism} does not take {modality!r}; it takes {', '.join(mechanism.modalities)}"
+        check_budget(self.budget, mechanism, self.location)
         problem = self._layers_problem()
         if problem is not None:
             return problem
@@ -276,7 +287,8 @@ class SearchSpace(_Strict):
         """The choice that a stage is an instance of, or None."""
         space = self.modalities.get(stage.modality)
         for choice in space.choices if space else ():
-            if choice.key == f"{stage.mechanism}@{stage.location}" and choice.params == stage.params:
+            same = (choice.mechanism, choice.location, choice.params) == (stage.mechanism, stage.location, stage.params)
+            if same and choice.budget_at(stage.steps()[0][0]) == stage.budget:
                 return choice
         return None
 

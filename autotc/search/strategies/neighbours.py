@@ -88,11 +88,12 @@ def _other_layers(stages: tuple[Stage, ...], i: int, choice: Choice, grid: int) 
         ordered = dict(sorted(changed.items()))
         if not ordered or list(ordered.values()) != sorted(set(ordered.values()), reverse=True):
             return None
-        made = (
+        made: dict[str, object] = (
             {"layer": next(iter(ordered)), "keep_ratio": next(iter(ordered.values())) / 100, "layers": None}
             if len(ordered) == 1
             else {"layer": None, "keep_ratio": None, "layers": {k: v / 100 for k, v in ordered.items()}}
         )
+        made["budget"] = choice.budget_at(next(iter(ordered)))
         return (*stages[:i], Stage.model_validate(stage.model_dump() | made), *stages[i + 1 :])
 
     for layer in choice.layers:

@@ -49,7 +49,13 @@ def scheduled(choice: Choice, modality: Modality, ratios: Sequence[float], grid:
     several = {"layers": {layer: percent / 100 for layer, percent in steps.items()}}
     ((layer, percent), *_) = steps.items()
     made: dict[str, Any] = several if len(steps) > 1 else {"layer": layer, "keep_ratio": percent / 100}
-    stage = {"modality": modality, "location": choice.location, "mechanism": choice.mechanism, "params": choice.params}
+    stage: dict[str, object] = {
+        "modality": modality,
+        "location": choice.location,
+        "mechanism": choice.mechanism,
+        "params": choice.params,
+        "budget": choice.budget_at(layer),
+    }
     return Policy.of([Stage.model_validate({**stage, **made})])
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from autotc.policy import Stage
 from autotc.search.space import SearchSpace
+from autotc.search.space.drawing import stage_key
 from autotc.vocabulary import Modality
 
 Array = NDArray[np.float64]
@@ -55,7 +56,7 @@ class Surrogate:
         gone = np.zeros(len(self._layers))
         left, carried = 1.0, 0.0
         for stage in stages:
-            key = f"{stage.mechanism}@{stage.location}"
+            key = stage_key(stage)
             at = 3 * self._keys.index(key) if key in self._keys else None
             for layer, ratio in stage.steps():
                 drop = max(0.0, math.log(left / ratio))
