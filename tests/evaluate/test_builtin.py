@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -144,20 +146,36 @@ def test_log_probability_is_that_of_one_long_forward(evaluator: BuiltinEvaluator
     assert result.log_probability == pytest.approx(float(expected), abs=1e-3)
 
 
+@contextmanager
+def forwards(evaluator: BuiltinEvaluator) -> Iterator[list[object]]:
+    """What the model is run on in the block."""
+    ran: list[object] = []
+    handle = evaluator.loaded.register_forward_pre_hook(lambda module, args: ran.append(args))
+    try:
+        yield ran
+    finally:
+        handle.remove()
+
+
 def test_limit_takes_the_first_and_results_are_reused(evaluator: BuiltinEvaluator) -> None:
     few = evaluator.run(HALF, "val", limit=6)
     assert few.counts() == dict.fromkeys(TASKS, 6)
     ids = [s.id for s in build_samples("val", 0)]
     assert [s.id for s in few.samples if s.modality == "image"] == [i for i in ids if "-image-" in i][:6]
-    again = evaluator.run(HALF, "val", limit=6)
-    assert all(a is b for a, b in zip(few.samples, again.samples, strict=True))
+    with forwards(evaluator) as ran:
+        assert evaluator.run(HALF, "val", limit=6) == few
+    assert ran == []
 
 
 def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) -> None:
     image_only = Policy(stages=HALF.modality("image"))
-    a = {s.id: s for s in evaluator.run(HALF, "val", limit=6).samples}
-    b = {s.id: s for s in evaluator.run(image_only, "val", limit=6).samples}
-    assert all(a[i] is b[i] for i in a if a[i].modality == "image")
+    both = evaluator.run(HALF, "val", limit=6)
+    with forwards(evaluator) as ran:
+        assert evaluator.run(image_only, "val", limit=6, groups=["image"]) == both.by("modality")["image"]
+    assert ran == []
+    with forwards(evaluator) as ran:
+        evaluator.run(image_only, "val", limit=7, groups=["image"])
+    assert ran
 
 
 def methods(batch: Batch) -> set[str]:
