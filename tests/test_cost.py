@@ -74,7 +74,7 @@ def test_compressed_agrees_with_the_profiler(modality: str, location: str, name:
     policy = single(modality, location, name, 0.4, LAYERS[location])
     cost, flops = counted(policy, PADDED if padded else [ROW[modality]])
     if name in BOUNDED:
-        assert flops <= cost.total <= 1.02 * flops
+        assert 0.99 * flops <= cost.total <= 1.02 * flops
     else:
         assert cost.total == pytest.approx(flops, rel=0.01)
 
