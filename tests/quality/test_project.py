@@ -25,6 +25,7 @@ RUN_NOT_IMPORTED = {
     "build": "run by people who release",
     "ipykernel": "started by nbclient",
     "psycopg": "imported by SQLAlchemy for postgresql:// addresses",
+    "pymysql": "imported by SQLAlchemy for mysql:// addresses",
     "boto3": "imported by Optuna for s3:// addresses",
     "grpcio": "imported by Optuna for grpc:// addresses",
     "gguf": "read by transformers, which reads the language model's file with it",
