@@ -174,7 +174,8 @@ def test_policies_share_what_they_have_in_common(evaluator: BuiltinEvaluator) ->
         assert evaluator.run(image_only, "val", limit=6, groups=["image"]) == both.by("modality")["image"]
     assert ran == []
     with forwards(evaluator) as ran:
-        evaluator.run(image_only, "val", limit=7, groups=["image"])
+        other = Stage(modality="image", location="projector", mechanism="divprune", keep_ratio=0.37)
+        evaluator.run(Policy(stages=(other,)), "val", limit=6, groups=["image"])
     assert ran
 
 
