@@ -50,6 +50,22 @@ def allocate(budget: Tensor, weight: Tensor, capacity: Tensor, least: int = 0) -
     return given + floor_share.long() + more.long()
 
 
+def allocate_within(share: Tensor, size: Tensor, group: Tensor) -> Tensor:
+    """Split what each group gets over its parts, in proportion to their sizes.
+
+    Args:
+        share: (B, G) long, of each group, at most the sizes of its parts together.
+        size: (B, H) long, of each part.
+        group: (B, H) long, that each part belongs to, in [0, G).
+
+    Returns:
+        (B, H) long, at most the sizes.
+    """
+    inside = group[:, None] == torch.arange(share.shape[1], device=share.device)[:, None]
+    room = (size[:, None] * inside).flatten(0, 1)
+    return allocate(share.flatten(), room.double(), room).view_as(inside).sum(1)
+
+
 def share_between(budget: Tensor, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Shares in proportion to weights, none outside its bounds: what `allocate` turns into counts.
 

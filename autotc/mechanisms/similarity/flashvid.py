@@ -8,7 +8,7 @@ from pydantic import Field
 
 from autotc.kernels import Table, farthest_first
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.allocation import allocate, allocate_within
 from autotc.mechanisms.clustering import cluster_groups
 from autotc.mechanisms.contract import DensityParams, Mechanism, Work
 from autotc.mechanisms.frames import present_frames
@@ -103,9 +103,7 @@ class FlashVid(Mechanism):
         kept = chosen.gather(1, at) & left
         group = frame.gather(1, at).masked_fill(~left, 0)
         trees = count_groups(group, left & ~kept, cut.shape[1])
-        inside = cut[:, None] == torch.arange(cut.shape[1], device=cut.device)[:, None]
-        room = (trees[:, None] * inside).flatten(0, 1)
-        count = allocate(share.flatten(), room.double(), room).view_as(inside).sum(1)
+        count = allocate_within(share, trees, cut)
         values, k = over_time.apply(tokens.features.float()), count.clamp(1, _NEIGHBOURS)
         centre, target = cluster_groups(values, group, count, left & ~kept, k, noise_seed=self.params.noise_seed)
         target = torch.where(kept, torch.arange(kept.shape[1], device=kept.device), target)

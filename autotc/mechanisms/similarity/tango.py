@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from autotc.lazy import Tensor, torch
-from autotc.mechanisms.allocation import allocate
+from autotc.mechanisms.allocation import allocate, allocate_within
 from autotc.mechanisms.clustering import cluster_groups
 from autotc.mechanisms.contract import Mechanism, Params, Work
 from autotc.mechanisms.frames import turned_by_place
@@ -77,10 +77,9 @@ class Tango(Mechanism):
         static = static.gather(1, at) & left
         group = torch.where(static, own, frames + frame.gather(1, at)).masked_fill(~left, 0)
         size = count_groups(group, left, 2 * frames)
-        number = torch.arange(frames, device=cut.device)
-        inside = torch.cat([number.expand_as(cut), cut], 1)[:, None] == number[:, None]
-        room = (size[:, None] * inside).flatten(0, 1)
-        count = allocate(share.flatten(), room.double(), room).view_as(inside).sum(1)
+        count = allocate_within(
+            share, size, torch.cat([torch.arange(frames, device=cut.device).expand_as(cut), cut], 1)
+        )
 
         # `cluster_groups` divides distances by the square root of the width.
         rotated = turned_by_place(tokens, params.time_base, params.space_base) * tokens.features.shape[2] ** 0.5
